@@ -1,0 +1,94 @@
+//! What a new server-side store implements, and all that it implements.
+
+use std::fmt;
+use std::future::Future;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::Result;
+
+/// Four primitives over opaque bytes. [`KeyedStorage`](crate::KeyedStorage) makes sessions of
+/// them: create-only, merge, renewal and logout are written there, once.
+///
+/// The methods are ordinary async functions: an implementation writes `async fn read(..)`.
+///
+/// # Contract
+///
+/// - Each call ends within a bounded time, and an answer that did not come, or was not
+///   understood, is an error of kind [`Unavailable`](crate::ErrorKind::Unavailable). `Ok` means
+///   that the store acknowledged.
+/// - Each call is atomic in the store. A future that is dropped at any await point leaves nothing
+///   from which a later call could read this one's answer.
+/// - Keys are 18 to 250 characters of printable ASCII without white space.
+/// - A time to live is whole seconds, at least one; `None` is no limit, also where the record had
+///   one before.
+/// - Errors and logs hold no key and no value.
+pub trait Backend: fmt::Debug + Send + Sync + 'static {
+    /// Returns what is stored under `key`; `None` if nothing is, or it has expired.
+    fn read(&self, key: &str) -> impl Future<Output = Result<Option<Versioned>>> + Send;
+
+    /// Stores `value` under `key` only if nothing is stored there.
+    fn create(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+    ) -> impl Future<Output = Result<Create>> + Send;
+
+    /// Stores `value` under `key` only if what is there is still `was` (compare-and-swap).
+    fn replace(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+        was: &Versioned,
+    ) -> impl Future<Output = Result<Replace>> + Send;
+
+    /// Deletes what is stored under `key`, if anything is.
+    fn delete(&self, key: &str) -> impl Future<Output = Result<()>> + Send;
+}
+
+/// A stored value, and the store's own number for this version of it.
+///
+/// A store that compares values leaves the number 0. One that compares numbers may be asked with
+/// a 0 that it never gave out, for a version that this program wrote itself: that is a conflict.
+#[derive(Clone)]
+#[expect(clippy::exhaustive_structs, reason = "backends make it")]
+pub struct Versioned {
+    /// The bytes, exactly as they were stored.
+    pub value: Bytes,
+    /// The store's number for this version, such as memcached's cas unique.
+    pub version: u64,
+}
+
+/// How a [`Backend::create`] ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no third way")]
+pub enum Create {
+    /// The value is stored.
+    Done,
+    /// Something is stored under the key; it was left alone.
+    Exists,
+}
+
+/// How a [`Backend::replace`] ended.
+#[derive(Clone, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "there is no fourth way")]
+pub enum Replace {
+    /// The value is stored.
+    Done,
+    /// Something else is stored under the key by now, this; it was left alone.
+    Conflict(Versioned),
+    /// Nothing is stored under the key any more; nothing was stored.
+    Gone,
+}
+
+impl fmt::Debug for Versioned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Versioned")
+            .field("len", &self.value.len())
+            .field("version", &self.version)
+            .finish_non_exhaustive()
+    }
+}

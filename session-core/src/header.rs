@@ -1,0 +1,310 @@
+//! The Cookie header: which values of a name a client sent, read as aiohttp reads it; and the
+//! quoting of Python's `http.cookies` for both directions.
+
+use std::borrow::Cow;
+
+use http::{HeaderMap, HeaderValue, header::COOKIE};
+
+/// Of several cookies of one name, how many are tried: a client chooses how many it sends.
+pub const MAX_CANDIDATES: usize = 4;
+
+/// The values of one cookie name in a request.
+#[derive(Debug, Default)]
+pub(crate) struct Candidates {
+    /// The first [`MAX_CANDIDATES`] values that are UTF-8, in the order of the headers.
+    pub(crate) values: Vec<String>,
+    /// Whether the client sent a cookie of the name at all.
+    pub(crate) sent: bool,
+}
+
+/// Returns the cookies of `name` in all Cookie header lines.
+pub(crate) fn candidates(headers: &HeaderMap, name: &str) -> Candidates {
+    let mut found = Candidates::default();
+    for line in headers.get_all(COOKIE) {
+        if memchr_name(line, name) {
+            found.read(line, name);
+        }
+    }
+    found
+}
+
+/// A first look that spares most requests, which have other cookies, the parsing.
+fn memchr_name(line: &HeaderValue, name: &str) -> bool {
+    let (line, name) = (line.as_bytes(), name.as_bytes());
+    line.starts_with(name) || line.windows(name.len()).any(|window| window == name)
+}
+
+impl Candidates {
+    fn read(&mut self, line: &HeaderValue, name: &str) {
+        for (key, value) in Pairs(line.as_bytes()) {
+            if key != name.as_bytes() {
+                continue;
+            }
+            self.sent = true;
+            if self.values.len() == MAX_CANDIDATES {
+                return;
+            }
+            if let Ok(value) = std::str::from_utf8(value) {
+                self.values.push(unquote(value).into_owned());
+            }
+        }
+    }
+}
+
+/// Iterates over the name-value pairs of a Cookie header as aiohttp's `parse_cookie_header` does:
+/// a value in quotes may hold `;` and white space, any other ends there; where the text fits no
+/// such form, everything up to the next `;` is the value.
+struct Pairs<'a>(&'a [u8]);
+
+impl<'a> Iterator for Pairs<'a> {
+    type Item = (&'a [u8], &'a [u8]);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        while !self.0.is_empty() {
+            if let Some((key, value, rest)) = regular(self.0) {
+                self.0 = rest;
+                return Some((key, value));
+            }
+            let end = self.0.iter().position(|b| *b == b';');
+            let piece = &self.0[..end.unwrap_or(self.0.len())];
+            self.0 = end.map_or(&[], |end| &self.0[end + 1..]);
+            if let Some(equals) = piece.iter().position(|b| *b == b'=') {
+                return Some((
+                    piece[..equals].trim_ascii(),
+                    piece[equals + 1..].trim_ascii(),
+                ));
+            }
+        }
+        None
+    }
+}
+
+/// Reads one pair of the regular form, and returns what follows it.
+fn regular(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
+    let text = skip(text, is_space);
+    let key_end = span(text, |b| class(b) == Class::Name);
+    let (key, after) = text.split_at(key_end);
+    if key.is_empty() {
+        return None;
+    }
+    if let Some(after) = skip(after, is_space).strip_prefix(b"=") {
+        let after = skip(after, is_space);
+        if let Some((value, rest)) = value(after) {
+            return Some((key, value, rest));
+        }
+    }
+    ended(after).map(|rest| (key, &after[..0], rest))
+}
+
+/// Reads a value, and returns what follows it.
+fn value(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    if text.first() == Some(&b'"') {
+        if let Some(end) = closing_quote(text)
+            && let Some(rest) = ended(&text[end..])
+        {
+            return Some((&text[..end], rest));
+        }
+        // A quote that is never closed is part of the value.
+        let end = 1 + span(&text[1..], |b| b != b'"' && b != b';');
+        if let Some(rest) = ended(&text[end..]) {
+            return Some((&text[..end], rest));
+        }
+        // ... and if another one comes first, the value ends at the last white space before it.
+        let end = text[..end].iter().rposition(|b| is_space(*b))?;
+        return ended(&text[end..]).map(|rest| (&text[..end], rest));
+    }
+    let end = span(text, |b| matches!(class(b), Class::Name | Class::Equals));
+    ended(&text[end..]).map(|rest| (&text[..end], rest))
+}
+
+/// Returns the place behind the quote that closes the one at the start.
+fn closing_quote(text: &[u8]) -> Option<usize> {
+    let mut at = 1;
+    loop {
+        match text.get(at)? {
+            b'"' => return Some(at + 1),
+            b'\\' => at += 2,
+            _ => at += 1,
+        }
+    }
+}
+
+/// Skips the end of a pair, which is white space, `;` or the end of the text.
+fn ended(text: &[u8]) -> Option<&[u8]> {
+    let rest = skip(text, is_space);
+    match rest.first() {
+        None => Some(rest),
+        Some(b';') => Some(&rest[1..]),
+        Some(_) => (rest.len() < text.len()).then_some(rest),
+    }
+}
+
+fn span(text: &[u8], inside: impl Fn(u8) -> bool) -> usize {
+    text.iter().position(|b| !inside(*b)).unwrap_or(text.len())
+}
+
+fn skip(text: &[u8], skipped: impl Fn(u8) -> bool) -> &[u8] {
+    &text[span(text, skipped)..]
+}
+
+fn is_space(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
+}
+
+#[derive(Clone, Copy, Eq, PartialEq)]
+enum Class {
+    /// May stand in a name, and in a value without quotes.
+    Name,
+    /// `=`: in a value only.
+    Equals,
+    Other,
+}
+
+/// The characters of aiohttp's cookie pattern.
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Other; 256];
+    let names = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_!#%&'~`><@,:/$*+-.^|)(?}{[]";
+    let mut at = 0;
+    while at < names.len() {
+        classes[names[at] as usize] = Class::Name;
+        at += 1;
+    }
+    classes[b'=' as usize] = Class::Equals;
+    classes
+};
+
+fn class(byte: u8) -> Class {
+    CLASSES[usize::from(byte)]
+}
+
+/// Returns `value` as it is written into a cookie: as it is if it is only token characters and
+/// `:`, else in quotes with the escapes of Python's `http.cookies`.
+pub(crate) fn quote(value: &str) -> Cow<'_, str> {
+    use std::fmt::Write as _;
+    if !value.is_empty() && value.bytes().all(is_legal) {
+        return Cow::Borrowed(value);
+    }
+    let mut coded = String::with_capacity(value.len() + value.len() / 8 + 2);
+    coded.push('"');
+    for c in value.chars() {
+        match c {
+            '"' | '\\' => coded.extend(['\\', c]),
+            ',' | ';' | '\0'..='\x1f' | '\x7f'..='\u{ff}' => {
+                let _ = write!(coded, "\\{:03o}", u32::from(c));
+            }
+            _ => coded.push(c),
+        }
+    }
+    coded.push('"');
+    Cow::Owned(coded)
+}
+
+fn is_legal(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:".contains(&byte)
+}
+
+/// Returns the value that `coded` stands for: without its quotes, `\` and three octal digits up
+/// to 377 as the character of that code point, `\` and anything else as that.
+pub(crate) fn unquote(coded: &str) -> Cow<'_, str> {
+    let Some(inside) = coded
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    else {
+        return Cow::Borrowed(coded);
+    };
+    let Some(first) = inside.find('\\') else {
+        return Cow::Borrowed(inside);
+    };
+    let mut value = String::with_capacity(inside.len());
+    value.push_str(&inside[..first]);
+    let mut chars = inside[first..].chars();
+    while let Some(c) = chars.next() {
+        if c != '\\' {
+            value.push(c);
+            continue;
+        }
+        let octal = chars.as_str().as_bytes().first_chunk().and_then(octal);
+        if let Some(c) = octal {
+            value.push(c);
+            chars.nth(2);
+        } else {
+            // A backslash at the very end has nothing to escape and stays.
+            value.push(chars.next().unwrap_or('\\'));
+        }
+    }
+    Cow::Owned(value)
+}
+
+fn octal(digits: &[u8; 3]) -> Option<char> {
+    let [a @ b'0'..=b'3', b @ b'0'..=b'7', c @ b'0'..=b'7'] = digits else {
+        return None;
+    };
+    Some(char::from((a - b'0') * 64 + (b - b'0') * 8 + (c - b'0')))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(lines: &[&[u8]], name: &str) -> Candidates {
+        let mut headers = HeaderMap::new();
+        for line in lines {
+            headers.append(COOKIE, HeaderValue::from_bytes(line).unwrap());
+        }
+        candidates(&headers, name)
+    }
+
+    #[test]
+    fn all_lines_and_all_cookies_of_the_name_are_read_up_to_four() {
+        let found = values(&[b"a=1; s=one; s=two", b"s=\"three\"", b"s=4; s=5"], "s");
+        assert_eq!(found.values, ["one", "two", "three", "4"]);
+        assert!(found.sent);
+    }
+
+    #[test]
+    fn a_value_that_is_not_utf_8_is_none_but_was_sent() {
+        let found = values(&[b"s=\xff\xfe"], "s");
+        assert!(found.values.is_empty() && found.sent);
+        assert!(!values(&[b"S=1; ss=2; xs=3"], "s").sent);
+    }
+
+    #[test]
+    fn a_value_ends_as_aiohttp_ends_it() {
+        // Right: what aiohttp 3.14.5's parse_cookie_header makes of the left.
+        for (header, value) in [
+            ("s=\"a\"b; c=1", "\"a\"b"),
+            ("s=\"a x\"b; c=1", "\"a"),
+            ("s=\"a  x y\"b", "\"a  x"),
+            ("s =\té; s2=1", ""),
+            ("s=\"a\\\"; b=1", "a\\"),
+        ] {
+            assert_eq!(
+                values(&[header.as_bytes()], "s")
+                    .values
+                    .first()
+                    .map(String::as_str),
+                Some(value),
+                "{header}"
+            );
+        }
+    }
+
+    #[test]
+    fn unquote_takes_back_what_quote_wrote() {
+        for value in [
+            "",
+            "abc",
+            "a b",
+            "\"",
+            "\\",
+            "\\054",
+            "é日😀",
+            "a,b;c",
+            "\u{7f}\u{80}\u{ff}\u{100}",
+        ] {
+            assert_eq!(unquote(&quote(value)), value);
+        }
+        assert_eq!(unquote("\"\\"), "\"\\");
+        assert_eq!(unquote("\"\\\""), "\\");
+    }
+}

@@ -1,0 +1,129 @@
+//! The random key under which a store keeps a session.
+
+use std::fmt;
+
+use sha2::{Digest, Sha256};
+
+use crate::{Error, ErrorKind, Result};
+
+/// A session's identity: what the cookie of a server-side storage holds.
+///
+/// [`random`](Self::random) draws 128 bits and writes them as 32 lowercase hexadecimal digits,
+/// the shape of aiohttp_session's `uuid4().hex`. An application's own identities are 16 to 128
+/// characters of `A-Z a-z 0-9 - _`: text of any other shape never reaches a store.
+///
+/// Whoever holds it is the user, so `Debug` never shows it; logs carry its
+/// [`fingerprint`](Self::fingerprint).
+///
+/// ```
+/// use session_core::Identity;
+///
+/// let identity = Identity::parse("0123456789abcdef0123456789abcdef").unwrap();
+/// assert_eq!(format!("{identity:?}"), "Identity(..)");
+/// assert!(Identity::parse("../../etc/passwd").is_none());
+/// ```
+#[derive(Clone, Eq, Hash, PartialEq)]
+pub struct Identity(Box<str>);
+
+impl Identity {
+    /// Draws a new identity from the operating system's random generator.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if the operating system has no random bytes to give.
+    pub fn random() -> Result<Self> {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| Error::new(ErrorKind::Unavailable, error))?;
+        let mut text = [0; 32];
+        Ok(Self(
+            uuid::Uuid::from_bytes(bytes)
+                .simple()
+                .encode_lower(&mut text)
+                .into(),
+        ))
+    }
+
+    /// Returns the identity that `text` spells, or `None` if it has not the shape of one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let shaped = (16..=128).contains(&text.len())
+            && text
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        shaped.then(|| Self(text.into()))
+    }
+
+    /// Borrows the text, which is a secret.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Returns what a log may say: the first 8 hexadecimal digits of the SHA-256 of the text.
+    pub fn fingerprint(&self) -> String {
+        let mut digest = self.sha256();
+        digest.truncate(8);
+        digest
+    }
+
+    /// Returns the SHA-256 of the text as 64 lowercase hexadecimal digits.
+    pub(crate) fn sha256(&self) -> String {
+        use fmt::Write as _;
+        let mut text = String::with_capacity(64);
+        for byte in Sha256::digest(self.0.as_bytes()) {
+            let _ = write!(text, "{byte:02x}");
+        }
+        text
+    }
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Identity(..)")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn debug_hides_the_identity() {
+        let identity = Identity::parse(&"0a".repeat(16)).unwrap();
+        assert_eq!(format!("{identity:?}"), "Identity(..)");
+    }
+
+    #[test]
+    fn random_identities_differ_and_have_the_shape_of_a_uuid() {
+        let (a, b) = (Identity::random().unwrap(), Identity::random().unwrap());
+        assert_ne!(a, b);
+        assert_eq!(a.as_str().len(), 32);
+        assert!(
+            a.as_str()
+                .bytes()
+                .all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+        );
+    }
+
+    #[test]
+    fn only_url_safe_text_of_sensible_length_is_an_identity() {
+        for good in ["0123456789abcdef", &"Az09-_".repeat(21)] {
+            assert!(Identity::parse(good).is_some(), "{good}");
+        }
+        for bad in [
+            "",
+            "k",
+            "0123456789abcde",
+            "0123456789abcde ",
+            "0123456789abcdef\r\n",
+            &"a".repeat(129),
+            "0123456789abcdéf",
+        ] {
+            assert!(Identity::parse(bad).is_none(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_is_the_start_of_the_digest() {
+        let identity = Identity::parse("0123456789abcdef").unwrap();
+        // printf 0123456789abcdef | sha256sum
+        assert_eq!(identity.fingerprint(), "9f9f5111");
+    }
+}

@@ -1,0 +1,160 @@
+//! JSON text as Python's `json.dumps` writes it.
+//!
+//! Any JSON would do for aiohttp_session, but the same bytes as its own are the easiest to trust
+//! and to test, and pure ASCII is what survives in a cookie that is not encrypted.
+
+use std::io::{self, Write};
+
+use serde::Serialize;
+use serde_json::ser::{Formatter, Serializer};
+
+/// Writes `value` as `json.dumps` would: `", "` and `": "` between things, everything outside
+/// printable ASCII as `\uXXXX`, floats in Python's shortest form.
+pub(crate) fn to_text<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Box<str>> {
+    let mut out = Vec::with_capacity(32);
+    value.serialize(&mut Serializer::with_formatter(&mut out, Python))?;
+    String::from_utf8(out)
+        .map(String::into_boxed_str)
+        .map_err(serde::ser::Error::custom)
+}
+
+/// Writes what stands between the quotes of the JSON string that spells `text`.
+pub(crate) fn escape(text: &str) -> Box<str> {
+    if text
+        .bytes()
+        .all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')
+    {
+        return text.into();
+    }
+    let quoted = to_text(text).unwrap_or_default();
+    quoted
+        .get(1..quoted.len().saturating_sub(1))
+        .unwrap_or_default()
+        .into()
+}
+
+struct Python;
+
+impl Formatter for Python {
+    fn write_f64<W: ?Sized + Write>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
+        write_float(out, &format!("{value:e}"))
+    }
+
+    fn write_f32<W: ?Sized + Write>(&mut self, out: &mut W, value: f32) -> io::Result<()> {
+        write_float(out, &format!("{value:e}"))
+    }
+
+    fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { out.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        out.write_all(b": ")
+    }
+
+    fn write_string_fragment<W: ?Sized + Write>(
+        &mut self,
+        out: &mut W,
+        text: &str,
+    ) -> io::Result<()> {
+        let mut rest = text;
+        while let Some(at) = rest.find(|c: char| !matches!(c, ' '..='~')) {
+            let (plain, other) = rest.split_at(at);
+            out.write_all(plain.as_bytes())?;
+            let mut chars = other.chars();
+            for unit in chars
+                .next()
+                .into_iter()
+                .flat_map(|c| c.encode_utf16(&mut [0; 2]).to_vec())
+            {
+                write!(out, "\\u{unit:04x}")?;
+            }
+            rest = chars.as_str();
+        }
+        out.write_all(rest.as_bytes())
+    }
+}
+
+/// Writes a float, given as Rust's shortest `{:e}` form, as Python's `repr` does: always with a
+/// `.` or an exponent, the latter from 1e16 up and below 1e-4, with two digits at least.
+fn write_float<W: ?Sized + Write>(out: &mut W, text: &str) -> io::Result<()> {
+    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or(0);
+    let (sign, digits) = mantissa
+        .strip_prefix('-')
+        .map_or(("", mantissa), |digits| ("-", digits));
+    if !(-4..16).contains(&exponent) {
+        let (minus, size) = (
+            if exponent < 0 { '-' } else { '+' },
+            exponent.unsigned_abs(),
+        );
+        return write!(out, "{sign}{digits}e{minus}{size:02}");
+    }
+    let digits = digits.replace('.', "");
+    let point = exponent + 1; // digits before the point
+    match usize::try_from(point) {
+        Ok(0) | Err(_) => {
+            let zeros = usize::try_from(-point).unwrap_or(0);
+            write!(out, "{sign}0.{}{digits}", "0".repeat(zeros))
+        }
+        Ok(point) if point >= digits.len() => {
+            write!(out, "{sign}{digits}{}.0", "0".repeat(point - digits.len()))
+        }
+        Ok(point) => write!(out, "{sign}{}.{}", &digits[..point], &digits[point..]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_written_as_python_writes_them() {
+        // Each right-hand side is Python's repr() of the float.
+        for (value, text) in [
+            (0.0, "0.0"),
+            (-0.0, "-0.0"),
+            (1.0, "1.0"),
+            (-1.5, "-1.5"),
+            (0.1, "0.1"),
+            (123.456, "123.456"),
+            (0.0001, "0.0001"),
+            (0.000_123, "0.000123"),
+            (0.000_01, "1e-05"),
+            (1.5e-7, "1.5e-07"),
+            (1e15, "1000000000000000.0"),
+            (9_007_199_254_740_993.0, "9007199254740992.0"),
+            (1e16, "1e+16"),
+            (1.25e17, "1.25e+17"),
+            (1e100, "1e+100"),
+            (1e22, "1e+22"),
+            (5e-324, "5e-324"),
+            (f64::MAX, "1.7976931348623157e+308"),
+            (1_700_000_000.123_456, "1700000000.123456"),
+        ] {
+            assert_eq!(&*to_text(&value).unwrap(), text);
+        }
+        assert_eq!(&*to_text(&0.1_f32).unwrap(), "0.1");
+    }
+
+    #[test]
+    fn text_is_ascii_as_python_writes_it() {
+        let text = "a\"\\/\u{8}\u{c}\n\r\t\u{1f}\u{7f}é日😀";
+        let python = r#""a\"\\/\b\f\n\r\t\u001f\u007f\u00e9\u65e5\ud83d\ude00""#;
+        assert_eq!(&*to_text(text).unwrap(), python);
+        assert_eq!(format!("\"{}\"", escape(text)), python);
+    }
+
+    #[test]
+    fn separators_have_a_space() {
+        let value = serde_json::json!({"a": [1, 2, {"b": null}], "c": {}, "d": []});
+        assert_eq!(
+            &*to_text(&value).unwrap(),
+            r#"{"a": [1, 2, {"b": null}], "c": {}, "d": []}"#
+        );
+    }
+}

@@ -1,0 +1,310 @@
+//! Sessions in this process's memory.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use crate::backend::{Backend, Create, Replace, Versioned};
+use crate::{Clock, Error, ErrorKind, KeyedStorage, Result, SystemClock};
+
+/// Sessions in this process's memory: [`KeyedStorage`] over [`MemoryBackend`].
+pub type MemoryStorage = KeyedStorage<MemoryBackend>;
+
+/// A [`Backend`] in this process's memory, for programs of one process and for tests. A restart
+/// forgets every session.
+///
+/// It is bounded: when its capacity is used up by sessions that have not expired, a new one, or
+/// one that grows, is an error of kind [`ErrorKind::Unavailable`], and nobody is logged out to
+/// make room. Expired records go when others are stored.
+pub struct MemoryBackend {
+    capacity: usize,
+    clock: Arc<dyn Clock>,
+    shelf: Mutex<Shelf>,
+}
+
+#[derive(Default)]
+struct Shelf {
+    records: HashMap<Arc<str>, Stored>,
+    /// For each record that expires, one entry of a time at which to look at it: not later than
+    /// the record's own, which a write moves on without touching this.
+    expiry: BTreeSet<(SystemTime, Arc<str>)>,
+    used: usize,
+}
+
+struct Stored {
+    value: Bytes,
+    expires: Option<SystemTime>,
+    watched: Option<SystemTime>,
+}
+
+/// What a record costs besides its key and value, roughly: two map entries and their pointers.
+const OVERHEAD: usize = 200;
+
+impl MemoryBackend {
+    /// Makes an empty store with room for 256 MiB.
+    pub fn new() -> Self {
+        Self::with_capacity(256 << 20)
+    }
+
+    /// Makes an empty store with room for about `bytes` of keys, values and what they cost besides.
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self {
+            capacity: bytes,
+            clock: Arc::new(SystemClock),
+            shelf: Mutex::default(),
+        }
+    }
+
+    /// Takes the time from `clock` in place of the operating system.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Arc::new(clock);
+        self
+    }
+
+    /// Returns how many records are stored, ones that expired a moment ago included.
+    pub fn len(&self) -> usize {
+        self.shelf().records.len()
+    }
+
+    /// Returns whether no record is stored.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Shelf {
+    fn live(&self, key: &str, now: SystemTime) -> Option<&Stored> {
+        self.records
+            .get(key)
+            .filter(|stored| stored.expires.is_none_or(|expires| now < expires))
+    }
+
+    /// Stores a record, if it fits after what has expired is gone.
+    fn put(
+        &mut self,
+        key: &str,
+        value: Bytes,
+        expires: Option<SystemTime>,
+        capacity: usize,
+        now: SystemTime,
+    ) -> Result<()> {
+        self.sweep(now);
+        let old = self.records.get_key_value(key);
+        let size = key.len() + value.len() + OVERHEAD;
+        let freed = old.map_or(0, |(key, stored)| key.len() + stored.value.len() + OVERHEAD);
+        let used = self.used - freed + size;
+        if used > capacity && size > freed {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                "the memory for sessions is used up",
+            ));
+        }
+        let key = old.map_or_else(|| Arc::from(key), |(key, _)| key.clone());
+        let mut watched = old.and_then(|(_, stored)| stored.watched);
+        match expires {
+            Some(expires) if watched.is_none_or(|watched| expires < watched) => {
+                if let Some(watched) = watched {
+                    self.expiry.remove(&(watched, key.clone()));
+                }
+                self.expiry.insert((expires, key.clone()));
+                watched = Some(expires);
+            }
+            _ => {}
+        }
+        self.used = used;
+        self.records.insert(
+            key,
+            Stored {
+                value,
+                expires,
+                watched,
+            },
+        );
+        Ok(())
+    }
+
+    fn take(&mut self, key: &str) {
+        if let Some((key, stored)) = self.records.remove_entry(key) {
+            self.used -= key.len() + stored.value.len() + OVERHEAD;
+            if let Some(watched) = stored.watched {
+                self.expiry.remove(&(watched, key));
+            }
+        }
+    }
+
+    fn sweep(&mut self, now: SystemTime) {
+        while self.expiry.first().is_some_and(|(at, _)| *at <= now) {
+            let Some((_, key)) = self.expiry.pop_first() else {
+                return;
+            };
+            let Some(stored) = self.records.get_mut(&key) else {
+                continue;
+            };
+            stored.watched = None;
+            match stored.expires {
+                Some(expires) if expires > now => {
+                    stored.watched = Some(expires);
+                    self.expiry.insert((expires, key));
+                }
+                Some(_) => self.take(&key),
+                None => {}
+            }
+        }
+    }
+}
+
+impl Backend for MemoryBackend {
+    async fn read(&self, key: &str) -> Result<Option<Versioned>> {
+        let now = self.clock.now();
+        Ok(self.shelf().live(key, now).map(Stored::versioned))
+    }
+
+    async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<Create> {
+        let now = self.clock.now();
+        let mut shelf = self.shelf();
+        if shelf.live(key, now).is_some() {
+            return Ok(Create::Exists);
+        }
+        shelf
+            .put(key, value, expires(now, ttl), self.capacity, now)
+            .map(|()| Create::Done)
+    }
+
+    async fn replace(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+        was: &Versioned,
+    ) -> Result<Replace> {
+        let now = self.clock.now();
+        let mut shelf = self.shelf();
+        let Some(stored) = shelf.live(key, now) else {
+            return Ok(Replace::Gone);
+        };
+        if stored.value != was.value {
+            return Ok(Replace::Conflict(stored.versioned()));
+        }
+        shelf
+            .put(key, value, expires(now, ttl), self.capacity, now)
+            .map(|()| Replace::Done)
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.shelf().take(key);
+        Ok(())
+    }
+}
+
+impl Stored {
+    fn versioned(&self) -> Versioned {
+        Versioned {
+            value: self.value.clone(),
+            version: 0,
+        }
+    }
+}
+
+/// `None` also for a time that the clock cannot say: it never comes.
+fn expires(now: SystemTime, ttl: Option<Duration>) -> Option<SystemTime> {
+    ttl.and_then(|ttl| now.checked_add(ttl))
+}
+
+impl Default for MemoryBackend {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for MemoryBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MemoryBackend")
+            .field("capacity", &self.capacity)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ManualClock;
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+    use std::time::UNIX_EPOCH;
+
+    /// Runs a future that never waits.
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => value,
+            Poll::Pending => panic!("memory does not wait"),
+        }
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn a_full_store_refuses_and_makes_room_by_expiry_alone() {
+        let clock = ManualClock::at(UNIX_EPOCH);
+        let room_for_two = 2 * (OVERHEAD + 1 + 3);
+        let store = MemoryBackend::with_capacity(room_for_two).with_clock(clock.clone());
+        let create = |key: &str, ttl| now(store.create(key, Bytes::from_static(b"abc"), ttl));
+        assert_eq!(create("a", Some(SECOND)).unwrap(), Create::Done);
+        assert_eq!(create("b", None).unwrap(), Create::Done);
+        assert_eq!(
+            create("c", None).unwrap_err().kind(),
+            ErrorKind::Unavailable
+        );
+        assert!(now(store.read("a")).unwrap().is_some() && now(store.read("b")).unwrap().is_some());
+        let was = now(store.read("b")).unwrap().unwrap();
+        let grown = now(store.replace("b", Bytes::from_static(b"abcd"), None, &was));
+        assert_eq!(grown.unwrap_err().kind(), ErrorKind::Unavailable);
+        clock.advance(SECOND);
+        assert_eq!(create("c", None).unwrap(), Create::Done);
+        assert!(now(store.read("a")).unwrap().is_none());
+        now(store.delete("b")).unwrap();
+        assert_eq!(create("d", None).unwrap(), Create::Done);
+        assert_eq!(store.len(), 2);
+    }
+
+    #[test]
+    fn a_write_moves_the_expiry_both_ways() {
+        let clock = ManualClock::at(UNIX_EPOCH);
+        let store = MemoryBackend::new().with_clock(clock.clone());
+        let write = |key: &str, ttl: Option<Duration>| {
+            if let Some(was) = now(store.read(key)).unwrap() {
+                now(store.replace(key, Bytes::from_static(b"x"), ttl, &was)).unwrap();
+            } else {
+                now(store.create(key, Bytes::from_static(b"x"), ttl)).unwrap();
+            }
+        };
+        write("longer", Some(SECOND));
+        write("longer", Some(SECOND * 10));
+        write("shorter", Some(SECOND * 10));
+        write("shorter", Some(SECOND));
+        write("forever", Some(SECOND));
+        write("forever", None);
+        clock.advance(SECOND * 5);
+        write("other", Some(SECOND * 100)); // sweeps
+        assert!(now(store.read("longer")).unwrap().is_some());
+        assert!(now(store.read("shorter")).unwrap().is_none());
+        assert!(now(store.read("forever")).unwrap().is_some());
+        assert_eq!(store.len(), 3);
+        clock.advance(SECOND * 5);
+        write("other", Some(SECOND * 100));
+        assert_eq!(store.len(), 2);
+        for key in ["longer", "shorter", "forever", "other"] {
+            now(store.delete(key)).unwrap();
+        }
+        let shelf = store.shelf();
+        assert_eq!((shelf.used, shelf.expiry.len()), (0, 0));
+    }
+}

@@ -1,0 +1,294 @@
+//! Reading and writing records: settings, codec and clock in one place.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+
+use crate::clock::unix_seconds;
+use crate::record::{Parsed, Record};
+use crate::session::State;
+use crate::{Clock, Codec, CookieSettings, Result, Session, SystemClock};
+
+/// What every storage is built on: it makes sessions of stored records and records of sessions,
+/// with the cookie's settings, a [`Codec`] and a [`Clock`]. Clones are cheap.
+///
+/// An application meets it only through the storages. A storage of a new kind, that keeps the
+/// whole record somewhere and cannot compare and swap, is built on [`open`](Self::open),
+/// [`fresh`](Self::fresh), [`change`](Self::change) and [`saved`](Self::saved).
+#[derive(Clone, Debug, Default)]
+pub struct Records(Arc<Inner>);
+
+#[derive(Clone, Debug)]
+struct Inner {
+    cookie: CookieSettings,
+    codec: Option<Arc<dyn Codec>>,
+    clock: Arc<dyn Clock>,
+}
+
+impl Default for Inner {
+    fn default() -> Self {
+        Self {
+            cookie: CookieSettings::default(),
+            codec: None,
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+/// What a session's changes mean for its record, where the record is kept as one piece.
+#[derive(Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a storage must handle every case")]
+pub enum RecordChange {
+    /// It stays as it is, or there is still none.
+    Keep,
+    /// It goes, and the client's cookie too.
+    Remove,
+    /// It becomes this.
+    Write(Pending),
+}
+
+/// A record about to be stored.
+pub struct Pending {
+    /// What is to be stored, through the codec.
+    pub payload: Vec<u8>,
+    /// For how long the browser keeps the cookie; `None`: until it closes.
+    pub max_age: Option<Duration>,
+    edits: u64,
+}
+
+impl std::fmt::Debug for Pending {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Pending")
+            .field("len", &self.payload.len())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Records {
+    /// Uses these settings in place of the default ones.
+    #[must_use]
+    pub fn with_cookie(mut self, cookie: CookieSettings) -> Self {
+        Arc::make_mut(&mut self.0).cookie = cookie;
+        self
+    }
+
+    /// Stores records through `codec` in place of plain JSON.
+    #[must_use]
+    pub fn with_codec(mut self, codec: impl Codec) -> Self {
+        Arc::make_mut(&mut self.0).codec = Some(Arc::new(codec));
+        self
+    }
+
+    /// Takes the time from `clock` in place of the operating system.
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Clock) -> Self {
+        Arc::make_mut(&mut self.0).clock = Arc::new(clock);
+        self
+    }
+
+    /// Returns the cookie's settings.
+    pub fn cookie(&self) -> &CookieSettings {
+        &self.0.cookie
+    }
+
+    /// Returns the present time.
+    pub fn now(&self) -> SystemTime {
+        self.0.clock.now()
+    }
+
+    /// Makes a new, empty session; `client_cookie` says whether the client sent a cookie, which an
+    /// invalidation then removes.
+    pub fn fresh(&self, client_cookie: bool) -> Session {
+        let session = Session::new(self, Record::new(unix_seconds(self.now())), true);
+        session.state().client_cookie = client_cookie;
+        session
+    }
+
+    /// Makes a session of what was stored; `None` if that is no record, an ended session's, or an
+    /// expired one's. That is then a [`fresh`](Self::fresh) session, and no error.
+    pub fn open(&self, payload: impl Into<Bytes>) -> Option<Session> {
+        let now = unix_seconds(self.now());
+        let record = self.parse(payload.into(), now)?;
+        let cookie = self.cookie();
+        let age = record.age(now);
+        let max_age = record.own_max_age.unwrap_or(cookie.max_age());
+        if max_age.is_some_and(|max_age| age > max_age.as_secs_f64()) {
+            tracing::debug!("session expired");
+            return None;
+        }
+        if let Some(absolute) = cookie.absolute_max_age()
+            && now.saturating_sub(started(&record)) > absolute.as_secs()
+        {
+            tracing::debug!("session reached its absolute lifetime");
+            return None;
+        }
+        let rolls = cookie.is_rolling()
+            && !record.is_empty()
+            && max_age.is_some_and(|max_age| age * 10.0 >= max_age.as_secs_f64());
+        let session = Session::new(self, record, false);
+        {
+            let mut state = session.state();
+            state.rolls = rolls;
+            state.client_cookie = true;
+        }
+        Some(session)
+    }
+
+    /// Takes a stored payload apart; `None` if it is `{}` or no record.
+    pub(crate) fn parse(&self, payload: Bytes, now: u64) -> Option<Record> {
+        let text = match &self.0.codec {
+            None => payload,
+            Some(codec) => match codec.decode(&payload) {
+                Some(text) => text.into(),
+                None => {
+                    tracing::warn!("session record is unreadable: the codec refused it");
+                    return None;
+                }
+            },
+        };
+        match Record::parse(text, now) {
+            Ok(Parsed::Record(record)) => Some(record),
+            Ok(Parsed::Ended) => None,
+            Err(unreadable) => {
+                tracing::warn!("session record is unreadable: {unreadable}");
+                None
+            }
+        }
+    }
+
+    /// Passes a record's JSON text through the codec.
+    pub(crate) fn encode(&self, text: Vec<u8>) -> Result<Vec<u8>> {
+        match &self.0.codec {
+            None => Ok(text),
+            Some(codec) => codec.encode(text),
+        }
+    }
+
+    /// Returns what the changes of `session` mean for its record.
+    ///
+    /// # Errors
+    /// What the codec says.
+    pub fn change(&self, session: &Session) -> Result<RecordChange> {
+        let mut state = session.state();
+        if !state.is_due() {
+            return Ok(RecordChange::Keep);
+        }
+        if state.record.is_empty() {
+            let gone = !state.new || state.drops_client_cookie();
+            return Ok(if gone {
+                RecordChange::Remove
+            } else {
+                RecordChange::Keep
+            });
+        }
+        state.prepare();
+        let payload = self.encode(state.record.encode())?;
+        Ok(RecordChange::Write(Pending {
+            payload,
+            max_age: state.cookie_max_age(),
+            edits: state.edits,
+        }))
+    }
+
+    /// Notes that a change was stored: `Some` for what was written, `None` for a removal.
+    pub fn saved(&self, session: &Session, written: Option<&Pending>) {
+        let mut state = session.state();
+        match written {
+            Some(pending) => state.settle(pending.edits),
+            None => state.reset(),
+        }
+    }
+}
+
+/// When the session began; for a record that does not say, when it was written last.
+fn started(record: &Record) -> u64 {
+    record
+        .started
+        .unwrap_or_else(|| unix_seconds(record.created()))
+}
+
+impl State {
+    /// Returns whether a save has anything to do.
+    pub(crate) fn is_due(&self) -> bool {
+        self.changed || self.renewed || self.invalidated || self.rolls || self.replaces.is_some()
+    }
+
+    /// Returns whether a session with nothing in it takes the client's cookie away.
+    pub(crate) fn drops_client_cookie(&self) -> bool {
+        self.client_cookie && (self.invalidated || self.replaces.is_some())
+    }
+
+    /// Returns whether the save is only the read of a rolling session.
+    pub(crate) fn only_rolls(&self) -> bool {
+        self.rolls && !self.changed && !self.renewed && !self.invalidated && self.replaces.is_none()
+    }
+
+    /// Brings the record's dates up to date before it is written.
+    pub(crate) fn prepare(&mut self) {
+        let now = unix_seconds(self.records.now());
+        if self.rolls {
+            self.record.set_created(now);
+        }
+        if self.records.cookie().absolute_max_age().is_some() && self.record.started.is_none() {
+            let began_now = self.new || self.invalidated;
+            self.record.started = Some(if began_now {
+                now
+            } else {
+                started(&self.record)
+            });
+        }
+    }
+
+    /// What is left of the absolute lifetime, at least a second.
+    fn left(&self) -> Option<Duration> {
+        let absolute = self.records.cookie().absolute_max_age()?.as_secs();
+        let end = started(&self.record).saturating_add(absolute);
+        Some(Duration::from_secs(
+            end.saturating_sub(unix_seconds(self.records.now())).max(1),
+        ))
+    }
+
+    /// For how long the browser keeps the cookie.
+    pub(crate) fn cookie_max_age(&self) -> Option<Duration> {
+        let max_age = self.max_age()?;
+        Some(self.left().map_or(max_age, |left| left.min(max_age)))
+    }
+
+    /// For how long a store keeps the record.
+    pub(crate) fn time_to_live(&self) -> Option<Duration> {
+        match (self.max_age(), self.left()) {
+            (Some(max_age), Some(left)) => Some(max_age.min(left)),
+            (max_age, left) => max_age.or(left),
+        }
+    }
+
+    /// Forgets the delta that was saved, unless there were changes meanwhile: those, and with
+    /// them what was saved, which does no harm, are left for the next save.
+    pub(crate) fn settle(&mut self, edits: u64) {
+        self.new = false;
+        self.client_cookie = true;
+        self.replaces = None;
+        self.invalidated = false;
+        self.renewed = false;
+        if self.edits == edits {
+            self.changed = false;
+            self.rolls = false;
+            self.cleared = false;
+            self.max_age_set = false;
+            self.removed.clear();
+            self.record.settle();
+        }
+    }
+
+    /// Becomes a new, empty session after its record and cookie went.
+    pub(crate) fn reset(&mut self) {
+        let edits = self.edits;
+        self.settle(edits);
+        self.new = true;
+        self.client_cookie = false;
+        self.identity = None;
+        self.base = None;
+        self.record = Record::new(unix_seconds(self.records.now()));
+    }
+}

@@ -1,0 +1,336 @@
+//! One request's share: what every server adapter does alike, on `http` types.
+//!
+//! An adapter makes a [`SessionContext`] for a request and attaches it to the request's
+//! extensions, lets the handler run, and [`close`](SessionContext::close)s the context on the
+//! response. The handler asks for its session through [`RequestSession`].
+
+use std::future::Future;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_lock::OnceCell;
+use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
+use http::{Extensions, HeaderMap, HeaderValue, Request, request};
+
+use crate::header::{Candidates, candidates};
+use crate::{CookieChange, Error, ErrorKind, Result, Session, Storage};
+
+/// The sessions of one request, not loaded yet. Clones are the same context.
+#[derive(Clone, Debug)]
+pub struct SessionContext(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    storage: Arc<dyn Storage>,
+    /// What the storage answered: asked once, however many ask, a failure included.
+    loaded: OnceCell<Result<Session>>,
+    /// The request's session: the loaded one until a login puts another in its place.
+    current: Mutex<Option<Session>>,
+    /// The context of the service around this one, with another cookie name.
+    outer: Option<SessionContext>,
+}
+
+/// The handler's way to its session, for [`http::Request`] and [`http::request::Parts`].
+///
+/// The futures borrow nothing of the request: one whose body is not `Sync` can ask too.
+pub trait RequestSession {
+    /// Returns the request's headers, where the cookies are, and its extensions, where the
+    /// adapter put the [`SessionContext`].
+    fn head(&self) -> (&HeaderMap, &Extensions);
+
+    /// Returns the request's session, loading it if nobody has yet: aiohttp_session's
+    /// `get_session`.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`] if the backend did not answer; [`ErrorKind::Settings`] if no
+    /// session service is around the handler.
+    fn session(&self) -> impl Future<Output = Result<Session>> + Send + 'static {
+        let (headers, extensions) = self.head();
+        find(context(extensions, None), headers)
+    }
+
+    /// Returns the session whose cookie is called `name`, where several services are nested.
+    ///
+    /// # Errors
+    /// As [`session`](Self::session).
+    fn session_named(&self, name: &str) -> impl Future<Output = Result<Session>> + Send + 'static {
+        let (headers, extensions) = self.head();
+        find(context(extensions, Some(name)), headers)
+    }
+
+    /// Puts a new, empty session in the place of whatever the client came with, for a login:
+    /// aiohttp_session's `new_session`. It loads nothing. When it is saved the old session is
+    /// deleted; if nothing is put into it, the client's cookie is removed.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`] if no session service is around the handler;
+    /// [`ErrorKind::Committed`] after the response's headers have left.
+    fn new_session(&self) -> Result<Session> {
+        let (headers, extensions) = self.head();
+        context(extensions, None)?.new_session(headers)
+    }
+
+    /// [`new_session`](Self::new_session) for the cookie called `name`.
+    ///
+    /// # Errors
+    /// As [`new_session`](Self::new_session).
+    fn new_session_named(&self, name: &str) -> Result<Session> {
+        let (headers, extensions) = self.head();
+        context(extensions, Some(name))?.new_session(headers)
+    }
+}
+
+impl<B> RequestSession for Request<B> {
+    fn head(&self) -> (&HeaderMap, &Extensions) {
+        (self.headers(), self.extensions())
+    }
+}
+
+impl RequestSession for request::Parts {
+    fn head(&self) -> (&HeaderMap, &Extensions) {
+        (&self.headers, &self.extensions)
+    }
+}
+
+fn context<'a>(extensions: &'a Extensions, name: Option<&str>) -> Result<&'a SessionContext> {
+    let innermost = extensions.get::<SessionContext>();
+    innermost
+        .and_then(|context| name.map_or(Some(context), |name| context.named(name)))
+        .ok_or_else(|| {
+            Error::with_message(
+                ErrorKind::Settings,
+                "no session service of this cookie name is around the handler",
+            )
+        })
+}
+
+/// Reads the cookies at once, so that the future borrows nothing.
+fn find(
+    context: Result<&SessionContext>,
+    headers: &HeaderMap,
+) -> impl Future<Output = Result<Session>> + Send + use<> {
+    let found = context.map(|context| {
+        let unasked = context.current().is_none();
+        let cookies = unasked
+            .then(|| candidates(headers, context.cookie_name()))
+            .unwrap_or_default();
+        (context.clone(), cookies)
+    });
+    async move {
+        let (context, cookies) = found?;
+        context.session(cookies).await
+    }
+}
+
+impl SessionContext {
+    /// Makes the context of a request whose session lives in `storage`.
+    pub fn attach(storage: &Arc<dyn Storage>, extensions: &mut Extensions) -> Self {
+        let inner = Inner {
+            storage: storage.clone(),
+            loaded: OnceCell::new(),
+            current: Mutex::new(None),
+            outer: extensions.remove::<Self>(),
+        };
+        let context = Self(Arc::new(inner));
+        extensions.insert(context.clone());
+        context
+    }
+
+    /// Returns the error if the backend failed when the session was loaded.
+    pub fn load_error(&self) -> Option<Error> {
+        self.0
+            .loaded
+            .get()
+            .and_then(|loaded| loaded.as_ref().err().cloned())
+    }
+
+    /// Ends the request's share once the handler has answered: no change is taken from now on. A
+    /// response whose session was looked at varies by cookie. Returns what is left to save.
+    pub fn close(&self, headers: &mut HeaderMap) -> Option<Save> {
+        let session = self.current().clone()?;
+        session.close();
+        vary(headers);
+        let due = session.state().is_due();
+        due.then(|| Save {
+            storage: self.0.storage.clone(),
+            session,
+        })
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<Session>> {
+        self.0
+            .current
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn named(&self, name: &str) -> Option<&Self> {
+        std::iter::successors(Some(self), |context| context.0.outer.as_ref())
+            .find(|context| context.cookie_name() == name)
+    }
+
+    fn cookie_name(&self) -> &str {
+        self.0.storage.records().cookie().name()
+    }
+
+    async fn session(self, cookies: Candidates) -> Result<Session> {
+        if let Some(session) = &*self.current() {
+            return Ok(session.clone());
+        }
+        let loaded = self.0.loaded.get_or_init(|| async {
+            let loaded = load(&*self.0.storage, &cookies).await;
+            if let Err(error) = &loaded {
+                tracing::error!(error = %Chain(error), "session not loaded");
+            }
+            loaded
+        });
+        let session = loaded.await.clone()?;
+        Ok(self.current().get_or_insert(session).clone())
+    }
+
+    fn new_session(&self, headers: &HeaderMap) -> Result<Session> {
+        let mut current = self.current();
+        if current
+            .as_ref()
+            .is_some_and(|session| session.state().closed)
+        {
+            return Err(ErrorKind::Committed.into());
+        }
+        let found = candidates(headers, self.cookie_name());
+        let session = self.0.storage.records().fresh(found.sent);
+        session.state().replaces = Some(found.values);
+        *current = Some(session.clone());
+        Ok(session)
+    }
+}
+
+/// Tries the cookies in turn: the first that yields a session is the one.
+async fn load(storage: &dyn Storage, cookies: &Candidates) -> Result<Session> {
+    for cookie in &cookies.values {
+        let session = storage.load(Some(cookie)).await?;
+        if !session.is_new() {
+            return Ok(session);
+        }
+    }
+    Ok(storage.records().fresh(cookies.sent))
+}
+
+/// A session that waits to be saved.
+#[derive(Debug)]
+pub struct Save {
+    storage: Arc<dyn Storage>,
+    session: Session,
+}
+
+impl Save {
+    /// Saves the session, and returns what that means for the response.
+    ///
+    /// # Errors
+    /// As [`Storage::save`]: the response then says nothing about the cookie.
+    pub async fn run(self) -> Result<Saved> {
+        let records = self.storage.records();
+        let cookie = records.cookie();
+        let saved = self
+            .storage
+            .save(&self.session)
+            .await
+            .and_then(|change| match change {
+                CookieChange::Keep => Ok(None),
+                CookieChange::Set { value, max_age } => {
+                    cookie.set(&value, max_age, records.now()).map(Some)
+                }
+                CookieChange::Remove => Ok(Some(cookie.removal())),
+            });
+        match saved {
+            Ok(header) => Ok(Saved {
+                header,
+                storage: self.storage,
+            }),
+            Err(error) => {
+                if error.kind() != ErrorKind::Ended {
+                    tracing::error!(error = %Chain(&error), "session not saved");
+                }
+                Err(error)
+            }
+        }
+    }
+}
+
+/// What a save means for the response.
+pub struct Saved {
+    header: Option<HeaderValue>,
+    storage: Arc<dyn Storage>,
+}
+
+impl Saved {
+    /// Puts it into the response's headers: one Set-Cookie at most, beside those of other names,
+    /// and no-store with it unless the handler said something else.
+    pub fn apply(self, headers: &mut HeaderMap) {
+        if let Some(header) = self.header {
+            set_cookie(headers, self.storage.records().cookie().name(), header);
+            headers
+                .entry(CACHE_CONTROL)
+                .or_insert(HeaderValue::from_static("no-store"));
+        }
+    }
+}
+
+impl std::fmt::Debug for Saved {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Saved")
+            .field("sets_cookie", &self.header.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+/// Puts our cookie into the headers, in the place of one of the same name that the handler set.
+fn set_cookie(headers: &mut HeaderMap, name: &str, header: HeaderValue) {
+    let is_ours = |value: &HeaderValue| {
+        let pair = value
+            .as_bytes()
+            .split(|b| *b == b';' || *b == b'=')
+            .next()
+            .unwrap_or_default();
+        pair.trim_ascii() == name.as_bytes()
+    };
+    if headers.get_all(SET_COOKIE).iter().any(is_ours) {
+        let others: Vec<HeaderValue> = headers
+            .get_all(SET_COOKIE)
+            .iter()
+            .filter(|value| !is_ours(value))
+            .cloned()
+            .collect();
+        headers.remove(SET_COOKIE);
+        for other in others {
+            headers.append(SET_COOKIE, other);
+        }
+    }
+    headers.append(SET_COOKIE, header);
+}
+
+/// Says that the answer depends on the cookie, unless the handler did.
+fn vary(headers: &mut HeaderMap) {
+    let says_so = headers.get_all(VARY).iter().any(|value| {
+        value.as_bytes().split(|b| *b == b',').any(|field| {
+            let field = field.trim_ascii();
+            field == b"*" || field.eq_ignore_ascii_case(b"cookie")
+        })
+    });
+    if !says_so {
+        headers.append(VARY, HeaderValue::from_static("Cookie"));
+    }
+}
+
+/// An error with its causes, for a log. Only what backends say; no error of ours holds a secret.
+struct Chain<'a>(&'a Error);
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = std::error::Error::source(self.0);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,387 @@
+//! The session that a handler sees.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::backend::Versioned;
+use crate::clock::unix_seconds;
+use crate::record::Record;
+use crate::{Error, ErrorKind, Identity, Records, Result, json};
+
+/// One request's session: a dict of JSON values with a few flags, held by a handle that is cheap
+/// to clone. Clones are the same session.
+///
+/// Loading it was the one step that waits and can fail for the backend's sake; nothing here does
+/// I/O. What changes is saved once, before the response's headers leave; a change after that is
+/// [`ErrorKind::Committed`], never silently lost.
+///
+/// Values are kept as JSON text and parsed when asked for: a value that nobody touches is written
+/// back byte for byte, whoever wrote it.
+///
+/// ```
+/// use session_core::Records;
+///
+/// # fn main() -> Result<(), session_core::Error> {
+/// let session = Records::default().fresh(false);
+/// session.insert("name", "alice")?;
+/// session.insert("visits", 1)?;
+/// session.update("visits", |visits: Option<u32>| visits.unwrap_or(0) + 1)?;
+/// assert_eq!(session.get::<u32>("visits")?, Some(2));
+/// assert_eq!(session.get::<String>("email")?, None);
+/// assert_eq!(session.keys(), ["name", "visits"]);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Session(Arc<Mutex<State>>);
+
+/// What the handle points at. The flags are independent of one another: a write after a renewal
+/// does not undo it.
+pub(crate) struct State {
+    pub(crate) records: Records,
+    pub(crate) record: Record,
+    /// Names that this request took out; with the record's dirty entries, the delta.
+    pub(crate) removed: Vec<Box<str>>,
+    /// This request emptied the whole dict.
+    pub(crate) cleared: bool,
+    /// This request gave the session a lifetime of its own.
+    pub(crate) max_age_set: bool,
+    pub(crate) new: bool,
+    pub(crate) changed: bool,
+    pub(crate) renewed: bool,
+    pub(crate) invalidated: bool,
+    /// Loaded from a rolling storage with so much of its life gone that a read restarts it.
+    pub(crate) rolls: bool,
+    /// The client sent a cookie of the storage's name.
+    pub(crate) client_cookie: bool,
+    /// A login: the client's cookie values whose sessions end when this one is saved.
+    pub(crate) replaces: Option<Vec<String>>,
+    /// The identity under which the store holds it.
+    pub(crate) identity: Option<Identity>,
+    /// What the store held when it was loaded or last saved.
+    pub(crate) base: Option<Versioned>,
+    /// The identity that the application wants for a new session.
+    pub(crate) wanted: Option<Identity>,
+    /// Found ended by another request: it can never be saved again.
+    pub(crate) ended: bool,
+    pub(crate) closed: bool,
+    /// Counts changes, so that a save knows whether it saved the last one.
+    pub(crate) edits: u64,
+}
+
+impl Session {
+    pub(crate) fn new(records: &Records, record: Record, new: bool) -> Self {
+        Self(Arc::new(Mutex::new(State {
+            records: records.clone(),
+            record,
+            removed: Vec::new(),
+            cleared: false,
+            max_age_set: false,
+            new,
+            changed: false,
+            renewed: false,
+            invalidated: false,
+            rolls: false,
+            client_cookie: false,
+            replaces: None,
+            identity: None,
+            base: None,
+            wanted: None,
+            ended: false,
+            closed: false,
+            edits: 0,
+        })))
+    }
+
+    /// Returns the value under `key` as a `T`; `None` if there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] if the value is not a `T`.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        self.state().record.get(key).map(parse).transpose()
+    }
+
+    /// Puts `value` under `key`. The session is changed, and its `created` is now.
+    ///
+    /// Floats that are not numbers become null, as `serde_json` has it: JSON has none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] if `value` cannot be JSON (a map whose keys are not strings);
+    /// [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn insert(&self, key: &str, value: impl Serialize) -> Result<()> {
+        let text = to_text(&value)?;
+        let mut state = self.open()?;
+        state.set(key, text);
+        Ok(())
+    }
+
+    /// Takes out the value under `key`; false, and no change, if there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn remove(&self, key: &str) -> Result<bool> {
+        let mut state = self.open()?;
+        let found = state.record.remove(key);
+        if found {
+            state.removed.push(key.into());
+            state.written();
+        }
+        Ok(found)
+    }
+
+    /// Puts `change(value)` under `key`, where `value` is what is there now, and returns it.
+    ///
+    /// No other clone of this handle changes the value in between: `change` is then called again.
+    /// Two *requests* that update one key at the same time are not added up: the last save wins.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] if the value is not a `T`, or what `change` returns cannot be JSON;
+    /// [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn update<T: Serialize + DeserializeOwned>(
+        &self,
+        key: &str,
+        mut change: impl FnMut(Option<T>) -> T,
+    ) -> Result<T> {
+        loop {
+            let (edits, before) = {
+                let state = self.open()?;
+                (state.edits, state.record.get(key).map(parse).transpose()?)
+            };
+            // Without the lock: `change` may well look at the session.
+            let after = change(before);
+            let text = to_text(&after)?;
+            let mut state = self.open()?;
+            if state.edits == edits {
+                state.set(key, text);
+                return Ok(after);
+            }
+        }
+    }
+
+    /// Returns whether there is a value under `key`.
+    pub fn contains_key(&self, key: &str) -> bool {
+        self.state().record.get(key).is_some()
+    }
+
+    /// Returns how many keys there are.
+    pub fn len(&self) -> usize {
+        self.state().record.len()
+    }
+
+    /// Returns whether there are no keys.
+    pub fn is_empty(&self) -> bool {
+        self.state().record.is_empty()
+    }
+
+    /// Returns the keys in the order in which they were first set.
+    pub fn keys(&self) -> Vec<String> {
+        self.state()
+            .record
+            .names()
+            .map(std::borrow::Cow::into_owned)
+            .collect()
+    }
+
+    /// Takes out every key, those too that another request adds until this one is saved. A
+    /// session that ends up empty is deleted; no change if it is empty already.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn clear(&self) -> Result<()> {
+        let mut state = self.open()?;
+        if !state.record.is_empty() {
+            state.record.clear();
+            state.removed.clear();
+            state.cleared = true;
+            state.written();
+        }
+        Ok(())
+    }
+
+    /// Returns whether the client had no session: no cookie, or one that is unknown, expired or
+    /// forged.
+    pub fn is_new(&self) -> bool {
+        self.state().new
+    }
+
+    /// Returns whether there is something to save.
+    pub fn is_changed(&self) -> bool {
+        let state = self.state();
+        state.changed || state.renewed || state.invalidated
+    }
+
+    /// Returns when a key was last set or removed; for a new session when it was made.
+    pub fn created(&self) -> SystemTime {
+        self.state().record.created()
+    }
+
+    /// Returns the identity under which a store holds this session; `None` if it is new, or lives
+    /// in its cookie. It is a secret.
+    pub fn identity(&self) -> Option<Identity> {
+        self.state().identity.clone()
+    }
+
+    /// Returns for how long after its last write the session lives; `None`: as long as the
+    /// browser keeps the cookie.
+    pub fn max_age(&self) -> Option<Duration> {
+        self.state().max_age()
+    }
+
+    /// Gives the session a lifetime of its own, in place of the storage's, and marks it changed.
+    /// `None`: no limit, and a cookie that ends with the browser's session. Rounded up to whole
+    /// seconds, at least one, at most a hundred years. It is kept with the session, though a
+    /// Python service that writes the session drops it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn set_max_age(&self, max_age: Option<Duration>) -> Result<()> {
+        let mut state = self.open()?;
+        let max_age = max_age.map(crate::cookie::whole_seconds);
+        state.record.own_max_age = (max_age != state.records.cookie().max_age()).then_some(max_age);
+        state.max_age_set = true;
+        state.touched();
+        Ok(())
+    }
+
+    /// Marks the session to be saved although no key was set: the cookie and the store's time to
+    /// live start again. As in aiohttp_session `created`, from which the lifetime counts, stays.
+    /// A session that is new and empty stays unsaved.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn changed(&self) -> Result<()> {
+        self.open()?.touched();
+        Ok(())
+    }
+
+    /// Ends the session: empties it now, and deletes the stored record and the client's cookie
+    /// when it is saved. No request that runs at the same time brings it back. What is set after
+    /// this starts another session under a new identity.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn invalidate(&self) -> Result<()> {
+        let mut state = self.open()?;
+        state.record.clear();
+        state.record.own_max_age = None;
+        state.record.started = None;
+        state.removed.clear();
+        state.invalidated = true;
+        state.edits += 1;
+        Ok(())
+    }
+
+    /// Keeps the data and changes the identity when it is saved: the old cookie is then dead.
+    /// Call it whenever the session's rights change. A session that lives in its cookie has no
+    /// identity; there the old cookie cannot be recalled.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn renew(&self) -> Result<()> {
+        let mut state = self.open()?;
+        state.renewed = true;
+        state.edits += 1;
+        Ok(())
+    }
+
+    /// Chooses the identity of a new session in place of a random one.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Identity`] if the session is not new; [`ErrorKind::Committed`] after the
+    /// response's headers have left. If the store holds such a session already, it is the save
+    /// that ends with [`ErrorKind::Identity`].
+    pub fn set_new_identity(&self, identity: Identity) -> Result<()> {
+        let mut state = self.open()?;
+        if !state.new {
+            return Err(Error::with_message(
+                ErrorKind::Identity,
+                "an identity can only be set while the session is new: use renew() to change it",
+            ));
+        }
+        state.wanted = Some(identity);
+        Ok(())
+    }
+
+    /// Refuses every change from now on.
+    pub(crate) fn close(&self) {
+        self.state().closed = true;
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic in a caller's Deserialize leaves the state whole: it is only read there.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Locks the state for a change.
+    fn open(&self) -> Result<MutexGuard<'_, State>> {
+        let state = self.state();
+        if state.closed {
+            Err(ErrorKind::Committed.into())
+        } else {
+            Ok(state)
+        }
+    }
+}
+
+impl State {
+    fn set(&mut self, key: &str, text: Box<str>) {
+        self.record.set(key, text);
+        self.removed.retain(|name| **name != *key);
+        self.written();
+    }
+
+    /// Notes that a key was set or removed.
+    fn written(&mut self) {
+        self.record.set_created(unix_seconds(self.records.now()));
+        self.touched();
+    }
+
+    fn touched(&mut self) {
+        self.changed = true;
+        self.edits += 1;
+    }
+
+    /// The session's own lifetime, else the storage's.
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        self.record
+            .own_max_age
+            .unwrap_or(self.records.cookie().max_age())
+    }
+}
+
+/// Shows the flags and the number of keys: no key, no value, no identity.
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.state();
+        f.debug_struct("Session")
+            .field("new", &state.new)
+            .field("changed", &state.changed)
+            .field("renewed", &state.renewed)
+            .field("invalidated", &state.invalidated)
+            .field("len", &state.record.len())
+            .finish_non_exhaustive()
+    }
+}
+
+/// The cause is left out on purpose: `serde_json` quotes the value in it.
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|_| {
+        Error::with_message(
+            ErrorKind::Value,
+            format!("the session value is not a {}", std::any::type_name::<T>()),
+        )
+    })
+}
+
+fn to_text<T: Serialize>(value: &T) -> Result<Box<str>> {
+    json::to_text(value).map_err(|_| {
+        Error::with_message(
+            ErrorKind::Value,
+            format!("a {} cannot be written as JSON", std::any::type_name::<T>()),
+        )
+    })
+}

@@ -1,0 +1,55 @@
+//! Web sessions for [hyper]: a service that loads and saves a session around a handler.
+//!
+//! ```
+//! use http::{Request, Response};
+//! use session_core::{MemoryStorage, RequestSession};
+//! use session_hyper::SessionService;
+//!
+//! async fn handler(request: Request<String>) -> Result<Response<String>, session_core::Error> {
+//!     let session = request.session().await?;
+//!     let visits = session.update("visits", |visits: Option<u64>| visits.unwrap_or(0) + 1)?;
+//!     Ok(Response::new(format!("visit {visits}")))
+//! }
+//!
+//! let service = SessionService::new(MemoryStorage::default(), hyper::service::service_fn(handler));
+//! # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+//! # let call = hyper::service::Service::call(&service, Request::new(String::new()));
+//! # let std::task::Poll::Ready(Ok(response)) = std::pin::pin!(call).poll(&mut context) else { panic!() };
+//! # assert_eq!(response.body(), "visit 1");
+//! # assert!(response.headers().contains_key("set-cookie"));
+//! ```
+//!
+//! The server loop is the application's: `serve_connection(io, service.clone())`, HTTP/1 or HTTP/2.
+//! The programs in `examples` show it whole.
+//!
+//! # What happens to a request
+//!
+//! - Nothing, unless its handler asks: no backend call, no look at the cookies, no header.
+//! - After the handler answered, whatever the status, and before the headers leave, a changed
+//!   session is saved. A streaming body, an event stream or an upgrade goes on after that; what it
+//!   changes then is [`ErrorKind::Committed`](session_core::ErrorKind::Committed). It can load and
+//!   save through the storage itself.
+//! - A handler that returns an error saves nothing, and the error goes to hyper; unless its session
+//!   could not be loaded: that is answered.
+//! - A response whose session was looked at carries `Vary: Cookie`, one that sets the cookie
+//!   `Cache-Control: no-store` unless the handler set another.
+//!
+//! # Errors
+//!
+//! | what failed | answer |
+//! | --- | --- |
+//! | the backend, in load or save; too many conflicts | 503 |
+//! | another request ended the session while this one changed it | 409 |
+//! | the cookie would be over 4096 bytes; anything else | 500 |
+//!
+//! With an empty body, no Set-Cookie and `Cache-Control: no-store`;
+//! [`on_error`](SessionService::on_error) writes another one.
+//!
+//! # What this crate does not do
+//!
+//! It opens no connection and spawns no task.
+
+mod service;
+
+pub use service::{DefaultAnswer, ErrorAnswer, SessionFuture, SessionService, status};
+pub use session_core::RequestSession;

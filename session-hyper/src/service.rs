@@ -1,0 +1,182 @@
+//! The service around a handler.
+
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+
+use http::header::{CACHE_CONTROL, HeaderValue};
+use http::{Request, Response, StatusCode};
+use hyper::service::Service;
+use pin_project_lite::pin_project;
+use session_core::{Error, ErrorKind, Saved, SessionContext, Storage};
+
+/// A hyper service that gives the handler inside a session.
+///
+/// Cheap to clone: one for each connection. Services nest, each with a storage of another cookie
+/// name; the innermost is [`session`](session_core::RequestSession::session), any is
+/// [`session_named`](session_core::RequestSession::session_named).
+#[derive(Clone)]
+pub struct SessionService<S, A = DefaultAnswer> {
+    storage: Arc<dyn Storage>,
+    inner: S,
+    answer: A,
+}
+
+impl<S> SessionService<S> {
+    /// Puts sessions of `storage` around `inner`.
+    pub fn new(storage: impl Storage, inner: S) -> Self {
+        Self::with_storage(Arc::new(storage), inner)
+    }
+
+    /// Puts sessions of a storage that was chosen at run time, or is used elsewhere too, around
+    /// `inner`.
+    pub fn with_storage(storage: Arc<dyn Storage>, inner: S) -> Self {
+        Self {
+            storage,
+            inner,
+            answer: DefaultAnswer,
+        }
+    }
+
+    /// Lets `answer` write the response when a session could not be loaded or saved. [`status`]
+    /// says which status fits. It must not put the error's text into it.
+    pub fn on_error<A>(self, answer: A) -> SessionService<S, A> {
+        SessionService {
+            storage: self.storage,
+            inner: self.inner,
+            answer,
+        }
+    }
+}
+
+/// Writes the response when a session could not be loaded or saved; a closure
+/// `Fn(&Error) -> Response<B>` does.
+pub trait ErrorAnswer<B> {
+    /// Returns the response for `error`.
+    fn answer(&self, error: &Error) -> Response<B>;
+}
+
+/// Answers with the [`status`] that fits, no-store and the default body, which is an empty one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DefaultAnswer;
+
+impl<B: Default> ErrorAnswer<B> for DefaultAnswer {
+    fn answer(&self, error: &Error) -> Response<B> {
+        let mut response = Response::new(B::default());
+        *response.status_mut() = status(error);
+        response
+            .headers_mut()
+            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+impl<B, F: Fn(&Error) -> Response<B>> ErrorAnswer<B> for F {
+    fn answer(&self, error: &Error) -> Response<B> {
+        self(error)
+    }
+}
+
+/// Returns the HTTP status that fits an error: 503 where a retry may succeed, 409 where another
+/// request ended the session, else 500.
+pub fn status(error: &Error) -> StatusCode {
+    match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::Contended => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Ended => StatusCode::CONFLICT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+impl<S, A, ReqB, ResB> Service<Request<ReqB>> for SessionService<S, A>
+where
+    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    A: ErrorAnswer<ResB> + Clone,
+{
+    type Response = Response<ResB>;
+    type Error = S::Error;
+    type Future = SessionFuture<S::Future, A, ResB>;
+
+    fn call(&self, mut request: Request<ReqB>) -> Self::Future {
+        let context = SessionContext::attach(&self.storage, request.extensions_mut());
+        SessionFuture {
+            context,
+            handler: self.inner.call(request),
+            answer: self.answer.clone(),
+            saving: None,
+        }
+    }
+}
+
+type Saving = Pin<Box<dyn Future<Output = session_core::Result<Saved>> + Send>>;
+
+pin_project! {
+    /// The response of a [`SessionService`].
+    pub struct SessionFuture<F, A, B> {
+        #[pin]
+        handler: F,
+        context: SessionContext,
+        answer: A,
+        // Boxed, but only for the requests that changed their session.
+        saving: Option<(Saving, Response<B>)>,
+    }
+}
+
+impl<F, A, B, E> Future for SessionFuture<F, A, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    A: ErrorAnswer<B>,
+{
+    type Output = Result<Response<B>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if this.saving.is_none() {
+            let mut response = match ready!(this.handler.poll(cx)) {
+                Ok(response) => response,
+                Err(error) => {
+                    // A `?` on the session's own load failure is all that a handler needs.
+                    return Poll::Ready(match this.context.load_error() {
+                        Some(error) => Ok(this.answer.answer(&error)),
+                        None => Err(error),
+                    });
+                }
+            };
+            match this.context.close(response.headers_mut()) {
+                None => return Poll::Ready(Ok(response)),
+                Some(save) => *this.saving = Some((Box::pin(save.run()), response)),
+            }
+        }
+        let Some((saving, _)) = this.saving else {
+            return Poll::Pending;
+        };
+        let saved = ready!(saving.as_mut().poll(cx));
+        let Some((_, mut response)) = this.saving.take() else {
+            return Poll::Pending;
+        };
+        Poll::Ready(Ok(match saved {
+            Ok(saved) => {
+                saved.apply(response.headers_mut());
+                response
+            }
+            Err(error) => this.answer.answer(&error),
+        }))
+    }
+}
+
+impl<S, A> fmt::Debug for SessionService<S, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionService")
+            .field("storage", &self.storage)
+            .finish_non_exhaustive()
+    }
+}
+
+impl<F, A, B> fmt::Debug for SessionFuture<F, A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionFuture")
+            .field("context", &self.context)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,10 @@
+//! What the tests share: the conformance suite that every storage passes, backends that wait or
+//! fail on command, and a server over TCP.
+//!
+//! A storage of a third party passes the suite by `session_tests::conformance!(..)`.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "this is a library of tests"
+)]
