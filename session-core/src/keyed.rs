@@ -282,7 +282,7 @@ impl<B: Backend> KeyedStorage<B> {
                     return Ok(renewed(session, new, edits));
                 }
                 Ok(Replace::Conflict(now)) if merge(session, &now) => {
-                    self.overwrite(&new, session).await?
+                    self.overwrite(&new, session).await?;
                 }
                 Ok(Replace::Conflict(_) | Replace::Gone) => {
                     // Nobody knows the new identity: should this fail, the record only expires.

@@ -50,6 +50,7 @@ mod memory;
 mod record;
 mod records;
 mod request;
+mod scan;
 mod session;
 mod storage;
 

@@ -11,13 +11,14 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt;
 use std::io::Write as _;
+use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::json;
+use crate::scan::Scanner;
 
 /// What aiohttp_session stores for a session that is empty or ended.
 pub(crate) const ENDED: &[u8] = b"{}";
@@ -90,31 +91,25 @@ impl Record {
     /// The error says where the text is no record, and nothing of what it holds.
     pub(crate) fn parse(text: Bytes, now: u64) -> Result<Parsed, Unreadable> {
         let json = std::str::from_utf8(&text).map_err(|_| Unreadable("not UTF-8"))?;
-        let mut deserializer = serde_json::Deserializer::from_str(json);
-        let envelope = RecordSeed(json)
-            .deserialize(&mut deserializer)
-            .and_then(|envelope| deserializer.end().map(|()| envelope))
-            .map_err(|_| Unreadable("not the JSON of a record"))?;
+        let envelope = Envelope::read(json).ok_or(Unreadable("not the JSON of a record"))?;
         if envelope.members == 0 {
             return Ok(Parsed::Ended);
         }
-        let created = match envelope.created {
-            Some(raw) => {
-                created_of(raw.get()).map_err(|()| Unreadable("a created that is no number"))?
-            }
-            None => None,
-        };
-        let created = match (created, envelope.created) {
-            (Some(seconds), Some(raw)) => Created::Found {
+        let created = match envelope
+            .created
+            .map(|at| (created_of(&json[at.clone()]), at))
+        {
+            None | Some((Ok(None), _)) => Created::Missing { now },
+            Some((Ok(Some(seconds)), at)) => Created::Found {
                 seconds,
-                text: Text::within(json, raw.get()),
+                text: at.into(),
             },
-            _ => Created::Missing { now },
+            Some((Err(()), _)) => return Err(Unreadable("a created that is no number")),
         };
         Ok(Parsed::Record(Self {
             created,
-            own_max_age: envelope.max_age.and_then(own_max_age),
-            started: envelope.started.and_then(|raw| raw.get().parse().ok()),
+            own_max_age: envelope.max_age.and_then(|at| own_max_age(&json[at])),
+            started: envelope.started.and_then(|at| json[at].parse().ok()),
             entries: envelope.entries,
             text,
         }))
@@ -131,7 +126,7 @@ impl Record {
         out.extend_from_slice(b"{\"created\": ");
         match &self.created {
             Created::At(seconds) | Created::Missing { now: seconds } => {
-                write_number(&mut out, *seconds)
+                write_number(&mut out, *seconds);
             }
             Created::Found { text, .. } => out.extend_from_slice(text.bytes(&self.text)),
         }
@@ -268,19 +263,15 @@ impl Record {
     fn position(&self, name: &str) -> Option<usize> {
         // Linear on purpose: sessions have few entries, and the compare is mostly of lengths.
         self.entries.iter().position(|entry| {
-            let text = entry.name.str(&self.text);
-            text == name || (text.contains('\\') && unescape(text).is_some_and(|text| text == name))
+            let inside = entry.name.bytes(&self.text);
+            inside == name.as_bytes()
+                || (inside.contains(&b'\\')
+                    && unescape(entry.name.str(&self.text)).is_some_and(|text| text == name))
         })
     }
 }
 
 impl Text {
-    /// The range of `piece`, which is a slice of `whole`.
-    fn within(whole: &str, piece: &str) -> Self {
-        let start = piece.as_ptr() as usize - whole.as_ptr() as usize;
-        Self::Loaded(start, start + piece.len())
-    }
-
     fn len(&self) -> usize {
         match self {
             Self::Loaded(start, end) => end - start,
@@ -303,6 +294,12 @@ impl Text {
             }
             Self::Own(text) => text,
         }
+    }
+}
+
+impl From<Range<usize>> for Text {
+    fn from(range: Range<usize>) -> Self {
+        Self::Loaded(range.start, range.end)
     }
 }
 
@@ -341,14 +338,15 @@ fn float(seconds: u64) -> f64 {
     seconds as f64
 }
 
-fn own_max_age(raw: &RawValue) -> Option<Option<Duration>> {
-    match raw.get() {
+fn own_max_age(raw: &str) -> Option<Option<Duration>> {
+    match raw {
         "null" => Some(None),
-        seconds => seconds
-            .parse()
-            .ok()
-            .filter(|seconds| *seconds > 0)
-            .map(|seconds| Some(Duration::from_secs(seconds))),
+        seconds => {
+            let seconds = seconds.parse().ok().filter(|seconds| *seconds > 0)?;
+            Some(Some(crate::cookie::whole_seconds(Duration::from_secs(
+                seconds,
+            ))))
+        }
     }
 }
 
@@ -387,157 +385,109 @@ fn unescape_lossy(inside: &str) -> String {
     text
 }
 
+/// Where the members of the outer object are.
 #[derive(Default)]
-struct Envelope<'a> {
+struct Envelope {
     members: usize,
-    created: Option<&'a RawValue>,
-    max_age: Option<&'a RawValue>,
-    started: Option<&'a RawValue>,
+    created: Option<Range<usize>>,
+    max_age: Option<Range<usize>>,
+    started: Option<Range<usize>>,
     entries: Vec<Entry>,
 }
 
-/// Reads the outer object of the text it holds.
-struct RecordSeed<'a>(&'a str);
-
-impl<'de> DeserializeSeed<'de> for RecordSeed<'de> {
-    type Value = Envelope<'de>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_map(self)
-    }
-}
-
-impl<'de> Visitor<'de> for RecordSeed<'de> {
-    type Value = Envelope<'de>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a record")
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut envelope = Envelope::default();
-        while let Some(name) = map.next_key::<&RawValue>()? {
+impl Envelope {
+    fn read(json: &str) -> Option<Self> {
+        let mut envelope = Self::default();
+        let mut scanner = Scanner::new(json.as_bytes());
+        scanner.members(|scanner, name| {
             envelope.members += 1;
             // As in Python the last of several members of a name counts.
-            match unescape(inside(name)).unwrap_or_default().as_ref() {
-                "created" => envelope.created = Some(map.next_value()?),
-                "session" => envelope.entries = map.next_value_seed(EntriesSeed(self.0))?,
-                "max_age" => envelope.max_age = Some(map.next_value()?),
-                "started" => envelope.started = Some(map.next_value()?),
-                _ => map.next_value::<IgnoredAny>().map(drop)?,
+            match unescape(&json[name]).unwrap_or_default().as_ref() {
+                "created" => envelope.created = Some(scanner.value()?),
+                "session" => envelope.entries = entries(scanner, json)?,
+                "max_age" => envelope.max_age = Some(scanner.value()?),
+                "started" => envelope.started = Some(scanner.value()?),
+                _ => scanner.value().map(drop)?,
             }
-        }
-        Ok(envelope)
+            Some(())
+        })?;
+        scanner.end()?;
+        Some(envelope)
     }
 }
 
 /// Reads the `session` member: an object; null, `""` and `[]` for none; and, as Python's
 /// `dict.update` takes them, a list of pairs or of strings of two characters.
-struct EntriesSeed<'a>(&'a str);
-
-impl<'de> DeserializeSeed<'de> for EntriesSeed<'de> {
-    type Value = Vec<Entry>;
-
-    fn deserialize<D: serde::Deserializer<'de>>(
-        self,
-        deserializer: D,
-    ) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for EntriesSeed<'de> {
-    type Value = Vec<Entry>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the entries of a session")
-    }
-
-    fn visit_unit<E>(self) -> Result<Self::Value, E> {
-        Ok(Vec::new())
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Self::Value, E> {
-        if text.is_empty() {
-            Ok(Vec::new())
-        } else {
-            Err(E::custom("text for entries"))
-        }
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-        let mut entries = Vec::with_capacity(8);
-        while let Some(name) = map.next_key::<&RawValue>()? {
-            let value = map.next_value::<&RawValue>()?;
+fn entries(scanner: &mut Scanner<'_>, json: &str) -> Option<Vec<Entry>> {
+    let mut entries = Vec::new();
+    if scanner.peek()? == b'{' {
+        entries.reserve(8);
+        scanner.members(|scanner, name| {
+            let value = scanner.value()?.into();
             entries.push(Entry {
-                name: Text::within(self.0, inside(name)),
-                value: Text::within(self.0, value.get()),
+                name: name.into(),
+                value,
                 dirty: false,
             });
+            Some(())
+        })?;
+    } else {
+        match &json[scanner.value()?] {
+            "null" | "\"\"" => {}
+            list => {
+                for pair in serde_json::from_str::<Vec<&RawValue>>(list).ok()? {
+                    let (name, value) = pair_of(pair.get())?;
+                    let (name, value) = (
+                        Text::Own(json::escape(&name)),
+                        Text::Own(value.get().into()),
+                    );
+                    entries.push(Entry {
+                        name,
+                        value,
+                        dirty: false,
+                    });
+                }
+            }
         }
-        Ok(last_of_each(entries, self.0))
     }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
-        let mut entries = Vec::new();
-        while let Some(pair) = seq.next_element::<&RawValue>()? {
-            let (name, value): (String, Box<RawValue>) =
-                match serde_json::from_str::<String>(pair.get()) {
-                    Ok(two) if two.chars().count() == 2 => {
-                        let at = two.chars().next().map_or(0, char::len_utf8);
-                        let value = serde_json::value::to_raw_value(&two[at..])
-                            .map_err(A::Error::custom)?;
-                        (two[..at].to_owned(), value)
-                    }
-                    _ => serde_json::from_str(pair.get())
-                        .map_err(|_| A::Error::custom("not a pair"))?,
-                };
-            entries.push(Entry {
-                name: Text::Own(json::escape(&name)),
-                value: Text::Own(value.get().into()),
-                dirty: false,
-            });
-        }
-        Ok(last_of_each(entries, self.0))
-    }
+    Some(last_of_each(entries, json.as_bytes()))
 }
 
-/// Returns what stands between the quotes of a JSON string.
-fn inside(string: &RawValue) -> &str {
-    let text = string.get();
-    text.get(1..text.len().saturating_sub(1))
-        .unwrap_or_default()
+/// Reads a name and a value: a list of the two, or a string of two characters.
+fn pair_of(text: &str) -> Option<(String, Box<RawValue>)> {
+    let Ok(two) = serde_json::from_str::<String>(text) else {
+        return serde_json::from_str(text).ok();
+    };
+    let mut chars = two.chars();
+    let pair = (
+        chars.next()?.to_string(),
+        serde_json::value::to_raw_value(&chars.next()?).ok()?,
+    );
+    chars.next().is_none().then_some(pair)
 }
 
 /// Of several entries of a name keeps the first one's place and the last one's value, as Python's
 /// dict does. In linear time where there are many: this text may come from a client.
-fn last_of_each(entries: Vec<Entry>, whole: &str) -> Vec<Entry> {
+fn last_of_each(entries: Vec<Entry>, whole: &[u8]) -> Vec<Entry> {
     const FEW: usize = 16;
+    let alone = |(at, entry): (usize, &Entry)| {
+        let inside = entry.name.bytes(whole);
+        !inside.contains(&b'\\')
+            && entries[..at]
+                .iter()
+                .all(|other| other.name.bytes(whole) != inside)
+    };
+    if entries.len() <= FEW && entries.iter().enumerate().all(alone) {
+        return entries;
+    }
     // What cannot be unescaped is compared as it is written.
     let name = |entry: &Entry| {
-        let inside = entry.name.str(whole.as_bytes());
+        let inside = entry.name.str(whole);
         unescape(inside).map_or_else(
             || (false, inside.to_owned()),
             |name| (true, name.into_owned()),
         )
     };
-    let twice = if entries.len() <= FEW {
-        entries.iter().enumerate().any(|(at, entry)| {
-            let text = entry.name.str(whole.as_bytes());
-            text.contains('\\')
-                || entries[..at]
-                    .iter()
-                    .any(|other| other.name.str(whole.as_bytes()) == text)
-        })
-    } else {
-        true
-    };
-    if !twice {
-        return entries;
-    }
     let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
     let mut places: HashMap<(bool, String), usize> = HashMap::with_capacity(entries.len());
     for entry in entries {

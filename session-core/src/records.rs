@@ -138,14 +138,12 @@ impl Records {
     /// Takes a stored payload apart; `None` if it is `{}` or no record.
     pub(crate) fn parse(&self, payload: Bytes, now: u64) -> Option<Record> {
         let text = match &self.0.codec {
-            None => payload,
-            Some(codec) => match codec.decode(&payload) {
-                Some(text) => text.into(),
-                None => {
-                    tracing::warn!("session record is unreadable: the codec refused it");
-                    return None;
-                }
-            },
+            None => Some(payload),
+            Some(codec) => codec.decode(&payload).map(Bytes::from),
+        };
+        let Some(text) = text else {
+            tracing::warn!("session record is unreadable: the codec refused it");
+            return None;
         };
         match Record::parse(text, now) {
             Ok(Parsed::Record(record)) => Some(record),

@@ -109,10 +109,12 @@ fn find(
     headers: &HeaderMap,
 ) -> impl Future<Output = Result<Session>> + Send + use<> {
     let found = context.map(|context| {
-        let unasked = context.current().is_none();
-        let cookies = unasked
-            .then(|| candidates(headers, context.cookie_name()))
-            .unwrap_or_default();
+        let asked = context.current().is_some();
+        let cookies = if asked {
+            Candidates::default()
+        } else {
+            candidates(headers, context.cookie_name())
+        };
         (context.clone(), cookies)
     });
     async move {

@@ -1,0 +1,304 @@
+//! Finds where JSON values begin and end, and whether they are JSON (RFC 8259), without building
+//! them.
+//!
+//! `serde_json`'s `RawValue` does the same at four times the cost, and loading a session is little
+//! else; a property test holds the two together. No recursion: a client may send 100,000 brackets.
+
+use std::ops::Range;
+
+/// Reads a text from its start. Every method returns `None` where the text is no JSON.
+pub(crate) struct Scanner<'a> {
+    text: &'a [u8],
+    at: usize,
+    /// The containers around the place, by their opening bracket.
+    open: Vec<u8>,
+}
+
+impl<'a> Scanner<'a> {
+    /// Starts at the beginning of `text`, which the caller knows to be UTF-8.
+    pub(crate) fn new(text: &'a [u8]) -> Self {
+        Self {
+            text,
+            at: 0,
+            open: Vec::new(),
+        }
+    }
+
+    /// Returns the next byte that is not white space.
+    pub(crate) fn peek(&mut self) -> Option<u8> {
+        while matches!(self.text.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
+            self.at += 1;
+        }
+        self.text.get(self.at).copied()
+    }
+
+    /// Checks that nothing but white space is left.
+    pub(crate) fn end(&mut self) -> Option<()> {
+        self.peek().is_none().then_some(())
+    }
+
+    /// Reads an object; for each of its members calls `each` with where its name is, without the
+    /// quotes. `each` reads the value.
+    pub(crate) fn members(
+        &mut self,
+        mut each: impl FnMut(&mut Self, Range<usize>) -> Option<()>,
+    ) -> Option<()> {
+        self.take(b'{')?;
+        if self.peek()? == b'}' {
+            return self.take(b'}');
+        }
+        loop {
+            let name = self.name()?;
+            each(self, name)?;
+            match self.peek()? {
+                b',' => self.at += 1,
+                _ => return self.take(b'}'),
+            }
+        }
+    }
+
+    /// Reads a value of any kind, and returns where it is.
+    pub(crate) fn value(&mut self) -> Option<Range<usize>> {
+        self.peek()?;
+        let start = self.at;
+        loop {
+            match self.peek()? {
+                bracket @ (b'{' | b'[') => {
+                    self.at += 1;
+                    // The closing bracket of either is two code points on.
+                    if self.peek()? == bracket + 2 {
+                        self.at += 1;
+                    } else {
+                        self.open.push(bracket);
+                        if bracket == b'{' {
+                            self.name()?;
+                        }
+                        continue;
+                    }
+                }
+                b'"' => self.string().map(drop)?,
+                b't' => self.literal(b"true")?,
+                b'f' => self.literal(b"false")?,
+                b'n' => self.literal(b"null")?,
+                _ => self.number()?,
+            }
+            // A value is whole: so are the containers that end with it.
+            loop {
+                let Some(bracket) = self.open.last().copied() else {
+                    return Some(start..self.at);
+                };
+                match self.peek()? {
+                    b',' => {
+                        self.at += 1;
+                        if bracket == b'{' {
+                            self.name()?;
+                        }
+                        break;
+                    }
+                    closing if closing == bracket + 2 => {
+                        self.at += 1;
+                        self.open.pop();
+                    }
+                    _ => return None,
+                }
+            }
+        }
+    }
+
+    /// Reads a member's name and its colon.
+    fn name(&mut self) -> Option<Range<usize>> {
+        self.peek()?;
+        let name = self.string()?;
+        self.take(b':')?;
+        Some(name)
+    }
+
+    /// Reads a string, and returns where its inside is.
+    fn string(&mut self) -> Option<Range<usize>> {
+        self.take(b'"')?;
+        let start = self.at;
+        loop {
+            let rest = self.text.get(self.at..)?;
+            self.at += rest.iter().position(|b| STOPS[usize::from(*b)])? + 1;
+            match self.text[self.at - 1] {
+                b'"' => return Some(start..self.at - 1),
+                b'\\' => {
+                    let escape = *self.text.get(self.at)?;
+                    self.at += 1;
+                    match escape {
+                        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
+                        b'u' => {
+                            let digits = self.text.get(self.at..self.at + 4)?;
+                            self.at += digits.iter().all(u8::is_ascii_hexdigit).then_some(4)?;
+                        }
+                        _ => return None,
+                    }
+                }
+                _ => return None, // a control character
+            }
+        }
+    }
+
+    fn number(&mut self) -> Option<()> {
+        self.skip_if(b"-");
+        match self.text.get(self.at)? {
+            b'0' => self.at += 1,
+            _ => self.digits()?,
+        }
+        if self.skip_if(b".") {
+            self.digits()?;
+        }
+        if self.skip_if(b"eE") {
+            self.skip_if(b"+-");
+            self.digits()?;
+        }
+        Some(())
+    }
+
+    fn digits(&mut self) -> Option<()> {
+        let start = self.at;
+        while self.text.get(self.at).is_some_and(u8::is_ascii_digit) {
+            self.at += 1;
+        }
+        (self.at > start).then_some(())
+    }
+
+    fn skip_if(&mut self, any: &[u8]) -> bool {
+        let found = self.text.get(self.at).is_some_and(|b| any.contains(b));
+        self.at += usize::from(found);
+        found
+    }
+
+    fn literal(&mut self, word: &[u8]) -> Option<()> {
+        let found = self.text[self.at..].starts_with(word);
+        self.at += word.len();
+        found.then_some(())
+    }
+
+    fn take(&mut self, byte: u8) -> Option<()> {
+        let found = self.peek()? == byte;
+        self.at += 1;
+        found.then_some(())
+    }
+}
+
+/// Where a look inside a string has to stop: the quote, the backslash, and control characters.
+const STOPS: [bool; 256] = {
+    let mut stops = [false; 256];
+    let mut at = 0;
+    while at < 0x20 {
+        stops[at] = true;
+        at += 1;
+    }
+    stops[b'"' as usize] = true;
+    stops[b'\\' as usize] = true;
+    stops
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use serde_json::value::RawValue;
+
+    fn scan(text: &str) -> Option<Range<usize>> {
+        let mut scanner = Scanner::new(text.as_bytes());
+        let value = scanner.value()?;
+        scanner.end()?;
+        Some(value)
+    }
+
+    /// `serde_json` is the judge of what is JSON and where it is.
+    #[track_caller]
+    fn agrees(text: &str) {
+        let raw = serde_json::from_str::<&RawValue>(text)
+            .ok()
+            .map(RawValue::get);
+        assert_eq!(scan(text).map(|range| &text[range]), raw, "{text:?}");
+    }
+
+    #[test]
+    fn what_is_json_and_what_is_not() {
+        for text in [
+            "",
+            " ",
+            "{",
+            "}",
+            "[",
+            "]",
+            "{}",
+            "[]",
+            "[[]]",
+            "[{}]",
+            "{]",
+            "[}",
+            "[,]",
+            "[1,]",
+            "[1 2]",
+            "[1,2]",
+            "{\"a\"}",
+            "{\"a\":}",
+            "{\"a\":1",
+            "{\"a\":1,}",
+            "{\"a\":1,\"b\"}",
+            "{\"a\" : 1 , \"b\" : [ 1 , 2 ] }",
+            "{a:1}",
+            "\"",
+            "\"\"",
+            "\"\\\"",
+            "\"\\\"\"",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\\u12G4\"",
+            "\"\\ud800\"",
+            "\"\n\"",
+            "\"\u{7f}é日😀\"",
+            "0",
+            "-0",
+            "-",
+            "+1",
+            "01",
+            "1.",
+            ".5",
+            "1.5",
+            "1e",
+            "1e5",
+            "1E+5",
+            "1e-05",
+            "1e999",
+            "1.e5",
+            "0x1",
+            "--1",
+            "true",
+            "tru",
+            "truex",
+            "false",
+            "null",
+            "nulll",
+            "NaN",
+            "Infinity",
+            "-Infinity",
+            " 1 ",
+            "1 1",
+            "\u{feff}1",
+            "[1]x",
+        ] {
+            agrees(text);
+        }
+        agrees(&"1".repeat(5000));
+        agrees(&format!("{}{}", "[".repeat(10_000), "]".repeat(10_000)));
+        agrees(&"[".repeat(100_000));
+    }
+
+    proptest! {
+        #[test]
+        fn any_text(text in ".*") {
+            agrees(&text);
+        }
+
+        #[test]
+        fn text_that_is_nearly_json(text in r#"([\[\]{},: "\\]|"a"|\\u00e9|-?[0-9]{1,2}|[.eE+-]|true|null){0,12}"#) {
+            agrees(&text);
+        }
+    }
+}
