@@ -1,0 +1,419 @@
+//! The twin of `tests/python/oracle_server.py`: the same routes, flags and answers, on our
+//! storages. Run both side by side with one key, and a client can wander between them:
+//!
+//! ```text
+//! cargo run --bin parity -- --port 8002 --storage fernet --key $KEY --max-age 3600
+//! ```
+//!
+//! Unlike our own defaults, and like aiohttp_session's, Secure is off without `--secure` and no
+//! SameSite is sent without `--samesite`.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::error::Error;
+use std::fmt;
+use std::fmt::Write as _;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION};
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use hyper::body::{Body, Frame, SizeHint};
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use serde::Deserialize;
+use serde::de::{Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
+use session_core::{CookieSettings, Identity, RequestSession as _, SameSite, Session, Storage};
+use session_hyper::SessionService;
+use tokio::net::TcpListener;
+
+pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
+
+const USAGE: &str = "usage: parity --port N --storage simple|fernet|nacl [--host H] [--key BASE64] \
+[--max-age N|none] [--cookie-name NAME] [--domain D] [--path P] [--samesite S] [--secure] \
+[--no-httponly]";
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let flags = Flags::parse(std::env::args().skip(1))?;
+    let storage = storage(&flags)?;
+    let port: u16 = flags.need("--port")?.parse()?;
+    let listener = TcpListener::bind((flags.get("--host").unwrap_or("127.0.0.1"), port)).await?;
+    // Tests wait for this line, and learn the port from it.
+    println!(
+        "serving {} on {}",
+        flags.need("--storage")?,
+        listener.local_addr()?
+    );
+    let sessions = SessionService::with_storage(storage, service_fn(handle));
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let sessions = sessions.clone();
+        let service = service_fn(move |request| answer(sessions.clone(), request));
+        tokio::spawn(async move {
+            let connection = auto::Builder::new(TokioExecutor::new());
+            // A client that went away is no news.
+            let _ = connection
+                .serve_connection(TokioIo::new(stream), service)
+                .await;
+        });
+    }
+}
+
+/// Turns a handler's error into a 500, as aiohttp does; by then nothing was saved.
+pub(crate) async fn answer<S, B>(
+    sessions: S,
+    request: Request<B>,
+) -> Result<Response<Content>, Infallible>
+where
+    S: Service<Request<B>, Response = Response<Content>, Error = BoxError>,
+{
+    Ok(sessions.call(request).await.unwrap_or_else(|_| {
+        text(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "500 Internal Server Error\n\nServer got itself in trouble",
+        )
+    }))
+}
+
+/// Serves the routes.
+pub(crate) async fn handle<B>(request: Request<B>) -> Result<Response<Content>, BoxError>
+where
+    B: Body + Send,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let (head, body) = request.into_parts();
+    let method = if head.method == Method::HEAD {
+        Method::GET
+    } else {
+        head.method.clone()
+    };
+    let path = head.uri.path();
+    match (method.as_str(), path) {
+        ("GET", "/get") => view(&head.session().await?),
+        ("POST", "/set") => {
+            let Members(members) = serde_json::from_slice(&read(body).await?)?;
+            let session = head.session().await?;
+            for (key, value) in members {
+                session.insert(&key, value)?;
+            }
+            view(&session)
+        }
+        ("POST", "/invalidate") => {
+            let session = head.session().await?;
+            session.invalidate()?;
+            view(&session)
+        }
+        ("POST", "/login") => {
+            let body = read(body).await?;
+            let Members(members) = match &*body {
+                b"" => Members::default(),
+                body => serde_json::from_slice(body)?,
+            };
+            let user = members.into_iter().rfind(|(key, _)| key == "user");
+            let session = head.new_session()?;
+            match user {
+                Some((_, user)) => session.insert("user", user)?,
+                None => session.insert("user", "alice")?,
+            }
+            view(&session)
+        }
+        ("GET", "/noop") => Ok(json("{\"ok\": true}".to_owned())),
+        ("GET", "/touch") => {
+            let session = head.session().await?;
+            session.changed()?;
+            view(&session)
+        }
+        ("GET", "/raise-redirect") => {
+            head.session().await?.insert("redirected", true)?;
+            let mut response = text(StatusCode::FOUND, "302: Found");
+            let headers = response.headers_mut();
+            headers.insert(LOCATION, HeaderValue::from_static("/get"));
+            Ok(response)
+        }
+        ("GET", "/error") => {
+            head.session().await?.insert("error", true)?;
+            Err("deliberate".into())
+        }
+        ("GET", "/stream") => {
+            head.session().await?.insert("streamed", true)?;
+            let mut response = text(StatusCode::OK, "streamed");
+            response.body_mut().known_size = false;
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+            Ok(response)
+        }
+        ("GET", "/forbidden") => {
+            head.session().await?.insert("forbidden", true)?;
+            Ok(text(StatusCode::FORBIDDEN, "forbidden"))
+        }
+        ("POST", "/max-age") => {
+            #[derive(Deserialize)]
+            struct MaxAge {
+                max_age: Option<i64>,
+            }
+            let MaxAge { max_age } = serde_json::from_slice(&read(body).await?)?;
+            let session = head.session().await?;
+            // A negative lifetime cannot be said; the shortest is what comes nearest.
+            let seconds = max_age.map(|seconds| u64::try_from(seconds).unwrap_or(0));
+            session.set_max_age(seconds.map(Duration::from_secs))?;
+            view(&session)
+        }
+        ("POST", "/new-untouched") => view(&head.new_session()?),
+        (method, path) => match path.strip_prefix("/delete/") {
+            Some(key) if !key.is_empty() && !key.contains('/') => {
+                if method != "POST" {
+                    return Ok(not_allowed("POST"));
+                }
+                let session = head.session().await?;
+                session.remove(&percent_decoded(key))?;
+                view(&session)
+            }
+            _ if GETS.contains(&path) => Ok(not_allowed("GET,HEAD")),
+            _ if POSTS.contains(&path) => Ok(not_allowed("POST")),
+            _ => Ok(text(StatusCode::NOT_FOUND, "404: Not Found")),
+        },
+    }
+}
+
+const GETS: [&str; 7] = [
+    "/get",
+    "/noop",
+    "/touch",
+    "/raise-redirect",
+    "/error",
+    "/stream",
+    "/forbidden",
+];
+const POSTS: [&str; 5] = [
+    "/set",
+    "/invalidate",
+    "/login",
+    "/max-age",
+    "/new-untouched",
+];
+
+/// Answers with what the session looks like now, as the twin spells it.
+fn view(session: &Session) -> Result<Response<Content>, BoxError> {
+    let created = match session.created().duration_since(UNIX_EPOCH) {
+        Ok(since) => i128::from(since.as_secs()),
+        Err(before) => -i128::from(before.duration().as_secs()),
+    };
+    let identity = session.identity();
+    let identity = serde_json::to_string(&identity.as_ref().map(Identity::as_str))?;
+    let mut out = format!(
+        "{{\"new\": {}, \"identity\": {identity}, \"created\": {created}, \"data\": {{",
+        session.is_new()
+    );
+    let mut comma = "";
+    for key in session.keys() {
+        // No value: the key is no Unicode (a lone surrogate from Python), nobody can ask for it.
+        if let Some(value) = session.get::<Box<RawValue>>(&key)? {
+            write!(
+                out,
+                "{comma}{}: {}",
+                serde_json::to_string(&key)?,
+                value.get()
+            )?;
+            comma = ", ";
+        }
+    }
+    out.push_str("}}");
+    Ok(json(out))
+}
+
+fn json(text: String) -> Response<Content> {
+    respond(
+        StatusCode::OK,
+        "application/json; charset=utf-8",
+        text.into(),
+    )
+}
+
+fn text(status: StatusCode, text: &'static str) -> Response<Content> {
+    respond(status, "text/plain; charset=utf-8", text.into())
+}
+
+fn not_allowed(methods: &'static str) -> Response<Content> {
+    let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed");
+    let headers = response.headers_mut();
+    headers.insert(ALLOW, HeaderValue::from_static(methods));
+    response
+}
+
+fn respond(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Content> {
+    let mut response = Response::new(Content {
+        bytes: Some(body),
+        known_size: true,
+    });
+    *response.status_mut() = status;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    response
+}
+
+async fn read<B>(body: B) -> Result<Bytes, BoxError>
+where
+    B: Body,
+    B::Error: Into<BoxError>,
+{
+    Ok(body.collect().await.map_err(Into::into)?.to_bytes())
+}
+
+/// A body of one piece; with a size that is not known it leaves in chunks.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    bytes: Option<Bytes>,
+    known_size: bool,
+}
+
+impl Body for Content {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(self.bytes.take().map(|bytes| Ok(Frame::data(bytes))))
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        let left = self.bytes.as_ref().map_or(0, Bytes::len);
+        if self.known_size || left == 0 {
+            SizeHint::with_exact(left as u64)
+        } else {
+            SizeHint::default()
+        }
+    }
+}
+
+/// The members of a JSON object in their order, their values as they are written.
+#[derive(Default)]
+struct Members(Vec<(String, Box<RawValue>)>);
+
+impl<'de> Deserialize<'de> for Members {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Members;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members, A::Error> {
+                let mut members = Vec::new();
+                while let Some(member) = map.next_entry()? {
+                    members.push(member);
+                }
+                Ok(Members(members))
+            }
+        }
+
+        deserializer.deserialize_map(Reader)
+    }
+}
+
+fn percent_decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let digits = tail.get(..2).filter(|_| first == b'%');
+        let byte = digits
+            .and_then(|digits| std::str::from_utf8(digits).ok())
+            .and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        bytes.push(byte.unwrap_or(first));
+        rest = if byte.is_some() { &tail[2..] } else { tail };
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+fn storage(flags: &Flags) -> Result<Arc<dyn Storage>, BoxError> {
+    let cookie = cookie(flags)?;
+    let key = || Ok::<_, BoxError>(Key::parse(flags.need("--key")?)?);
+    Ok(match flags.need("--storage")? {
+        "simple" => Arc::new(SimpleCookieStorage::unprotected().with_cookie(cookie)),
+        "fernet" => Arc::new(EncryptedCookieStorage::new(key()?).with_cookie(cookie)),
+        "nacl" => Arc::new(NaClCookieStorage::new(key()?).with_cookie(cookie)),
+        later @ ("redis" | "memcached") => {
+            return Err(format!("--storage {later} comes with its crate, later").into());
+        }
+        other => return Err(format!("there is no storage {other}\n{USAGE}").into()),
+    })
+}
+
+fn cookie(flags: &Flags) -> Result<CookieSettings, BoxError> {
+    let name = flags.get("--cookie-name").unwrap_or("AIOHTTP_SESSION");
+    let same_site = match flags
+        .get("--samesite")
+        .map(str::to_ascii_lowercase)
+        .as_deref()
+    {
+        None => None,
+        Some("strict") => Some(SameSite::Strict),
+        Some("lax") => Some(SameSite::Lax),
+        Some("none") => Some(SameSite::None),
+        Some(_) => return Err("--samesite is Strict, Lax or None".into()),
+    };
+    let max_age = match flags.get("--max-age") {
+        None | Some("none" | "None" | "") => None,
+        Some(seconds) => Some(Duration::from_secs(seconds.parse()?)),
+    };
+    Ok(CookieSettings::builder(name.to_owned())
+        .domain(flags.get("--domain").unwrap_or_default())
+        .path(flags.get("--path").unwrap_or("/"))
+        .secure(flags.is_set("--secure"))
+        .http_only(!flags.is_set("--no-httponly"))
+        .same_site(same_site)
+        .max_age(max_age)
+        .build()?)
+}
+
+/// The command line: `--name value`, `--name=value`, or `--name` alone.
+struct Flags(BTreeMap<String, String>);
+
+impl Flags {
+    fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, BoxError> {
+        let mut flags = BTreeMap::new();
+        let mut arguments = arguments;
+        while let Some(argument) = arguments.next() {
+            let (name, value) = match argument.split_once('=') {
+                Some((name, value)) => (name.to_owned(), Some(value.to_owned())),
+                None => (argument, None),
+            };
+            let value = match name.as_str() {
+                "--secure" | "--no-httponly" | "--verbose" if value.is_none() => String::new(),
+                "--port" | "--host" | "--storage" | "--key" | "--redis-url" | "--memcached"
+                | "--max-age" | "--cookie-name" | "--domain" | "--path" | "--samesite" => value
+                    .or_else(|| arguments.next())
+                    .ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?,
+                _ => return Err(format!("{name} is no flag of this program\n{USAGE}").into()),
+            };
+            flags.insert(name, value);
+        }
+        Ok(Self(flags))
+    }
+
+    fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    fn need(&self, name: &str) -> Result<&str, BoxError> {
+        self.get(name)
+            .ok_or_else(|| format!("{name} is needed\n{USAGE}").into())
+    }
+
+    fn is_set(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+}
