@@ -8,3 +8,6 @@
     clippy::missing_panics_doc,
     reason = "this is a library of tests"
 )]
+
+pub mod logs;
+pub mod server;
