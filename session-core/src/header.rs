@@ -8,46 +8,42 @@ use http::{HeaderMap, HeaderValue, header::COOKIE};
 /// Of several cookies of one name, how many are tried: a client chooses how many it sends.
 pub const MAX_CANDIDATES: usize = 4;
 
-/// The values of one cookie name in a request.
+/// The Cookie header lines of a request. They share its memory; nothing is read yet.
 #[derive(Debug, Default)]
-pub(crate) struct Candidates {
-    /// The first [`MAX_CANDIDATES`] values that are UTF-8, in the order of the headers.
-    pub(crate) values: Vec<String>,
-    /// Whether the client sent a cookie of the name at all.
-    pub(crate) sent: bool,
+pub(crate) struct CookieLines {
+    first: Option<HeaderValue>,
+    /// HTTP/2 sends each cookie in a line of its own (RFC 9113, section 8.2.3).
+    more: Vec<HeaderValue>,
 }
 
-/// Returns the cookies of `name` in all Cookie header lines.
-pub(crate) fn candidates(headers: &HeaderMap, name: &str) -> Candidates {
-    let mut found = Candidates::default();
-    for line in headers.get_all(COOKIE) {
-        if memchr_name(line, name) {
-            found.read(line, name);
+impl CookieLines {
+    pub(crate) fn of(headers: &HeaderMap) -> Self {
+        let mut lines = headers.get_all(COOKIE).iter().cloned();
+        Self {
+            first: lines.next(),
+            more: lines.collect(),
         }
     }
-    found
-}
 
-/// A first look that spares most requests, which have other cookies, the parsing.
-fn memchr_name(line: &HeaderValue, name: &str) -> bool {
-    let (line, name) = (line.as_bytes(), name.as_bytes());
-    line.starts_with(name) || line.windows(name.len()).any(|window| window == name)
-}
+    /// Returns whether there is a cookie of `name` at all.
+    pub(crate) fn have(&self, name: &str) -> bool {
+        self.pairs(name).next().is_some()
+    }
 
-impl Candidates {
-    fn read(&mut self, line: &HeaderValue, name: &str) {
-        for (key, value) in Pairs(line.as_bytes()) {
-            if key != name.as_bytes() {
-                continue;
-            }
-            self.sent = true;
-            if self.values.len() == MAX_CANDIDATES {
-                return;
-            }
-            if let Ok(value) = std::str::from_utf8(value) {
-                self.values.push(unquote(value).into_owned());
-            }
-        }
+    /// Returns the values of the cookies of `name` that are UTF-8, in the order of the lines; the
+    /// first [`MAX_CANDIDATES`] of them.
+    pub(crate) fn values(&self, name: &str) -> impl Iterator<Item = Cow<'_, str>> {
+        let values = self
+            .pairs(name)
+            .filter_map(|value| std::str::from_utf8(value).ok());
+        values.take(MAX_CANDIDATES).map(unquote)
+    }
+
+    fn pairs(&self, name: &str) -> impl Iterator<Item = &[u8]> {
+        let lines = self.first.iter().chain(&self.more);
+        lines
+            .flat_map(|line| Pairs(line.as_bytes()))
+            .filter_map(move |(key, value)| (key == name.as_bytes()).then_some(value))
     }
 }
 
@@ -246,26 +242,28 @@ fn octal(digits: &[u8; 3]) -> Option<char> {
 mod tests {
     use super::*;
 
-    fn values(lines: &[&[u8]], name: &str) -> Candidates {
+    fn lines(lines: &[&[u8]]) -> CookieLines {
         let mut headers = HeaderMap::new();
         for line in lines {
             headers.append(COOKIE, HeaderValue::from_bytes(line).unwrap());
         }
-        candidates(&headers, name)
+        CookieLines::of(&headers)
     }
 
     #[test]
     fn all_lines_and_all_cookies_of_the_name_are_read_up_to_four() {
-        let found = values(&[b"a=1; s=one; s=two", b"s=\"three\"", b"s=4; s=5"], "s");
-        assert_eq!(found.values, ["one", "two", "three", "4"]);
-        assert!(found.sent);
+        let lines = lines(&[b"a=1; s=one; s=two", b"s=\"three\"", b"s=4; s=5"]);
+        assert_eq!(
+            lines.values("s").collect::<Vec<_>>(),
+            ["one", "two", "three", "4"]
+        );
     }
 
     #[test]
     fn a_value_that_is_not_utf_8_is_none_but_was_sent() {
-        let found = values(&[b"s=\xff\xfe"], "s");
-        assert!(found.values.is_empty() && found.sent);
-        assert!(!values(&[b"S=1; ss=2; xs=3"], "s").sent);
+        let bad = lines(&[b"s=\xff\xfe"]);
+        assert!(bad.values("s").next().is_none() && bad.have("s"));
+        assert!(!lines(&[b"S=1; ss=2; xs=3"]).have("s"));
     }
 
     #[test]
@@ -279,11 +277,8 @@ mod tests {
             ("s=\"a\\\"; b=1", "a\\"),
         ] {
             assert_eq!(
-                values(&[header.as_bytes()], "s")
-                    .values
-                    .first()
-                    .map(String::as_str),
-                Some(value),
+                lines(&[header.as_bytes()]).values("s").next().unwrap(),
+                value,
                 "{header}"
             );
         }

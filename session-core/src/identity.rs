@@ -44,10 +44,8 @@ impl Identity {
 
     /// Returns the identity that `text` spells, or `None` if it has not the shape of one.
     pub fn parse(text: &str) -> Option<Self> {
-        let shaped = (16..=128).contains(&text.len())
-            && text
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+        let shaped =
+            (16..=128).contains(&text.len()) && text.bytes().all(|b| URL_SAFE[usize::from(b)]);
         shaped.then(|| Self(text.into()))
     }
 
@@ -73,6 +71,17 @@ impl Identity {
         text
     }
 }
+
+/// The characters that an identity may have: those of URL-safe base64 (RFC 4648, section 5).
+const URL_SAFE: [bool; 256] = {
+    let mut table = [false; 256];
+    let mut at = 0_u8;
+    while at < 128 {
+        table[at as usize] = at.is_ascii_alphanumeric() || at == b'-' || at == b'_';
+        at += 1;
+    }
+    table
+};
 
 impl fmt::Debug for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

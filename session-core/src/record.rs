@@ -18,7 +18,7 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use crate::json;
-use crate::scan::Scanner;
+use crate::scan::{Name, Scanner};
 
 /// What aiohttp_session stores for a session that is empty or ended.
 pub(crate) const ENDED: &[u8] = b"{}";
@@ -50,6 +50,8 @@ pub(crate) enum Parsed {
 struct Entry {
     /// The JSON string's text without its quotes.
     name: Text,
+    /// Whether there is an escape in the name's text: what it spells is something else then.
+    escaped: bool,
     value: Text,
     /// Set by this request: part of the delta.
     dirty: bool,
@@ -166,8 +168,8 @@ impl Record {
     /// Python) shows as U+FFFD.
     pub(crate) fn names(&self) -> impl Iterator<Item = Cow<'_, str>> {
         self.entries.iter().map(|entry| {
-            let inside = entry.name.str(&self.text);
-            unescape(inside).unwrap_or_else(|| Cow::Owned(unescape_lossy(inside)))
+            let spelled = entry.spelled(&self.text);
+            spelled.unwrap_or_else(|| Cow::Owned(unescape_lossy(entry.name.str(&self.text))))
         })
     }
 
@@ -186,9 +188,8 @@ impl Record {
                 self.entries[at].dirty = true;
             }
             None => self.entries.push(Entry {
-                name: Text::Own(json::escape(name)),
-                value,
                 dirty: true,
+                ..Entry::own(name, value)
             }),
         }
     }
@@ -214,7 +215,7 @@ impl Record {
             self.remove(name);
         }
         for entry in mine.entries.iter().filter(|entry| entry.dirty) {
-            if let Some(name) = unescape(entry.name.str(&mine.text)) {
+            if let Some(name) = entry.spelled(&mine.text) {
                 self.set(&name, entry.value.str(&mine.text).into());
             }
         }
@@ -263,11 +264,36 @@ impl Record {
     fn position(&self, name: &str) -> Option<usize> {
         // Linear on purpose: sessions have few entries, and the compare is mostly of lengths.
         self.entries.iter().position(|entry| {
-            let inside = entry.name.bytes(&self.text);
-            inside == name.as_bytes()
-                || (inside.contains(&b'\\')
-                    && unescape(entry.name.str(&self.text)).is_some_and(|text| text == name))
+            if entry.escaped {
+                return entry
+                    .spelled(&self.text)
+                    .is_some_and(|spelled| spelled == name);
+            }
+            entry.name.bytes(&self.text) == name.as_bytes()
         })
+    }
+}
+
+impl Entry {
+    /// An entry that was not there before.
+    fn own(name: &str, value: Text) -> Self {
+        let inside = json::escape(name);
+        Self {
+            escaped: inside.contains('\\'),
+            name: Text::Own(inside),
+            value,
+            dirty: false,
+        }
+    }
+
+    /// What the name spells; `None` if that is no Unicode.
+    fn spelled<'a>(&'a self, loaded: &'a [u8]) -> Option<Cow<'a, str>> {
+        let inside = self.name.str(loaded);
+        if self.escaped {
+            unescape(inside).map(Cow::Owned)
+        } else {
+            Some(Cow::Borrowed(inside))
+        }
     }
 }
 
@@ -352,13 +378,8 @@ fn own_max_age(raw: &str) -> Option<Option<Duration>> {
 
 /// Returns the text that the inside of a JSON string spells; `None` if that is no Unicode: Python
 /// writes lone surrogates, which no Rust string can hold.
-fn unescape(inside: &str) -> Option<Cow<'_, str>> {
-    if !inside.contains('\\') {
-        return Some(Cow::Borrowed(inside));
-    }
-    serde_json::from_str(&format!("\"{inside}\""))
-        .ok()
-        .map(Cow::Owned)
+fn unescape(inside: &str) -> Option<String> {
+    serde_json::from_str(&format!("\"{inside}\"")).ok()
 }
 
 /// Shows a string with lone surrogates in it, each as U+FFFD.
@@ -402,7 +423,9 @@ impl Envelope {
         scanner.members(|scanner, name| {
             envelope.members += 1;
             // As in Python the last of several members of a name counts.
-            match unescape(&json[name]).unwrap_or_default().as_ref() {
+            let inside = &json[name.inside];
+            let spelled = if name.escaped { unescape(inside) } else { None };
+            match spelled.as_deref().unwrap_or(inside) {
                 "created" => envelope.created = Some(scanner.value()?),
                 "session" => envelope.entries = entries(scanner, json)?,
                 "max_age" => envelope.max_age = Some(scanner.value()?),
@@ -424,8 +447,10 @@ fn entries(scanner: &mut Scanner<'_>, json: &str) -> Option<Vec<Entry>> {
         entries.reserve(8);
         scanner.members(|scanner, name| {
             let value = scanner.value()?.into();
+            let Name { inside, escaped } = name;
             entries.push(Entry {
-                name: name.into(),
+                name: inside.into(),
+                escaped,
                 value,
                 dirty: false,
             });
@@ -437,15 +462,7 @@ fn entries(scanner: &mut Scanner<'_>, json: &str) -> Option<Vec<Entry>> {
             list => {
                 for pair in serde_json::from_str::<Vec<&RawValue>>(list).ok()? {
                     let (name, value) = pair_of(pair.get())?;
-                    let (name, value) = (
-                        Text::Own(json::escape(&name)),
-                        Text::Own(value.get().into()),
-                    );
-                    entries.push(Entry {
-                        name,
-                        value,
-                        dirty: false,
-                    });
+                    entries.push(Entry::own(&name, Text::Own(value.get().into())));
                 }
             }
         }
@@ -471,22 +488,19 @@ fn pair_of(text: &str) -> Option<(String, Box<RawValue>)> {
 fn last_of_each(entries: Vec<Entry>, whole: &[u8]) -> Vec<Entry> {
     const FEW: usize = 16;
     let alone = |(at, entry): (usize, &Entry)| {
-        let inside = entry.name.bytes(whole);
-        !inside.contains(&b'\\')
-            && entries[..at]
-                .iter()
-                .all(|other| other.name.bytes(whole) != inside)
+        let same = |other: &Entry| {
+            other.name.len() == entry.name.len()
+                && other.name.bytes(whole) == entry.name.bytes(whole)
+        };
+        !entry.escaped && !entries[..at].iter().any(same)
     };
     if entries.len() <= FEW && entries.iter().enumerate().all(alone) {
         return entries;
     }
     // What cannot be unescaped is compared as it is written.
-    let name = |entry: &Entry| {
-        let inside = entry.name.str(whole);
-        unescape(inside).map_or_else(
-            || (false, inside.to_owned()),
-            |name| (true, name.into_owned()),
-        )
+    let name = |entry: &Entry| match entry.spelled(whole) {
+        Some(name) => (true, name.into_owned()),
+        None => (false, entry.name.str(whole).to_owned()),
     };
     let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
     let mut places: HashMap<(bool, String), usize> = HashMap::with_capacity(entries.len());

@@ -4,6 +4,7 @@
 //! extensions, lets the handler run, and [`close`](SessionContext::close)s the context on the
 //! response. The handler asks for its session through [`RequestSession`].
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +12,7 @@ use async_lock::OnceCell;
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use http::{Extensions, HeaderMap, HeaderValue, Request, request};
 
-use crate::header::{Candidates, candidates};
+use crate::header::CookieLines;
 use crate::{CookieChange, Error, ErrorKind, Result, Session, Storage};
 
 /// The sessions of one request, not loaded yet. Clones are the same context.
@@ -103,19 +104,21 @@ fn context<'a>(extensions: &'a Extensions, name: Option<&str>) -> Result<&'a Ses
         })
 }
 
-/// Reads the cookies at once, so that the future borrows nothing.
+/// Takes the Cookie lines along, so that the future borrows nothing.
 fn find(
     context: Result<&SessionContext>,
     headers: &HeaderMap,
 ) -> impl Future<Output = Result<Session>> + Send + use<> {
     let found = context.map(|context| {
         let asked = context.current().is_some();
-        let cookies = if asked {
-            Candidates::default()
-        } else {
-            candidates(headers, context.cookie_name())
-        };
-        (context.clone(), cookies)
+        (
+            context.clone(),
+            if asked {
+                CookieLines::default()
+            } else {
+                CookieLines::of(headers)
+            },
+        )
     });
     async move {
         let (context, cookies) = found?;
@@ -174,7 +177,7 @@ impl SessionContext {
         self.0.storage.records().cookie().name()
     }
 
-    async fn session(self, cookies: Candidates) -> Result<Session> {
+    async fn session(self, cookies: CookieLines) -> Result<Session> {
         if let Some(session) = &*self.current() {
             return Ok(session.clone());
         }
@@ -197,23 +200,25 @@ impl SessionContext {
         {
             return Err(ErrorKind::Committed.into());
         }
-        let found = candidates(headers, self.cookie_name());
-        let session = self.0.storage.records().fresh(found.sent);
-        session.state().replaces = Some(found.values);
+        let (cookies, name) = (CookieLines::of(headers), self.cookie_name());
+        let session = self.0.storage.records().fresh(cookies.have(name));
+        session.state().replaces = Some(cookies.values(name).map(Cow::into_owned).collect());
+
         *current = Some(session.clone());
         Ok(session)
     }
 }
 
 /// Tries the cookies in turn: the first that yields a session is the one.
-async fn load(storage: &dyn Storage, cookies: &Candidates) -> Result<Session> {
-    for cookie in &cookies.values {
-        let session = storage.load(Some(cookie)).await?;
+async fn load(storage: &dyn Storage, cookies: &CookieLines) -> Result<Session> {
+    let name = storage.records().cookie().name();
+    for cookie in cookies.values(name) {
+        let session = storage.load(Some(&cookie)).await?;
         if !session.is_new() {
             return Ok(session);
         }
     }
-    Ok(storage.records().fresh(cookies.sent))
+    Ok(storage.records().fresh(cookies.have(name)))
 }
 
 /// A session that waits to be saved.

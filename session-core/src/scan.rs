@@ -12,6 +12,16 @@ pub(crate) struct Scanner<'a> {
     at: usize,
     /// The containers around the place, by their opening bracket.
     open: Vec<u8>,
+    /// Whether there is an escape in the name that was read last.
+    escaped: bool,
+}
+
+/// The name of an object's member.
+pub(crate) struct Name {
+    /// Where it is, without its quotes.
+    pub(crate) inside: Range<usize>,
+    /// Whether there is an escape in it.
+    pub(crate) escaped: bool,
 }
 
 impl<'a> Scanner<'a> {
@@ -21,15 +31,19 @@ impl<'a> Scanner<'a> {
             text,
             at: 0,
             open: Vec::new(),
+            escaped: false,
         }
     }
 
     /// Returns the next byte that is not white space.
+    #[inline]
     pub(crate) fn peek(&mut self) -> Option<u8> {
-        while matches!(self.text.get(self.at), Some(b' ' | b'\t' | b'\n' | b'\r')) {
-            self.at += 1;
+        loop {
+            match *self.text.get(self.at)? {
+                b' ' | b'\t' | b'\n' | b'\r' => self.at += 1,
+                byte => return Some(byte),
+            }
         }
-        self.text.get(self.at).copied()
     }
 
     /// Checks that nothing but white space is left.
@@ -37,18 +51,22 @@ impl<'a> Scanner<'a> {
         self.peek().is_none().then_some(())
     }
 
-    /// Reads an object; for each of its members calls `each` with where its name is, without the
-    /// quotes. `each` reads the value.
+    /// Reads an object; for each of its members calls `each` with its name, which is to read the
+    /// value.
     pub(crate) fn members(
         &mut self,
-        mut each: impl FnMut(&mut Self, Range<usize>) -> Option<()>,
+        mut each: impl FnMut(&mut Self, Name) -> Option<()>,
     ) -> Option<()> {
         self.take(b'{')?;
         if self.peek()? == b'}' {
             return self.take(b'}');
         }
         loop {
-            let name = self.name()?;
+            let inside = self.name()?;
+            let name = Name {
+                inside,
+                escaped: self.escaped,
+            };
             each(self, name)?;
             match self.peek()? {
                 b',' => self.at += 1,
@@ -58,15 +76,34 @@ impl<'a> Scanner<'a> {
     }
 
     /// Reads a value of any kind, and returns where it is.
+    #[inline]
     pub(crate) fn value(&mut self) -> Option<Range<usize>> {
-        self.peek()?;
+        let first = self.peek()?;
         let start = self.at;
+        match first {
+            b'{' | b'[' => self.container()?,
+            _ => self.scalar(first)?,
+        }
+        Some(start..self.at)
+    }
+
+    fn scalar(&mut self, first: u8) -> Option<()> {
+        match first {
+            b'"' => self.string().map(drop),
+            b't' => self.literal(b"true"),
+            b'f' => self.literal(b"false"),
+            b'n' => self.literal(b"null"),
+            _ => self.number(),
+        }
+    }
+
+    /// Reads an object or a list and all that is in it.
+    fn container(&mut self) -> Option<()> {
         loop {
             match self.peek()? {
                 bracket @ (b'{' | b'[') => {
                     self.at += 1;
-                    // The closing bracket of either is two code points on.
-                    if self.peek()? == bracket + 2 {
+                    if self.peek()? == closing(bracket) {
                         self.at += 1;
                     } else {
                         self.open.push(bracket);
@@ -76,16 +113,12 @@ impl<'a> Scanner<'a> {
                         continue;
                     }
                 }
-                b'"' => self.string().map(drop)?,
-                b't' => self.literal(b"true")?,
-                b'f' => self.literal(b"false")?,
-                b'n' => self.literal(b"null")?,
-                _ => self.number()?,
+                first => self.scalar(first)?,
             }
             // A value is whole: so are the containers that end with it.
             loop {
                 let Some(bracket) = self.open.last().copied() else {
-                    return Some(start..self.at);
+                    return Some(());
                 };
                 match self.peek()? {
                     b',' => {
@@ -95,7 +128,7 @@ impl<'a> Scanner<'a> {
                         }
                         break;
                     }
-                    closing if closing == bracket + 2 => {
+                    byte if byte == closing(bracket) => {
                         self.at += 1;
                         self.open.pop();
                     }
@@ -117,22 +150,22 @@ impl<'a> Scanner<'a> {
     fn string(&mut self) -> Option<Range<usize>> {
         self.take(b'"')?;
         let start = self.at;
+        let mut at = start;
+        self.escaped = false;
         loop {
-            let rest = self.text.get(self.at..)?;
-            self.at += rest.iter().position(|b| STOPS[usize::from(*b)])? + 1;
-            match self.text[self.at - 1] {
-                b'"' => return Some(start..self.at - 1),
+            let byte = *self.text.get(at)?;
+            at += 1;
+            if !STOPS[usize::from(byte)] {
+                continue;
+            }
+            match byte {
+                b'"' => {
+                    self.at = at;
+                    return Some(start..at - 1);
+                }
                 b'\\' => {
-                    let escape = *self.text.get(self.at)?;
-                    self.at += 1;
-                    match escape {
-                        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => {}
-                        b'u' => {
-                            let digits = self.text.get(self.at..self.at + 4)?;
-                            self.at += digits.iter().all(u8::is_ascii_hexdigit).then_some(4)?;
-                        }
-                        _ => return None,
-                    }
+                    self.escaped = true;
+                    at += escape(self.text.get(at..)?)?;
                 }
                 _ => return None, // a control character
             }
@@ -180,6 +213,24 @@ impl<'a> Scanner<'a> {
         self.at += 1;
         found.then_some(())
     }
+}
+
+/// Returns how long the escape is of which `rest` is what follows the backslash.
+fn escape(rest: &[u8]) -> Option<usize> {
+    match rest.first()? {
+        b'"' | b'\\' | b'/' | b'b' | b'f' | b'n' | b'r' | b't' => Some(1),
+        b'u' => rest
+            .get(1..5)?
+            .iter()
+            .all(u8::is_ascii_hexdigit)
+            .then_some(5),
+        _ => None,
+    }
+}
+
+/// The closing bracket of either kind is two code points on.
+fn closing(bracket: u8) -> u8 {
+    bracket + 2
 }
 
 /// Where a look inside a string has to stop: the quote, the backslash, and control characters.
