@@ -9,5 +9,7 @@
     reason = "this is a library of tests"
 )]
 
+pub mod conformance;
 pub mod logs;
 pub mod server;
+pub mod stores;

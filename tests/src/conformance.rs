@@ -1,0 +1,605 @@
+//! The contract of [`Storage`] as tests: one function for each rule.
+//!
+//! A storage's whole test file says how to make a fresh one, and runs the rules on it:
+//!
+//! ```
+//! use session_core::{CookieSettings, KeyedStorage, ManualClock};
+//! # type MyBackend = session_core::MemoryBackend;
+//!
+//! async fn mine(cookie: CookieSettings, clock: ManualClock) -> KeyedStorage<MyBackend> {
+//!     KeyedStorage::new(MyBackend::new()).with_cookie(cookie).with_clock(clock)
+//! }
+//!
+//! session_tests::keyed_conformance!(mine);
+//! # fn main() {}
+//! ```
+//!
+//! [`conformance!`](crate::conformance) is for a storage that keeps the session in its cookie;
+//! [`keyed_conformance!`](crate::keyed_conformance) for one that keeps it on a server: it adds the
+//! rules in [`keyed`], which a cookie cannot keep. A failure reads `mine: the_rule`.
+//!
+//! The rules move the clock that they pass in, and rely on nothing else that expires: a real
+//! server's clock stands outside of them. They share no identity, so that all may run at once
+//! against one server.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde_json::value::RawValue;
+use serde_json::{Value, json};
+use session_core::{
+    Clock, CookieBuilder, CookieChange, CookieSettings, ManualClock, Session, Storage,
+};
+
+pub mod keyed;
+
+/// Makes fresh storages; an `async fn(CookieSettings, ManualClock) -> impl Storage` is one.
+pub trait Maker: Send + Sync + 'static {
+    /// What it makes.
+    type Storage: Storage;
+
+    /// Makes a storage with these settings and this clock.
+    fn make(
+        &self,
+        cookie: CookieSettings,
+        clock: ManualClock,
+    ) -> impl Future<Output = Self::Storage> + Send;
+}
+
+impl<F, Made, S> Maker for F
+where
+    F: Fn(CookieSettings, ManualClock) -> Made + Send + Sync + 'static,
+    Made: Future<Output = S> + Send,
+    S: Storage,
+{
+    type Storage = S;
+
+    fn make(&self, cookie: CookieSettings, clock: ManualClock) -> impl Future<Output = S> + Send {
+        self(cookie, clock)
+    }
+}
+
+/// Makes a `#[tokio::test]` of each rule that every storage keeps, in a module of the maker's name.
+#[macro_export]
+macro_rules! conformance {
+    ($maker:ident) => {
+        mod $maker {
+            $crate::__every_storage!($maker);
+        }
+    };
+}
+
+/// Makes a `#[tokio::test]` of each rule that every server-side storage keeps, those of
+/// [`conformance!`](crate::conformance) among them.
+#[macro_export]
+macro_rules! keyed_conformance {
+    ($maker:ident) => {
+        mod $maker {
+            $crate::__every_storage!($maker);
+            $crate::__keyed_storage!($maker);
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __every_storage {
+    ($maker:ident) => {
+        use $crate::conformance as every_storage;
+        $crate::__rules! { $maker, every_storage,
+            no_cookie_is_a_new_session,
+            unknown_cookie_is_a_new_session,
+            saved_session_loads_back,
+            untouched_values_survive_byte_for_byte,
+            a_read_changes_nothing,
+            a_touch_is_saved,
+            a_new_empty_session_stores_nothing,
+            an_emptied_session_is_removed,
+            an_invalidated_session_is_removed,
+            invalidating_removes_only_a_cookie_that_was_sent,
+            what_is_set_after_an_invalidation_is_all_there_is,
+            a_renewed_session_keeps_its_data,
+            a_session_is_saved_again_and_again,
+            a_session_is_saved_invalidated_and_saved_again,
+            an_expired_session_is_new,
+            a_write_restarts_the_lifetime_and_a_read_does_not,
+            a_lifetime_of_its_own_is_kept,
+            rolling_reads_restart_the_lifetime,
+            an_absolute_lifetime_ends_a_session,
+            nothing_secret_prints,
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __rules {
+    ($maker:ident, $list:ident, $($rule:ident,)+) => {
+        $(
+            #[tokio::test]
+            async fn $rule() {
+                let rule = $list::$rule(super::$maker);
+                $crate::conformance::run(stringify!($maker), stringify!($rule), rule).await;
+            }
+        )+
+    };
+}
+
+/// Runs one rule: a failure names the storage and the rule.
+pub async fn run(storage: &str, rule: &str, test: impl Future<Output = ()> + Send + 'static) {
+    let outcome = tokio::spawn(test).await;
+    // The panic's own text and place were printed when it happened.
+    assert!(outcome.is_ok(), "{storage}: {rule}");
+}
+
+/// No cookie is a new, empty session, made now.
+pub async fn no_cookie_is_a_new_session(make: impl Maker) {
+    let (storage, clock) = timed(&make, settings()).await;
+    let session = storage.load(None).await.unwrap();
+    assert_new(&session);
+    assert_eq!(session.created(), clock.now());
+}
+
+/// A cookie that was never issued is a new session, and no error.
+pub async fn unknown_cookie_is_a_new_session(make: impl Maker) {
+    let storage = fresh(&make).await;
+    let long = "x".repeat(70_000);
+    let unknown = [
+        "",
+        " ",
+        "never-issued",
+        "0123456789abcdef0123456789abcdef",
+        "../../etc/passwd",
+        "\r\nDEL *\r\n",
+        "\0\u{7f}\u{80}é☃",
+        "null",
+        "[]",
+        "{}",
+        "{\"created\": 1",
+        "1e999",
+        "gAAAAA==",
+        &long,
+    ];
+    for cookie in unknown {
+        let session = storage.load(Some(cookie)).await;
+        assert_new(&session.unwrap_or_else(|error| panic!("{cookie:.40?}: {error}")));
+    }
+}
+
+/// What was saved is what is loaded: data, order, `created`.
+pub async fn saved_session_loads_back(make: impl Maker) {
+    let (storage, clock) = timed(&make, settings()).await;
+    let values = [
+        ("text", json!("Grüße \u{1f680} \"quoted\" \\ / \n\0")),
+        ("z", json!(1)),
+        ("a", json!(-0.5)),
+        ("list", json!([1, null, true, {"deep": [[]]}])),
+        ("clé; with, \"odd\" \u{1f511}", json!({"x": ""})),
+        ("", json!(u64::MAX)),
+    ];
+    let mut client = Client::default();
+    let session = client.load(&storage).await;
+    for (key, value) in &values {
+        session.insert(key, value).unwrap();
+    }
+    assert!(session.is_new() && session.is_changed());
+    clock.advance(MINUTE);
+    client.save(&storage, &session).await;
+    clock.advance(MINUTE);
+
+    let session = client.load(&storage).await;
+    assert!(!session.is_new() && !session.is_changed());
+    let found: Vec<(String, Value)> = session
+        .keys()
+        .into_iter()
+        .map(|key| (key.clone(), session.get(&key).unwrap().unwrap()))
+        .collect();
+    let saved: Vec<(String, Value)> = values.map(|(key, value)| (key.to_owned(), value)).into();
+    assert_eq!(found, saved);
+    assert_eq!(session.created(), clock.now() - MINUTE * 2);
+}
+
+/// A value that nobody touches is written back byte for byte, though no Rust type could hold it.
+pub async fn untouched_values_survive_byte_for_byte(make: impl Maker) {
+    let texts = [
+        "1234567890123456789012345678901234567890",
+        "1e400",
+        "-0.0",
+        "1.10",
+        "\"\\u00e9\\/\\ud800\"",
+        "{\"b\":1,\"a\":[ 1 , 2 ],\"b\":2}",
+    ];
+    let storage = fresh(&make).await;
+    let mut client = Client::default();
+    let session = client.load(&storage).await;
+    for (index, text) in texts.iter().enumerate() {
+        let raw = RawValue::from_string((*text).to_owned()).unwrap();
+        session.insert(&index.to_string(), raw).unwrap();
+    }
+    client.save(&storage, &session).await;
+    for turn in 0..3 {
+        let session = client.load(&storage).await;
+        session.insert("turn", turn).unwrap();
+        client.save(&storage, &session).await;
+    }
+    let session = client.load(&storage).await;
+    for (index, text) in texts.iter().enumerate() {
+        let raw: Box<RawValue> = session.get(&index.to_string()).unwrap().unwrap();
+        assert_eq!(raw.get(), *text);
+    }
+}
+
+/// Saving a session that was only read keeps the cookie.
+pub async fn a_read_changes_nothing(make: impl Maker) {
+    let (storage, clock) = timed(&make, settings().max_age(HOUR)).await;
+    let client = Client::with(&storage, "k", "v").await;
+    clock.advance(MINUTE * 30);
+    let session = client.load(&storage).await;
+    assert_eq!(session.get::<String>("k").unwrap().unwrap(), "v");
+    assert!(!session.remove("missing").unwrap());
+    assert_eq!(storage.save(&session).await.unwrap(), CookieChange::Keep);
+}
+
+/// `changed()` sends the cookie again, and moves neither data nor `created`.
+pub async fn a_touch_is_saved(make: impl Maker) {
+    let (storage, clock) = timed(&make, settings().max_age(HOUR)).await;
+    let mut client = Client::with(&storage, "k", "v").await;
+    let created = client.load(&storage).await.created();
+    clock.advance(MINUTE * 30);
+    let session = client.load(&storage).await;
+    session.changed().unwrap();
+    let change = client.save(&storage, &session).await;
+    assert_eq!(lifetime(&change), Some(HOUR));
+    let session = client.load(&storage).await;
+    assert_eq!(session.get::<String>("k").unwrap().unwrap(), "v");
+    assert_eq!(session.created(), created);
+}
+
+/// A session that was never saved and is empty stores nothing and sets no cookie.
+pub async fn a_new_empty_session_stores_nothing(make: impl Maker) {
+    let storage = fresh(&make).await;
+    for cookie in [None, Some("0123456789abcdef0123456789abcdef")] {
+        let untouched = storage.load(cookie).await.unwrap();
+        assert_eq!(storage.save(&untouched).await.unwrap(), CookieChange::Keep);
+        let touched = storage.load(cookie).await.unwrap();
+        touched.changed().unwrap();
+        assert_eq!(storage.save(&touched).await.unwrap(), CookieChange::Keep);
+        let emptied = storage.load(cookie).await.unwrap();
+        emptied.insert("k", 1).unwrap();
+        emptied.remove("k").unwrap();
+        assert_eq!(storage.save(&emptied).await.unwrap(), CookieChange::Keep);
+        let renewed = storage.load(cookie).await.unwrap();
+        renewed.renew().unwrap();
+        assert_eq!(storage.save(&renewed).await.unwrap(), CookieChange::Keep);
+        assert!(renewed.is_new());
+    }
+}
+
+/// A session whose last key goes is removed, and its cookie with it.
+pub async fn an_emptied_session_is_removed(make: impl Maker) {
+    let storage = fresh(&make).await;
+    let by_key = |session: &Session| session.remove("k").map(drop);
+    let whole = Session::clear;
+    for (how, empty) in [
+        ("by key", &by_key as &(dyn Fn(&_) -> _ + Sync)),
+        ("whole", &whole),
+    ] {
+        let client = Client::with(&storage, "k", "v").await;
+        let session = client.load(&storage).await;
+        empty(&session).unwrap();
+        assert!(session.is_empty() && session.is_changed());
+        let change = storage.save(&session).await.unwrap();
+        assert_eq!(change, CookieChange::Remove, "{how}");
+        assert_new(&session);
+        assert_eq!(storage.save(&session).await.unwrap(), CookieChange::Keep);
+    }
+}
+
+/// `invalidate()` empties the session at once, and removes its cookie.
+pub async fn an_invalidated_session_is_removed(make: impl Maker) {
+    let storage = fresh(&make).await;
+    let client = Client::with(&storage, "k", "v").await;
+    let session = client.load(&storage).await;
+    session.invalidate().unwrap();
+    assert!(session.is_empty() && session.is_changed());
+    assert_eq!(storage.save(&session).await.unwrap(), CookieChange::Remove);
+    assert_new(&session);
+    assert_eq!(storage.save(&session).await.unwrap(), CookieChange::Keep);
+}
+
+/// Invalidating a session that was never saved removes a cookie that the client sent, and says
+/// nothing to one that sent none.
+pub async fn invalidating_removes_only_a_cookie_that_was_sent(make: impl Maker) {
+    let storage = fresh(&make).await;
+    for (cookie, change) in [
+        (None, CookieChange::Keep),
+        (Some("stale"), CookieChange::Remove),
+    ] {
+        let session = storage.load(cookie).await.unwrap();
+        session.insert("k", 1).unwrap();
+        session.invalidate().unwrap();
+        assert_eq!(storage.save(&session).await.unwrap(), change);
+    }
+}
+
+/// What is set after `invalidate()` starts another session, with nothing of the old one.
+pub async fn what_is_set_after_an_invalidation_is_all_there_is(make: impl Maker) {
+    let (storage, clock) = timed(&make, settings().max_age(HOUR)).await;
+    let mut client = Client::with(&storage, "old", 1).await;
+    let session = client.load(&storage).await;
+    session.set_max_age(Some(HOUR * 5)).unwrap();
+    session.invalidate().unwrap();
+    clock.advance(MINUTE);
+    session.insert("new", 2).unwrap();
+    let change = client.save(&storage, &session).await;
+    assert_eq!(lifetime(&change), Some(HOUR));
+    let session = client.load(&storage).await;
+    assert_eq!(session.keys(), ["new"]);
+    assert_eq!(
+        (session.created(), session.max_age()),
+        (clock.now(), Some(HOUR))
+    );
+}
+
+/// `renew()` sets the cookie, and keeps the data; what is written before and after it too.
+pub async fn a_renewed_session_keeps_its_data(make: impl Maker) {
+    let storage = fresh(&make).await;
+    let mut client = Client::with(&storage, "k", "v").await;
+    let session = client.load(&storage).await;
+    session.insert("before", 1).unwrap();
+    session.renew().unwrap();
+    session.insert("after", 2).unwrap();
+    let change = client.save(&storage, &session).await;
+    assert!(matches!(change, CookieChange::Set { .. }), "{change:?}");
+    let session = client.load(&storage).await;
+    assert!(!session.is_new());
+    assert_eq!(session.keys(), ["k", "before", "after"]);
+}
+
+/// A session may be changed and saved again; a save with nothing new to save keeps the cookie.
+pub async fn a_session_is_saved_again_and_again(make: impl Maker) {
+    let storage = fresh(&make).await;
+    let mut client = Client::default();
+    let session = client.load(&storage).await;
+    for turn in 0..4 {
+        session.insert(&format!("k{turn}"), turn).unwrap();
+        session.insert("turn", turn).unwrap();
+        if turn == 2 {
+            session.remove("k0").unwrap();
+        }
+        let change = client.save(&storage, &session).await;
+        assert!(matches!(change, CookieChange::Set { .. }), "{change:?}");
+        assert!(!session.is_new() && !session.is_changed());
+        assert_eq!(storage.save(&session).await.unwrap(), CookieChange::Keep);
+        let loaded = client.load(&storage).await;
+        assert_eq!(loaded.keys(), session.keys());
+        assert_eq!(loaded.get::<i32>("turn").unwrap(), Some(turn));
+    }
+    assert_eq!(session.keys(), ["turn", "k1", "k2", "k3"]);
+}
+
+/// One handle serves a session's whole life, and the next session's.
+pub async fn a_session_is_saved_invalidated_and_saved_again(make: impl Maker) {
+    let storage = fresh(&make).await;
+    let mut client = Client::default();
+    let session = client.load(&storage).await;
+    session.insert("first", 1).unwrap();
+    client.save(&storage, &session).await;
+    session.invalidate().unwrap();
+    client.save(&storage, &session).await;
+    assert_eq!(client.cookie, None);
+    session.insert("second", 2).unwrap();
+    assert!(session.is_new());
+    client.save(&storage, &session).await;
+    assert_eq!(client.load(&storage).await.keys(), ["second"]);
+}
+
+/// A session older than its lifetime is a new one.
+pub async fn an_expired_session_is_new(make: impl Maker) {
+    let (storage, clock) = timed(&make, settings().max_age(HOUR)).await;
+    let client = Client::with(&storage, "k", "v").await;
+    clock.advance(HOUR - SECOND);
+    assert_eq!(client.load(&storage).await.keys(), ["k"]);
+    clock.advance(SECOND * 2);
+    let session = client.load(&storage).await;
+    assert_new(&session);
+    assert_eq!(session.created(), clock.now());
+}
+
+/// The lifetime counts from the last write; reading and touching do not move it.
+pub async fn a_write_restarts_the_lifetime_and_a_read_does_not(make: impl Maker) {
+    let (storage, clock) = timed(&make, settings().max_age(HOUR)).await;
+    let mut client = Client::with(&storage, "k", 0).await;
+    for turn in 0..3 {
+        clock.advance(MINUTE * 50);
+        let session = client.load(&storage).await;
+        session.insert("k", turn).unwrap();
+        let change = client.save(&storage, &session).await;
+        assert_eq!(lifetime(&change), Some(HOUR));
+    }
+    clock.advance(MINUTE * 50);
+    let session = client.load(&storage).await;
+    assert_eq!(storage.save(&session).await.unwrap(), CookieChange::Keep);
+    session.changed().unwrap();
+    client.save(&storage, &session).await;
+    clock.advance(MINUTE * 11);
+    assert_new(&client.load(&storage).await);
+}
+
+/// `set_max_age()` is kept with the session, and goes before the storage's, longer or shorter.
+pub async fn a_lifetime_of_its_own_is_kept(make: impl Maker) {
+    for (own, alive, over) in [
+        (Some(MINUTE * 10), MINUTE * 9, MINUTE * 11),
+        (Some(HOUR * 3), HOUR * 2, HOUR * 4),
+        (None, HOUR * 1000, Duration::ZERO),
+    ] {
+        let (storage, clock) = timed(&make, settings().max_age(HOUR)).await;
+        let mut client = Client::with(&storage, "k", "v").await;
+        let session = client.load(&storage).await;
+        session.set_max_age(own).unwrap();
+        assert_eq!(lifetime(&client.save(&storage, &session).await), own);
+        clock.advance(alive);
+        let session = client.load(&storage).await;
+        assert_eq!((session.len(), session.max_age()), (1, own));
+        if own.is_some() {
+            clock.advance(over - alive);
+            assert_new(&client.load(&storage).await);
+        }
+    }
+}
+
+/// Where the settings say so, reads restart the lifetime, at most once per tenth of it.
+pub async fn rolling_reads_restart_the_lifetime(make: impl Maker) {
+    let (storage, clock) = timed(&make, settings().max_age(HOUR).rolling(true)).await;
+    let mut client = Client::with(&storage, "k", "v").await;
+    clock.advance(MINUTE * 5);
+    let session = client.load(&storage).await;
+    assert_eq!(storage.save(&session).await.unwrap(), CookieChange::Keep);
+    clock.advance(MINUTE * 5);
+    for _ in 0..3 {
+        clock.advance(MINUTE * 45);
+        let session = client.load(&storage).await;
+        assert!(!session.is_new() && !session.is_changed());
+        let change = client.save(&storage, &session).await;
+        assert_eq!(lifetime(&change), Some(HOUR));
+        assert_eq!(storage.save(&session).await.unwrap(), CookieChange::Keep);
+    }
+    assert_eq!(client.load(&storage).await.keys(), ["k"]);
+    clock.advance(HOUR + SECOND);
+    assert_new(&client.load(&storage).await);
+}
+
+/// An absolute lifetime ends a session so long after its start, whatever is written or renewed.
+pub async fn an_absolute_lifetime_ends_a_session(make: impl Maker) {
+    let cookie = settings().max_age(HOUR).absolute_max_age(HOUR * 2);
+    let (storage, clock) = timed(&make, cookie).await;
+    let mut client = Client::with(&storage, "k", 0).await;
+    for (turn, left) in [(1, HOUR), (2, MINUTE * 40), (3, SECOND)] {
+        clock.advance(MINUTE * 40 - if turn == 3 { SECOND } else { Duration::ZERO });
+        let session = client.load(&storage).await;
+        session.insert("k", turn).unwrap();
+        if turn == 1 {
+            session.renew().unwrap();
+        }
+        assert_eq!(lifetime(&client.save(&storage, &session).await), Some(left));
+    }
+    clock.advance(SECOND * 2);
+    assert_new(&client.load(&storage).await);
+    // The next one starts from now.
+    let mut client = Client::with(&storage, "k", 4).await;
+    let session = client.load(&storage).await;
+    session.changed().unwrap();
+    let change = client.save(&storage, &session).await;
+    assert_eq!(lifetime(&change), Some(HOUR));
+}
+
+/// No value, cookie or identity shows in what is printed for debugging.
+pub async fn nothing_secret_prints(make: impl Maker) {
+    let storage = fresh(&make).await;
+    let mut client = Client::default();
+    let session = client.load(&storage).await;
+    session.insert("sekrit-key", "sekrit-value").unwrap();
+    let change = client.save(&storage, &session).await;
+    let printed = format!(
+        "{storage:?} {session:?} {change:?} {:?}",
+        session.identity()
+    );
+    let cookie = client.cookie.unwrap();
+    assert!(
+        !printed.contains("sekrit") && !printed.contains(&cookie),
+        "{printed}"
+    );
+}
+
+/// A client: it sends the cookie that it was given.
+#[derive(Default)]
+struct Client {
+    cookie: Option<String>,
+}
+
+impl Client {
+    /// A client with a session that holds one value.
+    async fn with(storage: &dyn Storage, key: &str, value: impl serde::Serialize) -> Self {
+        let mut client = Self::default();
+        let session = client.load(storage).await;
+        session.insert(key, value).unwrap();
+        client.save(storage, &session).await;
+        assert!(client.cookie.is_some());
+        client
+    }
+
+    async fn load(&self, storage: &dyn Storage) -> Session {
+        storage.load(self.cookie.as_deref()).await.unwrap()
+    }
+
+    async fn save(&mut self, storage: &dyn Storage, session: &Session) -> CookieChange {
+        let change = storage.save(session).await.unwrap();
+        match &change {
+            CookieChange::Keep => {}
+            CookieChange::Set { value, .. } => self.cookie = Some(value.clone()),
+            CookieChange::Remove => self.cookie = None,
+        }
+        change
+    }
+
+    /// The identity that a server-side storage gave it.
+    fn identity(&self) -> &str {
+        self.cookie.as_deref().unwrap()
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn settings() -> CookieBuilder {
+    CookieSettings::builder("conformance")
+}
+
+async fn fresh<M: Maker>(make: &M) -> M::Storage {
+    timed(make, settings()).await.0
+}
+
+/// Makes a storage whose clock starts at the present time, in whole seconds.
+async fn timed<M: Maker>(make: &M, cookie: CookieBuilder) -> (M::Storage, ManualClock) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let clock = ManualClock::at(UNIX_EPOCH + Duration::from_secs(since.as_secs()));
+    let storage = make.make(cookie.build().unwrap(), clock.clone()).await;
+    (storage, clock)
+}
+
+#[track_caller]
+fn assert_new(session: &Session) {
+    let blank = session.is_new() && session.is_empty() && session.identity().is_none();
+    assert!(blank && !session.is_changed(), "{session:?}");
+}
+
+/// How long the browser keeps a cookie that was set.
+#[track_caller]
+fn lifetime(change: &CookieChange) -> Option<Duration> {
+    match change {
+        CookieChange::Set { max_age, .. } => *max_age,
+        _ => panic!("the cookie is not set: {change:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn every_rule_is_in_a_list() {
+        for source in [
+            include_str!("conformance.rs"),
+            include_str!("conformance/keyed.rs"),
+        ] {
+            let rules = source
+                .lines()
+                .filter_map(|line| line.strip_prefix("pub async fn "))
+                .filter_map(|line| line.split_once("(make: "));
+            let listed = |rule: &str| source.lines().any(|line| line.trim() == format!("{rule},"));
+            let missing: Vec<&str> = rules
+                .map(|(rule, _)| rule)
+                .filter(|rule| !listed(rule))
+                .collect();
+            assert!(missing.is_empty(), "{missing:?}");
+        }
+    }
+}

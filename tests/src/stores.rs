@@ -1,0 +1,323 @@
+//! Backends around a backend: one that waits on command, one that fails, one that counts.
+//!
+//! They nest: `KeyedStorage::new(Counting::new(Gate::new(MemoryBackend::new())))`.
+
+use std::ops::RangeInclusive;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use session_core::{Backend, Create, Error, ErrorKind, Replace, Result, Versioned};
+use tokio::sync::Semaphore;
+
+/// A primitive of [`Backend`].
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "there are four")]
+pub enum Call {
+    /// [`Backend::read`]
+    Read,
+    /// [`Backend::create`]
+    Create,
+    /// [`Backend::replace`]
+    Replace,
+    /// [`Backend::delete`]
+    Delete,
+}
+
+/// Where in a call something happens to it.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "there are two sides to a call")]
+pub enum When {
+    /// Before the store sees it.
+    Before,
+    /// After the store carried it out, and before its answer arrives.
+    After,
+}
+
+/// Implements [`Backend`] by passing each call through `self.around(call, key, inner call)`.
+macro_rules! wrap {
+    ($wrapper:ident) => {
+        impl<B: Backend> Backend for $wrapper<B> {
+            async fn read(&self, key: &str) -> Result<Option<Versioned>> {
+                self.around(Call::Read, key, self.inner.read(key)).await
+            }
+
+            async fn create(
+                &self,
+                key: &str,
+                value: Bytes,
+                ttl: Option<Duration>,
+            ) -> Result<Create> {
+                self.around(Call::Create, key, self.inner.create(key, value, ttl))
+                    .await
+            }
+
+            async fn replace(
+                &self,
+                key: &str,
+                value: Bytes,
+                ttl: Option<Duration>,
+                was: &Versioned,
+            ) -> Result<Replace> {
+                self.around(Call::Replace, key, self.inner.replace(key, value, ttl, was))
+                    .await
+            }
+
+            async fn delete(&self, key: &str) -> Result<()> {
+                self.around(Call::Delete, key, self.inner.delete(key)).await
+            }
+        }
+    };
+}
+
+/// Holds calls until a test lets them go on.
+#[derive(Debug)]
+pub struct Gate<B> {
+    inner: B,
+    bars: Mutex<Vec<Bar>>,
+}
+
+#[derive(Debug)]
+struct Bar {
+    call: Call,
+    when: When,
+    /// Calls of this kind that pass before one is held.
+    passing: usize,
+    hold: Hold,
+}
+
+/// A call that is held, or will be.
+#[derive(Clone, Debug)]
+pub struct Hold {
+    reached: Arc<Semaphore>,
+    open: Arc<Semaphore>,
+}
+
+impl<B> Gate<B> {
+    /// Puts a gate, an open one, around `inner`.
+    pub fn new(inner: B) -> Self {
+        Self {
+            inner,
+            bars: Mutex::default(),
+        }
+    }
+
+    /// Holds the next `call`, once.
+    pub fn hold(&self, call: Call, when: When) -> Hold {
+        self.hold_after(0, call, when)
+    }
+
+    /// Lets `passing` calls of that kind pass, and holds the one after them, once.
+    pub fn hold_after(&self, passing: usize, call: Call, when: When) -> Hold {
+        let hold = Hold {
+            reached: Arc::new(Semaphore::new(0)),
+            open: Arc::new(Semaphore::new(0)),
+        };
+        lock(&self.bars).push(Bar {
+            call,
+            when,
+            passing,
+            hold: hold.clone(),
+        });
+        hold
+    }
+
+    async fn around<T>(
+        &self,
+        call: Call,
+        _key: &str,
+        inner: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let hold = self.held(call);
+        if let Some((When::Before, hold)) = &hold {
+            hold.wait().await;
+        }
+        let answer = inner.await;
+        if let Some((When::After, hold)) = &hold {
+            hold.wait().await;
+        }
+        answer
+    }
+
+    fn held(&self, call: Call) -> Option<(When, Hold)> {
+        let mut bars = lock(&self.bars);
+        let mut found = None;
+        bars.retain_mut(|bar| {
+            if bar.call != call || found.is_some() {
+                return true;
+            }
+            if bar.passing == 0 {
+                found = Some((bar.when, bar.hold.clone()));
+                return false;
+            }
+            bar.passing -= 1;
+            true
+        });
+        found
+    }
+}
+
+impl Hold {
+    /// Waits until the call stands at the gate.
+    pub async fn reached(&self) {
+        self.reached.acquire().await.unwrap().forget();
+    }
+
+    /// Lets the call go on.
+    pub fn open(&self) {
+        self.open.add_permits(1);
+    }
+
+    async fn wait(&self) {
+        self.reached.add_permits(1);
+        self.open.acquire().await.unwrap().forget();
+    }
+}
+
+wrap!(Gate);
+
+/// Fails calls: [`When::Before`] is a store that never saw the call, [`When::After`] one whose
+/// answer was lost.
+#[derive(Debug)]
+pub struct Failing<B> {
+    inner: B,
+    plan: Mutex<Plan>,
+}
+
+#[derive(Debug)]
+struct Plan {
+    calls: usize,
+    failing: RangeInclusive<usize>,
+    when: When,
+}
+
+impl<B> Failing<B> {
+    /// Wraps `inner`; nothing fails yet.
+    pub fn new(inner: B) -> Self {
+        let plan = Plan {
+            calls: 0,
+            failing: RangeInclusive::new(1, 0),
+            when: When::Before,
+        };
+        Self {
+            inner,
+            plan: Mutex::new(plan),
+        }
+    }
+
+    /// From now on the calls with these numbers, counted from 0, fail.
+    pub fn fail(&self, failing: RangeInclusive<usize>, when: When) {
+        *lock(&self.plan) = Plan {
+            calls: 0,
+            failing,
+            when,
+        };
+    }
+
+    /// Ends all failures, and returns how many calls there were since [`fail`](Self::fail).
+    pub fn heal(&self) -> usize {
+        let calls = lock(&self.plan).calls;
+        self.fail(RangeInclusive::new(1, 0), When::Before);
+        calls
+    }
+
+    async fn around<T>(
+        &self,
+        _call: Call,
+        _key: &str,
+        inner: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        let fails = {
+            let mut plan = lock(&self.plan);
+            let fails = plan.failing.contains(&plan.calls).then_some(plan.when);
+            plan.calls += 1;
+            fails
+        };
+        match fails {
+            None => inner.await,
+            Some(When::Before) => Err(down()),
+            Some(When::After) => inner.await.and_then(|_| Err(down())),
+        }
+    }
+}
+
+fn down() -> Error {
+    Error::new(ErrorKind::Unavailable, "the store is down, says the test")
+}
+
+wrap!(Failing);
+
+/// Counts calls, and knows every key that was created.
+#[derive(Debug)]
+pub struct Counting<B> {
+    inner: B,
+    calls: Mutex<Calls>,
+    created: Mutex<Vec<String>>,
+}
+
+/// How many calls of each primitive there were.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+#[expect(clippy::exhaustive_structs, reason = "tests write it down whole")]
+pub struct Calls {
+    /// [`Backend::read`]
+    pub read: usize,
+    /// [`Backend::create`]
+    pub create: usize,
+    /// [`Backend::replace`]
+    pub replace: usize,
+    /// [`Backend::delete`]
+    pub delete: usize,
+}
+
+impl<B> Counting<B> {
+    /// Wraps `inner`.
+    pub fn new(inner: B) -> Self {
+        Self {
+            inner,
+            calls: Mutex::default(),
+            created: Mutex::default(),
+        }
+    }
+
+    /// Borrows what is wrapped.
+    pub fn inner(&self) -> &B {
+        &self.inner
+    }
+
+    /// Returns the calls since this was asked last.
+    pub fn take(&self) -> Calls {
+        std::mem::take(&mut lock(&self.calls))
+    }
+
+    /// Returns every key that somebody tried to create, in that order.
+    pub fn created(&self) -> Vec<String> {
+        lock(&self.created).clone()
+    }
+
+    async fn around<T>(
+        &self,
+        call: Call,
+        key: &str,
+        inner: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        {
+            let mut calls = lock(&self.calls);
+            match call {
+                Call::Read => calls.read += 1,
+                Call::Create => calls.create += 1,
+                Call::Replace => calls.replace += 1,
+                Call::Delete => calls.delete += 1,
+            }
+        }
+        if call == Call::Create {
+            lock(&self.created).push(key.to_owned());
+        }
+        inner.await
+    }
+}
+
+wrap!(Counting);
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,43 @@
+//! The conformance suite on sessions in memory.
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "these are tests"
+)]
+
+use session_core::{Codec, CookieSettings, ManualClock, MemoryBackend, MemoryStorage, Result};
+use session_tests::keyed_conformance;
+
+async fn memory(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
+    MemoryStorage::new(MemoryBackend::new().with_clock(clock.clone()))
+        .with_cookie(cookie)
+        .with_clock(clock)
+}
+
+async fn memory_hashed(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
+    memory(cookie, clock).await.hash_identities(true)
+}
+
+async fn memory_with_codec(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
+    memory(cookie, clock).await.with_codec(Masked)
+}
+
+/// Not JSON, and nothing that could be taken for it.
+#[derive(Debug)]
+struct Masked;
+
+impl Codec for Masked {
+    fn encode(&self, mut record: Vec<u8>) -> Result<Vec<u8>> {
+        record.reverse();
+        record.iter_mut().for_each(|byte| *byte ^= 0xa5);
+        Ok(record)
+    }
+
+    fn decode(&self, stored: &[u8]) -> Option<Vec<u8>> {
+        Some(stored.iter().rev().map(|byte| byte ^ 0xa5).collect())
+    }
+}
+
+keyed_conformance!(memory);
+keyed_conformance!(memory_hashed);
+keyed_conformance!(memory_with_codec);
