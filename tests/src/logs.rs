@@ -1,9 +1,9 @@
 //! What the code under test logs, to be searched for what it must not say.
 
+use std::cell::RefCell;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, Once, PoisonError};
 
-use tracing::subscriber::DefaultGuard;
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -12,20 +12,30 @@ use tracing_subscriber::fmt::MakeWriter;
 pub struct Logs(Arc<Mutex<Vec<u8>>>);
 
 /// Ends the capture when it is dropped.
+#[derive(Debug)]
 #[must_use]
-pub struct Capture(#[expect(dead_code, reason = "it works by being dropped")] DefaultGuard);
+pub struct Capture(());
+
+thread_local! {
+    static CAPTURED: RefCell<Option<Logs>> = const { RefCell::new(None) };
+}
 
 impl Logs {
     /// Captures what this thread logs, which in a `#[tokio::test]` is all that its tasks log.
     pub fn capture() -> (Self, Capture) {
+        // One subscriber for all threads: with a scoped one, tracing may ask the thread of another
+        // test, which has none, whether an event is of interest, and remember its no.
+        static SUBSCRIBER: Once = Once::new();
+        SUBSCRIBER.call_once(|| {
+            tracing_subscriber::fmt()
+                .with_max_level(LevelFilter::TRACE)
+                .with_ansi(false)
+                .with_writer(ThisThread)
+                .init();
+        });
         let logs = Self::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_max_level(LevelFilter::TRACE)
-            .with_ansi(false)
-            .with_writer(logs.clone())
-            .finish();
-        let guard = tracing::subscriber::set_default(subscriber);
-        (logs, Capture(guard))
+        CAPTURED.set(Some(logs.clone()));
+        (logs, Capture(()))
     }
 
     /// Returns the log so far.
@@ -46,30 +56,35 @@ impl Logs {
     }
 }
 
-impl Write for Logs {
+impl Drop for Capture {
+    fn drop(&mut self) {
+        CAPTURED.set(None);
+    }
+}
+
+/// Writes into the capture of the thread that logs, if there is one.
+struct ThisThread;
+
+impl<'a> MakeWriter<'a> for ThisThread {
+    type Writer = Self;
+
+    fn make_writer(&'a self) -> Self {
+        Self
+    }
+}
+
+impl Write for ThisThread {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(bytes);
+        CAPTURED.with_borrow(|logs| {
+            if let Some(Logs(log)) = logs {
+                let mut log = log.lock().unwrap_or_else(PoisonError::into_inner);
+                log.extend_from_slice(bytes);
+            }
+        });
         Ok(bytes.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
-    }
-}
-
-impl<'a> MakeWriter<'a> for Logs {
-    type Writer = Self;
-
-    fn make_writer(&'a self) -> Self {
-        self.clone()
-    }
-}
-
-impl std::fmt::Debug for Capture {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Capture(..)")
     }
 }

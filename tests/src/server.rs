@@ -103,16 +103,19 @@ impl Server {
     /// Writes `request` as it is over HTTP/1, and reads the answer until the server closes: the
     /// request should say `Connection: close`, unless it is one that the server refuses.
     pub async fn raw(&self, request: &[u8]) -> Answer {
+        let answer = self.exchange(request).await;
+        assert!(!answer.is_empty(), "the server closed without an answer");
+        parse(&answer)
+    }
+
+    /// Writes `request` and returns all bytes that come back until the server closes.
+    pub async fn exchange(&self, request: &[u8]) -> Vec<u8> {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
-        // A server that refuses the head may close before all of it is written.
+        // A server that refuses the head may close before all of it is written or read.
         let _ = stream.write_all(request).await;
         let mut answer = Vec::new();
-        let read = stream.read_to_end(&mut answer).await;
-        assert!(
-            !answer.is_empty(),
-            "the server closed without an answer: {read:?}"
-        );
-        parse(&answer)
+        let _ = stream.read_to_end(&mut answer).await;
+        answer
     }
 
     /// Sends `GET path` over HTTP/1 with a Cookie header line for each of `cookies`.
@@ -198,7 +201,7 @@ impl Drop for Watch {
 /// Takes an HTTP/1 answer apart.
 fn parse(answer: &[u8]) -> Answer {
     let end = find(answer, b"\r\n\r\n").expect("an answer has a head");
-    let (head, mut body) = (&answer[..end + 2], &answer[end + 4..]);
+    let (head, body) = (&answer[..end + 2], &answer[end + 4..]);
     let mut lines = head.split_inclusive(|b| *b == b'\n');
     let status = lines.next().unwrap_or_default();
     let mut response = Response::new(Bytes::new());
@@ -220,23 +223,27 @@ fn parse(answer: &[u8]) -> Answer {
         .headers()
         .get("transfer-encoding")
         .is_some_and(|coding| coding == "chunked");
-    let mut whole = Vec::new();
-    while chunked {
-        let end = find(body, b"\r\n").expect("a chunk has a size");
-        let size = std::str::from_utf8(&body[..end]).unwrap();
-        let size = usize::from_str_radix(size, 16).unwrap();
-        if size == 0 {
-            break;
-        }
-        whole.extend_from_slice(&body[end + 2..end + 2 + size]);
-        body = &body[end + 4 + size..];
-    }
     *response.body_mut() = if chunked {
-        whole.into()
+        unchunk(body)
     } else {
         Bytes::copy_from_slice(body)
     };
     response
+}
+
+/// Puts a body together that came in chunks (RFC 9112, section 7.1).
+fn unchunk(mut body: &[u8]) -> Bytes {
+    let mut whole = Vec::new();
+    loop {
+        let end = find(body, b"\r\n").expect("a chunk has a size");
+        let size = std::str::from_utf8(&body[..end]).unwrap();
+        let size = usize::from_str_radix(size, 16).unwrap();
+        if size == 0 {
+            return whole.into();
+        }
+        whole.extend_from_slice(&body[end + 2..end + 2 + size]);
+        body = &body[end + 4 + size..];
+    }
 }
 
 fn find(text: &[u8], piece: &[u8]) -> Option<usize> {

@@ -1,0 +1,888 @@
+//! What a session does to the headers of an answer, over TCP, and what its failures look like.
+
+#![allow(clippy::unwrap_used, reason = "these are tests")]
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CACHE_CONTROL, HeaderValue, SET_COOKIE, VARY};
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::{Body, Frame, Incoming};
+use hyper::service::service_fn;
+use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
+use session_core::{
+    Backend, CookieSettings, Create, DEFAULT_NAME, Error, ErrorKind, KeyedStorage, MemoryBackend,
+    MemoryStorage, Replace, RequestSession, Result, SameSite, Session, Storage, Versioned,
+};
+use session_hyper::{SessionService, status};
+use session_tests::logs::Logs;
+use session_tests::server::{Answer, BoxError, Server, pair, set_cookies};
+use tokio::sync::{mpsc, oneshot};
+
+type Page = std::result::Result<Response<Full<Bytes>>, BoxError>;
+
+/// What a handler under test sets itself, and which status it answers.
+type Headers = &'static [(&'static str, &'static str)];
+
+fn page(status: u16, headers: Headers) -> Page {
+    let mut response = Response::builder().status(status);
+    for (name, value) in headers {
+        response = response.header(*name, *value);
+    }
+    Ok(response.body(Full::from("page"))?)
+}
+
+/// A server whose handler does `act` to the session, then answers with `headers`.
+async fn serve(
+    storage: Arc<dyn Storage>,
+    act: fn(&Session) -> Result<()>,
+    status: u16,
+    headers: Headers,
+) -> Server {
+    Server::start(storage, move |request: Request<Incoming>| async move {
+        act(&request.session().await?)?;
+        page(status, headers)
+    })
+    .await
+}
+
+fn storages() -> [Arc<dyn Storage>; 5] {
+    [
+        Arc::new(SimpleCookieStorage::unprotected()),
+        Arc::new(EncryptedCookieStorage::new(Key::from([1; 32]))),
+        Arc::new(NaClCookieStorage::new(Key::from([1; 32]))),
+        Arc::new(MemoryStorage::default()),
+        Arc::new(KeyedStorage::new(MemoryBackend::new()).hash_identities(true)),
+    ]
+}
+
+fn read(session: &Session) -> Result<()> {
+    session.get::<u64>("n").map(drop)
+}
+
+fn write(session: &Session) -> Result<()> {
+    session.insert("n", 1)
+}
+
+/// Saves a session and returns what a browser would send from then on.
+async fn saved(storage: &Arc<dyn Storage>) -> String {
+    let server = serve(storage.clone(), write, 200, &[]).await;
+    one_cookie(&server.get("/", &[]).await)
+}
+
+/// Returns the one session cookie that an answer sets.
+#[track_caller]
+fn one_cookie(answer: &Answer) -> String {
+    let set = set_cookies(answer, DEFAULT_NAME);
+    assert_eq!(set.len(), 1, "{:?}", answer.headers());
+    pair(&set[0]).to_owned()
+}
+
+#[track_caller]
+fn values<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
+    let all = answer.headers().get_all(name).iter();
+    all.map(|value| value.to_str().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn a_write_sets_one_cookie_beside_the_handlers_own() {
+    let own: Headers = &[("set-cookie", "a=1; Path=/a"), ("set-cookie", "b=2")];
+    for storage in storages() {
+        let server = serve(storage, write, 200, own).await;
+        for answer in [server.get("/", &[]).await, server.get_http2("/", &[]).await] {
+            one_cookie(&answer);
+            assert_eq!(values(&answer, "set-cookie")[..2], ["a=1; Path=/a", "b=2"]);
+            assert_eq!(values(&answer, "set-cookie").len(), 3);
+            assert_eq!(answer.body(), "page");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_write_replaces_a_cookie_of_our_name_that_the_handler_set() {
+    let own: Headers = &[
+        ("set-cookie", "AIOHTTP_SESSION=mine; Path=/"),
+        ("set-cookie", "a=AIOHTTP_SESSION"),
+        ("set-cookie", " AIOHTTP_SESSION = mine"),
+        ("set-cookie", "AIOHTTP_SESSION_2=other"),
+        ("set-cookie", "AIOHTTP_SESSION"),
+    ];
+    for storage in storages() {
+        let server = serve(storage, write, 200, own).await;
+        let answer = server.get("/", &[]).await;
+        let cookie = one_cookie(&answer);
+        let all = values(&answer, "set-cookie");
+        assert_eq!(all[..2], ["a=AIOHTTP_SESSION", "AIOHTTP_SESSION_2=other"]);
+        assert_eq!(all.len(), 3);
+        assert!(!cookie.contains("mine"));
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_of_our_name_that_the_handler_set_stays_if_there_is_nothing_to_save() {
+    let own: Headers = &[("set-cookie", "AIOHTTP_SESSION=mine")];
+    for storage in storages() {
+        let server = serve(storage, read, 200, own).await;
+        assert_eq!(
+            values(&server.get("/", &[]).await, "set-cookie"),
+            ["AIOHTTP_SESSION=mine"]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_removal_has_the_attributes_of_the_cookie() {
+    let key = || Key::from([1; 32]);
+    let plain = || CookieSettings::builder(DEFAULT_NAME);
+    for settings in [
+        plain(),
+        plain()
+            .secure(false)
+            .http_only(false)
+            .same_site(None)
+            .path(""),
+        plain()
+            .domain("example.com")
+            .path("/app")
+            .same_site(SameSite::None)
+            .partitioned(true),
+        plain()
+            .max_age(Duration::from_secs(60))
+            .same_site(SameSite::Strict),
+        plain().absolute_max_age(Duration::from_secs(60)),
+    ] {
+        let cookie = settings.build().unwrap();
+        let storages: [Arc<dyn Storage>; 4] = [
+            Arc::new(SimpleCookieStorage::unprotected().with_cookie(cookie.clone())),
+            Arc::new(EncryptedCookieStorage::new(key()).with_cookie(cookie.clone())),
+            Arc::new(NaClCookieStorage::new(key()).with_cookie(cookie.clone())),
+            Arc::new(MemoryStorage::default().with_cookie(cookie.clone())),
+        ];
+        for storage in storages {
+            let set = serve(storage.clone(), write, 200, &[])
+                .await
+                .get("/", &[])
+                .await;
+            let value = one_cookie(&set);
+            let server = serve(storage, Session::invalidate, 200, &[]).await;
+            let removed = server.get("/", &[value.as_bytes()]).await;
+            let parsed = [&set, &removed].map(|answer| {
+                let [text] = &set_cookies(answer, DEFAULT_NAME)[..] else {
+                    panic!("one cookie")
+                };
+                cookie::Cookie::parse(text.clone()).unwrap()
+            });
+            let attributes = parsed.each_ref().map(|c| {
+                let flags = (c.secure(), c.http_only(), c.partitioned(), c.same_site());
+                (
+                    c.name().to_owned(),
+                    c.domain().map(str::to_owned),
+                    c.path().map(str::to_owned),
+                    flags,
+                )
+            });
+            assert_eq!(attributes[0], attributes[1]);
+            let [set, removal] = parsed;
+            assert_eq!(
+                set.max_age().map(|age| age.whole_seconds()),
+                cookie.max_age().map(|_| 60)
+            );
+            assert_eq!(removal.value_trimmed(), "");
+            assert!(removal.max_age().unwrap().is_zero());
+            assert_eq!(removal.expires_datetime().unwrap().unix_timestamp(), 0);
+        }
+    }
+}
+
+#[tokio::test]
+async fn vary_names_the_cookie_once_whatever_the_handler_said() {
+    for (own, expected) in [
+        (&[][..], &["Cookie"][..]),
+        (&[("vary", "Accept")], &["Accept", "Cookie"]),
+        (&[("vary", "accept, cookie")], &["accept, cookie"]),
+        (
+            &[("vary", "Accept"), ("vary", "COOKIE")],
+            &["Accept", "COOKIE"],
+        ),
+        (&[("vary", "*")], &["*"]),
+        (&[("vary", "Cookie-Consent")], &["Cookie-Consent", "Cookie"]),
+        (&[("vary", "")], &["", "Cookie"]),
+    ] {
+        for act in [read, write] {
+            let server = serve(Arc::new(MemoryStorage::default()), act, 200, own).await;
+            assert_eq!(values(&server.get("/", &[]).await, "vary"), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_sets_the_cookie_is_not_stored_unless_the_handler_said_something() {
+    let quiet: Headers = &[];
+    let private: Headers = &[("cache-control", "private, max-age=60")];
+    for storage in storages() {
+        for (own, act, expected) in [
+            (
+                quiet,
+                write as fn(&Session) -> Result<()>,
+                &["no-store"][..],
+            ),
+            (quiet, read, &[]),
+            (private, write, &["private, max-age=60"]),
+            (private, read, &["private, max-age=60"]),
+            // Also where the cookie goes.
+            (quiet, Session::invalidate, &["no-store"]),
+        ] {
+            let cookie = saved(&storage).await;
+            let server = serve(storage.clone(), act, 200, own).await;
+            let answer = server.get("/", &[cookie.as_bytes()]).await;
+            assert_eq!(values(&answer, "cache-control"), expected, "{storage:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn p9_a_request_that_does_not_ask_for_its_session_has_no_header_of_it() {
+    for storage in storages() {
+        let cookie = saved(&storage).await;
+        let server = Server::start(storage, |_| async { page(200, &[]) }).await;
+        for cookies in [&[][..], &[cookie.as_bytes()], &[b"AIOHTTP_SESSION=\xff"]] {
+            let answer = server.get("/", cookies).await;
+            for name in [SET_COOKIE, VARY, CACHE_CONTROL] {
+                assert!(!answer.headers().contains_key(&name), "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn p9_a_request_that_only_reads_sets_no_cookie() {
+    for storage in storages() {
+        let cookie = saved(&storage).await;
+        let server = serve(storage, read, 200, &[]).await;
+        for cookies in [&[][..], &[cookie.as_bytes()], &[b"AIOHTTP_SESSION=bad"]] {
+            let answer = server.get("/", cookies).await;
+            assert!(!answer.headers().contains_key(SET_COOKIE));
+            assert_eq!(values(&answer, "vary"), ["Cookie"]);
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_answer_of_any_status_saves() {
+    for storage in storages() {
+        for status in [201, 204, 302, 303, 304, 400, 401, 403, 404, 418, 500, 503] {
+            let server = serve(storage.clone(), write, status, &[]).await;
+            let answer = server.get("/", &[]).await;
+            assert_eq!(answer.status().as_u16(), status);
+            let cookie = one_cookie(&answer);
+            assert_eq!(stored(&storage, &cookie).await, Some(1), "{status}");
+        }
+    }
+}
+
+/// Returns what a request with `cookie` finds under `n`.
+async fn stored(storage: &Arc<dyn Storage>, cookie: &str) -> Option<u64> {
+    let (send, mut receive) = mpsc::unbounded_channel();
+    let server = Server::start(storage.clone(), move |request: Request<Incoming>| {
+        let send = send.clone();
+        async move {
+            send.send(request.session().await?.get::<u64>("n")?)?;
+            page(200, &[])
+        }
+    })
+    .await;
+    assert_eq!(server.get("/", &[cookie.as_bytes()]).await.status(), 200);
+    receive.recv().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_handler_that_returns_an_error_saves_nothing() {
+    let storage: Arc<KeyedStorage<Switch>> = Arc::new(KeyedStorage::new(Switch::default()));
+    let server = Server::start(storage.clone(), |request: Request<Incoming>| async move {
+        request.session().await?.insert("n", 1)?;
+        Page::Err("swordfish-4711".into())
+    })
+    .await;
+    // hyper closes the connection: the error is the application's, and nothing of it leaves.
+    let answer = server.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(answer.is_empty(), "{}", answer.escape_ascii());
+    assert!(storage.backend().memory.is_empty());
+}
+
+/// A body that a task feeds.
+#[derive(Default)]
+struct Stream(Option<mpsc::UnboundedReceiver<Bytes>>);
+
+impl Body for Stream {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, Infallible>>> {
+        let Some(receiver) = &mut self.0 else {
+            return Poll::Ready(None);
+        };
+        receiver
+            .poll_recv(cx)
+            .map(|chunk| chunk.map(|chunk| Ok(Frame::data(chunk))))
+    }
+}
+
+/// Serves an endless answer, and gives its request to `body` as soon as a client saw the headers.
+async fn stream<F, Fut>(storage: Arc<dyn Storage>, asks_first: bool, body: F) -> Answer
+where
+    F: FnOnce(http::request::Parts) -> Fut + Send + 'static,
+    Fut: Future<Output = String> + Send + 'static,
+{
+    let (headers_seen, seen) = oneshot::channel::<()>();
+    let once = Arc::new(Mutex::new(Some((seen, body))));
+    let server = Server::start(storage, move |request: Request<Incoming>| {
+        let once = once.clone();
+        async move {
+            if asks_first {
+                request.session().await?.insert("n", 1)?;
+            }
+            let (send, receive) = mpsc::unbounded_channel();
+            let (seen, body) = once.lock().unwrap().take().unwrap();
+            let (parts, _) = request.into_parts();
+            tokio::spawn(async move {
+                seen.await.unwrap();
+                send.send(Bytes::from(body(parts).await)).unwrap();
+            });
+            Ok(Response::new(Stream(Some(receive))))
+        }
+    })
+    .await;
+    // The headers must come although the body waits for them: no buffering, and no deadlock.
+    let io = tokio::net::TcpStream::connect(server.address())
+        .await
+        .unwrap();
+    let io = hyper_util::rt::TokioIo::new(io);
+    let (mut client, connection) = hyper::client::conn::http1::handshake(io).await.unwrap();
+    let connection = tokio::spawn(connection);
+    let request = Request::builder()
+        .header("host", "localhost")
+        .body(Full::<Bytes>::default());
+    let (parts, body) = client
+        .send_request(request.unwrap())
+        .await
+        .unwrap()
+        .into_parts();
+    headers_seen.send(()).unwrap();
+    let body = http_body_util::BodyExt::collect(body)
+        .await
+        .unwrap()
+        .to_bytes();
+    connection.abort();
+    Response::from_parts(parts, body)
+}
+
+#[tokio::test]
+async fn p8_a_streaming_answer_is_committed_before_its_headers_and_takes_no_change_after() {
+    for storage in storages() {
+        let answer = stream(storage.clone(), true, |parts| async move {
+            let session = parts.session().await.unwrap();
+            let changes = [
+                session.insert("n", 2),
+                session.remove("n").map(drop),
+                session
+                    .update("n", |n: Option<u64>| n.unwrap_or(0))
+                    .map(drop),
+                session.clear(),
+                session.changed(),
+                session.renew(),
+                session.invalidate(),
+                session.set_max_age(None),
+                session.set_new_identity(session_core::Identity::random().unwrap()),
+                parts.new_session().map(drop),
+            ];
+            assert_eq!(session.get::<u64>("n").unwrap(), Some(1), "reading goes on");
+            changes
+                .map(|change| format!("{:?} ", change.unwrap_err().kind()))
+                .concat()
+        })
+        .await;
+        assert_eq!(answer.body(), "Committed ".repeat(10).as_str());
+        assert_eq!(stored(&storage, &one_cookie(&answer)).await, Some(1));
+    }
+}
+
+#[tokio::test]
+async fn p8_a_session_first_asked_for_after_the_headers_takes_no_change() {
+    for storage in storages() {
+        let answer = stream(storage, false, |parts| async move {
+            let session = parts.session().await.unwrap();
+            format!("{:?}", session.insert("n", 1).map_err(|error| error.kind()))
+        })
+        .await;
+        assert_eq!(answer.body(), "Err(Committed)");
+        assert!(!answer.headers().contains_key(SET_COOKIE));
+    }
+}
+
+#[tokio::test]
+async fn p8_a_new_session_first_asked_for_after_the_headers_is_an_error() {
+    for storage in storages() {
+        let answer = stream(storage, false, |parts| async move {
+            format!(
+                "{:?}",
+                parts.new_session().map(drop).map_err(|error| error.kind())
+            )
+        })
+        .await;
+        assert_eq!(answer.body(), "Err(Committed)");
+    }
+}
+
+#[tokio::test]
+async fn nested_services_keep_a_session_each() {
+    let of = |name: &'static str| CookieSettings::builder(name).build().unwrap();
+    let outer = Arc::new(EncryptedCookieStorage::new(Key::from([2; 32])).with_cookie(of("USER")));
+    let inner = Arc::new(MemoryStorage::default().with_cookie(of("CART")));
+    let handler = service_fn(|request: Request<Incoming>| async move {
+        let (user, cart) = (
+            request.session_named("USER").await?,
+            request.session_named("CART").await?,
+        );
+        let innermost = request.session().await?;
+        assert_eq!(innermost.len(), cart.len());
+        let path = request.uri().path();
+        if path.contains("user") {
+            user.update("n", |n: Option<u64>| n.unwrap_or(0) + 1)?;
+        }
+        if path.contains("cart") {
+            innermost.update("n", |n: Option<u64>| n.unwrap_or(10) + 1)?;
+        }
+        let other = request
+            .session_named("OTHER")
+            .await
+            .map_err(|error| error.kind());
+        assert_eq!(other.map(drop), Err(ErrorKind::Settings));
+        let seen = format!("{:?} {:?}", user.get::<u64>("n")?, cart.get::<u64>("n")?);
+        Ok::<_, BoxError>(Response::new(Full::<Bytes>::from(seen)))
+    });
+    let service = SessionService::with_storage(outer, SessionService::with_storage(inner, handler));
+    let server = Server::serve(service).await;
+    let both = server.get("/user/cart", &[]).await;
+    let jar = ["USER", "CART"]
+        .map(|name| pair(&set_cookies(&both, name)[0]).to_owned())
+        .join("; ");
+    assert_eq!(values(&both, "set-cookie").len(), 2);
+    assert_eq!(
+        (values(&both, "vary"), values(&both, "cache-control")),
+        (vec!["Cookie"], vec!["no-store"])
+    );
+    for (path, names, seen) in [
+        ("/", &[][..], "Some(1) Some(11)"),
+        ("/cart", &["CART"], "Some(1) Some(12)"),
+        ("/user", &["USER"], "Some(2) Some(12)"),
+    ] {
+        let answer = server.get(path, &[jar.as_bytes()]).await;
+        assert_eq!(answer.body(), seen, "{path}");
+        let set = values(&answer, "set-cookie");
+        assert_eq!(
+            set.iter()
+                .map(|c| c.split('=').next().unwrap())
+                .collect::<Vec<_>>(),
+            names
+        );
+    }
+}
+
+#[tokio::test]
+async fn new_session_takes_the_place_of_the_old_one() {
+    for storage in storages() {
+        let cookie = saved(&storage).await;
+        let server = Server::start(storage.clone(), |request: Request<Incoming>| async move {
+            let session = request.new_session()?;
+            assert!(session.is_new() && session.is_empty());
+            if request.uri().path() == "/login" {
+                session.insert("n", 2)?;
+            }
+            assert_eq!(
+                request.session().await?.len(),
+                session.len(),
+                "the same session"
+            );
+            page(200, &[])
+        })
+        .await;
+        // Written: a cookie of another value, even over one that is no session.
+        for cookies in [&[][..], &[cookie.as_bytes()], &[b"AIOHTTP_SESSION=\xff"]] {
+            let fresh = one_cookie(&server.get("/login", cookies).await);
+            assert_ne!(fresh, cookie);
+            assert_eq!(stored(&storage, &fresh).await, Some(2));
+        }
+        // Not written: what the client had goes, and without one nothing happens.
+        let answer = server.get("/", &[cookie.as_bytes()]).await;
+        assert_eq!(one_cookie(&answer), "AIOHTTP_SESSION=\"\"");
+        assert!(
+            !server
+                .get("/", &[])
+                .await
+                .headers()
+                .contains_key(SET_COOKIE)
+        );
+    }
+}
+
+/// A backend in memory that can be switched off: every call is then an error with a text that
+/// must stay inside.
+#[derive(Clone, Debug, Default)]
+struct Switch {
+    memory: Arc<MemoryBackend>,
+    off: Arc<AtomicBool>,
+}
+
+const INSIDE: &str = "password=swordfish at 10.0.0.1";
+
+impl Switch {
+    fn turn(&self, on: bool) {
+        self.off.store(!on, Ordering::SeqCst);
+    }
+
+    fn on(&self) -> Result<&MemoryBackend> {
+        if self.off.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::Unavailable, INSIDE));
+        }
+        Ok(&self.memory)
+    }
+}
+
+impl Backend for Switch {
+    async fn read(&self, key: &str) -> Result<Option<Versioned>> {
+        self.on()?.read(key).await
+    }
+
+    async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<Create> {
+        self.on()?.create(key, value, ttl).await
+    }
+
+    async fn replace(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+        was: &Versioned,
+    ) -> Result<Replace> {
+        self.on()?.replace(key, value, ttl, was).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.on()?.delete(key).await
+    }
+}
+
+/// The answer to a failure says what it must and no more.
+#[track_caller]
+fn assert_bare(answer: &Answer, status: StatusCode) {
+    assert_eq!(answer.status(), status);
+    assert!(answer.body().is_empty(), "{:?}", answer.body());
+    assert_eq!(values(answer, "cache-control"), ["no-store"]);
+    assert!(!answer.headers().contains_key(SET_COOKIE));
+    let own = [
+        "cache-control",
+        "content-length",
+        "date",
+        "connection",
+        "vary",
+    ];
+    for name in answer.headers().keys() {
+        assert!(own.contains(&name.as_str()), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn p6_a_load_that_fails_is_a_503_by_a_plain_question_mark() {
+    let switch = Switch::default();
+    let storage: Arc<dyn Storage> = Arc::new(KeyedStorage::new(switch.clone()));
+    let cookie = saved(&storage).await;
+    for act in [read, write, Session::invalidate, Session::renew] {
+        switch.turn(true);
+        let server = serve(storage.clone(), act, 200, &[("set-cookie", "a=1")]).await;
+        switch.turn(false);
+        assert_bare(
+            &server.get("/", &[cookie.as_bytes()]).await,
+            StatusCode::SERVICE_UNAVAILABLE,
+        );
+        // The client's cookie is as good as before.
+        switch.turn(true);
+        assert_eq!(stored(&storage, &cookie).await, Some(1));
+    }
+}
+
+#[tokio::test]
+async fn p6_a_save_that_fails_is_a_503_and_not_the_handlers_answer() {
+    let switch = Switch::default();
+    let storage: Arc<dyn Storage> = Arc::new(KeyedStorage::new(switch.clone()));
+    let cookie = saved(&storage).await;
+    for path in ["/write", "/renew", "/logout", "/login"] {
+        let breaks = switch.clone();
+        let server = Server::start(storage.clone(), move |request: Request<Incoming>| {
+            let breaks = breaks.clone();
+            async move {
+                let session = request.session().await?;
+                match request.uri().path() {
+                    "/write" => session.insert("n", 2)?,
+                    "/renew" => session.renew()?,
+                    "/logout" => session.invalidate()?,
+                    _ => request.new_session()?.insert("n", 3)?,
+                }
+                breaks.turn(false);
+                page(200, &[("set-cookie", "a=1"), ("x-secret", "swordfish")])
+            }
+        })
+        .await;
+        assert_bare(
+            &server.get(path, &[cookie.as_bytes()]).await,
+            StatusCode::SERVICE_UNAVAILABLE,
+        );
+        switch.turn(true);
+        assert_eq!(stored(&storage, &cookie).await, Some(1), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn p6_a_failed_load_through_an_outer_service_is_a_503_too() {
+    let switch = Switch::default();
+    switch.turn(false);
+    let of = |name: &'static str| CookieSettings::builder(name).build().unwrap();
+    let outer = KeyedStorage::new(switch).with_cookie(of("USER"));
+    let inner = Switch::default();
+    let cart = KeyedStorage::new(inner.clone()).with_cookie(of("CART"));
+    let handler = service_fn(|request: Request<Incoming>| async move {
+        request.session().await?.insert("n", 1)?;
+        request.session_named("USER").await?;
+        page(200, &[])
+    });
+    let server = Server::serve(SessionService::new(
+        outer,
+        SessionService::new(cart, handler),
+    ))
+    .await;
+    let line = format!("USER={}", "0".repeat(32));
+    assert_bare(
+        &server.get("/", &[line.as_bytes()]).await,
+        StatusCode::SERVICE_UNAVAILABLE,
+    );
+    assert!(
+        inner.memory.is_empty(),
+        "the handler failed, so nothing is saved"
+    );
+}
+
+#[tokio::test]
+async fn p6_a_handler_that_lives_without_its_session_answers_as_it_likes() {
+    let switch = Switch::default();
+    switch.turn(false);
+    let server = Server::start(
+        Arc::new(KeyedStorage::new(switch)),
+        |request: Request<Incoming>| async move {
+            assert_eq!(
+                request.session().await.unwrap_err().kind(),
+                ErrorKind::Unavailable
+            );
+            page(200, &[])
+        },
+    )
+    .await;
+    let line = format!("{DEFAULT_NAME}={}", "0".repeat(32));
+    let answer = server.get("/", &[line.as_bytes()]).await;
+    assert_eq!(
+        (answer.status(), &answer.body()[..]),
+        (StatusCode::OK, &b"page"[..])
+    );
+    assert!(!answer.headers().contains_key(SET_COOKIE));
+}
+
+#[tokio::test]
+async fn on_error_writes_the_answer_in_place_of_ours() {
+    let switch = Switch::default();
+    let storage: Arc<dyn Storage> = Arc::new(KeyedStorage::new(switch.clone()));
+    let cookie = saved(&storage).await;
+    let breaks = switch.clone();
+    let handler = service_fn(move |request: Request<Incoming>| {
+        let breaks = breaks.clone();
+        async move {
+            request.session().await?.insert("n", 2)?;
+            breaks.turn(false);
+            page(200, &[("set-cookie", "a=1")])
+        }
+    });
+    let service = SessionService::with_storage(storage, handler).on_error(|error: &Error| {
+        let mut response = Response::new(Full::from("come back later"));
+        *response.status_mut() = status(error);
+        response
+            .headers_mut()
+            .insert("retry-after", HeaderValue::from_static("5"));
+        response
+    });
+    let server = Server::serve(service).await;
+    // The first fails when it saves, the second when it loads.
+    for _ in 0..2 {
+        let answer = server.get("/", &[cookie.as_bytes()]).await;
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(answer.body(), "come back later");
+        assert_eq!(values(&answer, "retry-after"), ["5"]);
+        assert!(!answer.headers().contains_key(SET_COOKIE));
+    }
+}
+
+/// Serves a handler that fills the session up to `len` characters under one key.
+async fn fill(storage: Arc<dyn Storage>, len: usize) -> Server {
+    Server::start(storage, move |request: Request<Incoming>| async move {
+        request.session().await?.insert("a", "x".repeat(len))?;
+        page(200, &[])
+    })
+    .await
+}
+
+#[tokio::test]
+async fn p8_a_cookie_of_4096_bytes_is_sent_and_one_of_4097_is_a_500() {
+    let (logs, _capture) = Logs::capture();
+    // `{"created": 1700000000, "session": {"a": "x"}}` in quotes, with a backslash for each of
+    // the eight inside and `\054` for the comma.
+    let simple = "AIOHTTP_SESSION\"{\\\"created\\\": 1700000000\\054 \\\"session\\\": {\\\"a\\\": \\\"\\\"}}\"";
+    for total in [4095, 4096, 4097] {
+        let storage: Arc<dyn Storage> = Arc::new(SimpleCookieStorage::unprotected());
+        let answer = fill(storage.clone(), total - simple.len())
+            .await
+            .get("/", &[])
+            .await;
+        assert_size(&answer, total, &storage).await;
+    }
+    // Base64 comes in steps of four characters and blocks of 16 bytes, so that the name makes up
+    // the exact size.
+    for total in [4095, 4096, 4097] {
+        let probe = Arc::new(EncryptedCookieStorage::new(Key::from([1; 32])));
+        let answer = fill(probe, 2900).await.get("/", &[]).await;
+        let value = one_cookie(&answer).len() - DEFAULT_NAME.len() - 1;
+        let name = "n".repeat(total - value);
+        assert!(name.len() <= 100, "{value}");
+        let settings = CookieSettings::builder(name).build().unwrap();
+        let storage = EncryptedCookieStorage::new(Key::from([1; 32])).with_cookie(settings);
+        let storage: Arc<dyn Storage> = Arc::new(storage);
+        let answer = fill(storage.clone(), 2900).await.get("/", &[]).await;
+        assert_size(&answer, total, &storage).await;
+    }
+    assert!(logs.text().contains("4097 bytes"), "{}", logs.text());
+    logs.assert_without(&["xxxx"]);
+}
+
+async fn assert_size(answer: &Answer, total: usize, storage: &Arc<dyn Storage>) {
+    if total > 4096 {
+        assert_bare(answer, StatusCode::INTERNAL_SERVER_ERROR);
+        return;
+    }
+    let name = storage.records().cookie().name();
+    assert_eq!(answer.status(), StatusCode::OK, "{total}");
+    let [cookie] = &set_cookies(answer, name)[..] else {
+        panic!("one cookie")
+    };
+    let sent = pair(cookie);
+    assert_eq!(
+        sent.len() - 1,
+        total,
+        "name and value without the equals sign"
+    );
+    let server = serve(
+        storage.clone(),
+        |session| {
+            assert_eq!(session.len(), 1, "it comes back");
+            Ok(())
+        },
+        200,
+        &[],
+    )
+    .await;
+    assert_eq!(
+        server.get("/", &[sent.as_bytes()]).await.status(),
+        StatusCode::OK
+    );
+}
+
+#[tokio::test]
+async fn p8_a_session_that_outgrew_its_cookie_leaves_the_client_with_the_old_one() {
+    for storage in &storages()[..3] {
+        let cookie = saved(storage).await;
+        let answer = fill(storage.clone(), 5000)
+            .await
+            .get("/", &[cookie.as_bytes()])
+            .await;
+        assert_bare(&answer, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_eq!(stored(storage, &cookie).await, Some(1));
+    }
+}
+
+#[tokio::test]
+async fn p3_a_change_to_a_session_that_ended_meanwhile_is_a_409() {
+    for hash in [false, true] {
+        let storage = Arc::new(KeyedStorage::new(Switch::default()).hash_identities(hash));
+        let shared: Arc<dyn Storage> = storage.clone();
+        let cookie = saved(&shared).await;
+        let logout = serve(shared.clone(), Session::invalidate, 200, &[]).await;
+        let (loaded, mut has_loaded) = mpsc::unbounded_channel();
+        let gate = Arc::new(tokio::sync::Notify::new());
+        let open = gate.clone();
+        let slow = Server::start(shared.clone(), move |request: Request<Incoming>| {
+            let (loaded, gate) = (loaded.clone(), gate.clone());
+            async move {
+                let session = request.session().await?;
+                loaded.send(())?;
+                gate.notified().await;
+                session.insert("n", 2)?;
+                page(200, &[("set-cookie", "a=1")])
+            }
+        })
+        .await;
+        let cookies = [cookie.as_bytes()];
+        let slow_request = slow.get("/", &cookies);
+        let race = async {
+            has_loaded.recv().await.unwrap();
+            let answer = logout.get("/", &[cookie.as_bytes()]).await;
+            assert_eq!(one_cookie(&answer), "AIOHTTP_SESSION=\"\"");
+            open.notify_one();
+        };
+        let (answer, ()) = tokio::join!(slow_request, race);
+        assert_bare(&answer, StatusCode::CONFLICT);
+        assert!(storage.backend().memory.is_empty(), "it stays ended");
+    }
+}
+
+#[tokio::test]
+async fn p10_no_answer_carries_an_errors_text() {
+    let switch = Switch::default();
+    let storage: Arc<dyn Storage> = Arc::new(KeyedStorage::new(switch.clone()));
+    let cookie = saved(&storage).await;
+    switch.turn(false);
+    let down = serve(storage, read, 200, &[])
+        .await
+        .get("/", &[cookie.as_bytes()])
+        .await;
+    let too_large = fill(Arc::new(SimpleCookieStorage::unprotected()), 9000)
+        .await
+        .get("/", &[])
+        .await;
+    for answer in [down, too_large] {
+        let shown = format!("{answer:?}").to_lowercase();
+        for text in [
+            "swordfish",
+            "10.0.0.1",
+            "backend",
+            "bytes,",
+            "4096",
+            "session cookie",
+        ] {
+            assert!(!shown.contains(text), "{text} in {shown}");
+        }
+    }
+}
