@@ -1,7 +1,7 @@
 //! Whatever a client sends is data (P7): over TCP, for every storage, with what was logged read
 //! afterwards for secrets (P10).
 
-#![allow(clippy::unwrap_used, reason = "these are tests")]
+#![allow(clippy::unwrap_used, clippy::format_push_string, reason = "these are tests")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
