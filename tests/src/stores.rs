@@ -70,7 +70,8 @@ macro_rules! wrap {
     };
 }
 
-/// Holds calls until a test lets them go on.
+/// Holds calls until a test lets them go on. All calls give way to other tasks on their way there
+/// and back, as over a network.
 #[derive(Debug)]
 pub struct Gate<B> {
     inner: B,
@@ -102,6 +103,11 @@ impl<B> Gate<B> {
         }
     }
 
+    /// Borrows what is wrapped.
+    pub fn inner(&self) -> &B {
+        &self.inner
+    }
+
     /// Holds the next `call`, once.
     pub fn hold(&self, call: Call, when: When) -> Hold {
         self.hold_after(0, call, when)
@@ -129,6 +135,7 @@ impl<B> Gate<B> {
         inner: impl Future<Output = Result<T>>,
     ) -> Result<T> {
         let hold = self.held(call);
+        tokio::task::yield_now().await;
         if let Some((When::Before, hold)) = &hold {
             hold.wait().await;
         }
@@ -136,6 +143,7 @@ impl<B> Gate<B> {
         if let Some((When::After, hold)) = &hold {
             hold.wait().await;
         }
+        tokio::task::yield_now().await;
         answer
     }
 
@@ -203,6 +211,11 @@ impl<B> Failing<B> {
             inner,
             plan: Mutex::new(plan),
         }
+    }
+
+    /// Borrows what is wrapped.
+    pub fn inner(&self) -> &B {
+        &self.inner
     }
 
     /// From now on the calls with these numbers, counted from 0, fail.

@@ -1,0 +1,226 @@
+//! P3: a logout wins every race, and so do a renewal, an emptying and a login.
+
+use session_tests::stores::{Call, When};
+
+use crate::app::{App, HOUR, MINUTE, settings};
+
+/// What ends the identity: the path, and the last call of its save.
+const ENDS: [(&str, Call); 6] = [
+    ("/logout", Call::Delete),
+    ("/restart", Call::Delete),
+    ("/renew", Call::Replace),
+    ("/empty", Call::Replace),
+    ("/clear", Call::Delete),
+    ("/login", Call::Delete),
+];
+
+/// What changes the session and must not bring it back.
+const CHANGES: [&str; 5] = ["/set/slow/1", "/remove/k", "/touch", "/renew", "/empty"];
+
+/// Where the slower request stands while the other one ends its session.
+#[derive(Clone, Copy, Debug)]
+enum At {
+    /// It has loaded the session.
+    Loaded,
+    /// Its compare-and-swap is on the way.
+    Saving,
+}
+
+/// Lets the session end while a request on `slow` stands at `at`; that one's answer, the store
+/// and the answer that ended it must be right.
+async fn ended_meanwhile(end: &str, slow: &str, at: At) {
+    let app = App::new();
+    let cookie = app.client().await;
+    app.ask(Some(&cookie), "/set/other/1").await;
+    let hold = match at {
+        At::Loaded => app.gate().hold(Call::Read, When::After),
+        At::Saving => app.gate().hold(Call::Replace, When::Before),
+    };
+    let request = app.start(&cookie, slow);
+    hold.reached().await;
+    let answer = app.ask(Some(&cookie), end).await;
+    assert_eq!(answer.status, 200);
+    hold.open();
+    let told = request.await.unwrap();
+    println!("{end} while {slow} stood at {at:?}: {told:?}");
+    told.assert_refused(409);
+    // No record is left but the one that the other request handed on.
+    assert_eq!(app.live().await, Vec::from_iter(answer.cookie()));
+    if let Some(next) = answer.cookie() {
+        let keys = app.keys(&next).await.unwrap();
+        let expected: &[&str] = match end {
+            "/renew" => &["k", "other"],
+            "/restart" => &["restarted"],
+            _ => &["user"],
+        };
+        assert_eq!(keys, expected);
+    }
+}
+
+async fn every_slow_change_loses_to(end: &str) {
+    for slow in CHANGES {
+        for at in [At::Loaded, At::Saving] {
+            // Removing one of two keys, so that something is left to be brought back.
+            ended_meanwhile(end, slow, at).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn p3_a_logout_wins_over_every_slower_change() {
+    every_slow_change_loses_to("/logout").await;
+}
+
+#[tokio::test]
+async fn p3_a_logout_that_starts_a_new_session_wins_over_every_slower_change() {
+    every_slow_change_loses_to("/restart").await;
+}
+
+#[tokio::test]
+async fn p3_a_renewal_wins_over_every_slower_change() {
+    every_slow_change_loses_to("/renew").await;
+}
+
+#[tokio::test]
+async fn p3_an_emptying_wins_over_every_slower_change() {
+    every_slow_change_loses_to("/empty").await;
+    every_slow_change_loses_to("/clear").await;
+}
+
+#[tokio::test]
+async fn p3_a_login_wins_over_every_slower_change() {
+    every_slow_change_loses_to("/login").await;
+}
+
+#[tokio::test]
+async fn p3_a_slower_reader_is_answered_and_brings_nothing_back() {
+    for rolling in [false, true] {
+        for (end, _) in ENDS {
+            let app = App::with(settings().rolling(rolling), |storage| storage);
+            let cookie = app.client().await;
+            app.clock.advance(MINUTE * 30);
+            let load = app.gate().hold(Call::Read, When::After);
+            let request = app.start(&cookie, "/read");
+            load.reached().await;
+            let answer = app.ask(Some(&cookie), end).await;
+            load.open();
+            let read = request.await.unwrap();
+            assert_eq!((read.status.as_u16(), &*read.body), (200, "k"));
+            assert_eq!(read.set_cookie(), None, "{end}");
+            assert_eq!(app.live().await, Vec::from_iter(answer.cookie()));
+        }
+    }
+}
+
+#[tokio::test]
+async fn p3_a_rolling_read_that_is_about_to_be_saved_brings_nothing_back() {
+    for (end, _) in ENDS {
+        let app = App::with(settings().rolling(true), |storage| storage);
+        let cookie = app.client().await;
+        app.clock.advance(MINUTE * 30);
+        let save = app.gate().hold(Call::Replace, When::Before);
+        let request = app.start(&cookie, "/read");
+        save.reached().await;
+        let answer = app.ask(Some(&cookie), end).await;
+        save.open();
+        let read = request.await.unwrap();
+        assert_eq!((read.status.as_u16(), read.set_cookie()), (200, None));
+        assert_eq!(app.live().await, Vec::from_iter(answer.cookie()));
+    }
+}
+
+/// The other order: the change is saved first, while the end is on its way.
+#[tokio::test]
+async fn p3_an_end_wins_over_a_change_that_was_saved_just_before() {
+    for (end, last_call) in ENDS {
+        for change in ["/set/slow/1", "/touch", "/read"] {
+            let app = App::with(settings().max_age(HOUR).rolling(true), |storage| storage);
+            let cookie = app.client().await;
+            app.clock.advance(MINUTE * 30);
+            let ending = app.gate().hold(last_call, When::Before);
+            let request = app.start(&cookie, end);
+            ending.reached().await;
+            let saved = app.ask(Some(&cookie), change).await;
+            assert_eq!(saved.status, 200);
+            assert_eq!(saved.cookie().as_ref(), Some(&cookie));
+            ending.open();
+            let answer = request.await.unwrap();
+            assert_eq!(answer.status, 200, "{end} after {change}");
+            if (end, change) == ("/empty", "/set/slow/1") {
+                // Taking out every key that one saw is no end where there is another: P2.
+                assert_eq!(app.keys(&cookie).await.unwrap(), ["slow"]);
+                continue;
+            }
+            assert_eq!(app.keys(&cookie).await, None, "{end} after {change}");
+            assert_eq!(app.live().await, Vec::from_iter(answer.cookie()));
+            if (end, change) == ("/renew", "/set/slow/1") {
+                let next = answer.cookie().unwrap();
+                assert_eq!(app.keys(&next).await.unwrap(), ["k", "slow"]);
+            }
+        }
+    }
+}
+
+/// A change whose acknowledgement is on its way back when the session ends.
+#[tokio::test]
+async fn p3_an_end_wins_over_a_change_whose_answer_is_late() {
+    for (end, _) in ENDS {
+        let app = App::new();
+        let cookie = app.client().await;
+        let saved = app.gate().hold(Call::Replace, When::After);
+        let request = app.start(&cookie, "/set/slow/1");
+        saved.reached().await;
+        let answer = app.ask(Some(&cookie), end).await;
+        assert_eq!(answer.status, 200);
+        saved.open();
+        // It was saved, and then the session ended: the cookie that it sends stands for nothing.
+        assert_eq!(request.await.unwrap().status, 200);
+        assert_eq!(app.keys(&cookie).await, None, "{end}");
+        assert_eq!(app.live().await, Vec::from_iter(answer.cookie()));
+    }
+}
+
+#[tokio::test]
+async fn p3_a_renewal_that_loses_leaves_no_record_under_its_new_identity() {
+    for (end, _) in ENDS {
+        let app = App::new();
+        let cookie = app.client().await;
+        let marking = app.gate().hold(Call::Replace, When::Before);
+        let request = app.start(&cookie, "/renew");
+        marking.reached().await;
+        let made = app.counts().created().pop().unwrap();
+        let made = made.strip_prefix("sid_").unwrap().to_owned();
+        assert_eq!(app.keys(&made).await.unwrap(), ["k"]);
+        let answer = app.ask(Some(&cookie), end).await;
+        marking.open();
+        request.await.unwrap().assert_refused(409);
+        assert_eq!(app.keys(&made).await, None, "{end}");
+        assert_eq!(app.live().await, Vec::from_iter(answer.cookie()));
+    }
+}
+
+/// Whoever logs out ends what the session became meanwhile, not only the identity it had.
+#[tokio::test]
+async fn p3_a_logout_wins_over_a_renewal_that_was_saved_just_before() {
+    for end in ["/logout", "/clear"] {
+        let app = App::new();
+        let cookie = app.client().await;
+        let ending = app.gate().hold(Call::Delete, When::Before);
+        let request = app.start(&cookie, end);
+        ending.reached().await;
+        let renewed = app.ask(Some(&cookie), "/renew").await.cookie().unwrap();
+        ending.open();
+        let answer = request.await.unwrap();
+        if answer.status == 409 {
+            // Told that it was renewed: nothing claims to be logged out.
+            assert_eq!(answer.set_cookie(), None);
+            continue;
+        }
+        assert_eq!((answer.status.as_u16(), answer.cookie()), (200, None));
+        assert_eq!(
+            app.keys(&renewed).await,
+            None,
+            "{end}: the session lives on"
+        );
+    }
+}

@@ -1,0 +1,217 @@
+//! P4: no fixation, and exactly one usable session whatever fails.
+
+use std::sync::Mutex;
+
+use session_core::{Identity, Storage};
+use session_tests::stores::{Call, When};
+
+use crate::app::{App, settings};
+
+#[tokio::test]
+async fn p4_an_unknown_identity_is_never_adopted() {
+    let app = App::new();
+    let planted = "0123456789abcdef0123456789abcdef";
+    for path in ["/set/k/v", "/login", "/restart"] {
+        let answer = app.ask(Some(planted), path).await;
+        let given = answer.cookie().unwrap();
+        assert_ne!(given, planted, "{path}");
+        assert_eq!(app.keys(planted).await, None);
+        assert!(app.keys(&given).await.is_some());
+    }
+}
+
+/// A factory that returns these, and the last one for ever.
+fn factory(identities: &'static [&'static str]) -> impl Fn() -> String + Send + Sync + 'static {
+    let next = Mutex::new(0);
+    move || {
+        let mut next = next.lock().unwrap();
+        let identity = identities[(*next).min(identities.len() - 1)];
+        *next += 1;
+        identity.to_owned()
+    }
+}
+
+const A: &str = "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa";
+const B: &str = "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb";
+const C: &str = "cccccccccccccccccccccccccccccccc";
+
+#[tokio::test]
+async fn p4_creation_never_overwrites_when_the_key_factory_repeats_itself() {
+    let repeats = factory(&[A, A, B, A, B, C, A]);
+    let app = App::with(settings(), |storage| storage.with_key_factory(repeats));
+    assert_eq!(app.client().await, A);
+    let second = app.ask(None, "/set/second/1").await;
+    assert_eq!(second.cookie().as_deref(), Some(B));
+    assert_eq!(app.keys(A).await.unwrap(), ["k"]);
+    // A renewal, too, draws again: its own old identity is taken.
+    let renewed = app.ask(Some(A), "/renew").await;
+    assert_eq!(renewed.cookie().as_deref(), Some(C));
+    assert_eq!(app.keys(A).await, None);
+    assert_eq!(app.keys(B).await.unwrap(), ["second"]);
+    assert_eq!(app.keys(C).await.unwrap(), ["k"]);
+}
+
+#[tokio::test]
+async fn p4_a_key_factory_with_nothing_new_is_an_error_and_ends_nobodys_session() {
+    let app = App::with(settings(), |storage| {
+        storage.with_key_factory(factory(&[A]))
+    });
+    assert_eq!(app.client().await, A);
+    for (cookie, path) in [(None, "/set/x/1"), (Some(A), "/renew"), (Some(A), "/login")] {
+        app.ask(cookie, path).await.assert_refused(500);
+        assert_eq!(app.keys(A).await.unwrap(), ["k"]);
+    }
+}
+
+#[tokio::test]
+async fn p4_an_identity_that_is_taken_is_left_alone() {
+    let app = App::new();
+    let cookie = app.client().await;
+    let session = app.storage.load(None).await.unwrap();
+    session
+        .set_new_identity(Identity::parse(&cookie).unwrap())
+        .unwrap();
+    session.insert("mine", 1).unwrap();
+    assert!(app.storage.save(&session).await.is_err());
+    assert_eq!(app.keys(&cookie).await.unwrap(), ["k"]);
+}
+
+/// One request on `path`, with one of its calls failing: for each call, and both ways to fail.
+async fn one_session_is_usable_whatever_fails(path: &str, signed_in: bool, keys: &[&str]) {
+    let calls = {
+        let app = App::new();
+        let cookie = if signed_in {
+            Some(app.client().await)
+        } else {
+            None
+        };
+        app.failing().heal();
+        app.ask(cookie.as_deref(), path).await;
+        app.failing().heal()
+    };
+    assert!(calls > 0);
+    for at in 0..calls {
+        for when in [When::Before, When::After] {
+            let app = App::new();
+            let old = if signed_in {
+                Some(app.client().await)
+            } else {
+                None
+            };
+            app.failing().fail(at..=at, when);
+            let answer = app.ask(old.as_deref(), path).await;
+            app.failing().heal();
+            let what = format!(
+                "{path}: call {at} of {calls} failed {when:?}: {}",
+                answer.status
+            );
+
+            let client = answer.next_cookie(old.as_deref());
+            if answer.status == 200 {
+                let client = client.as_ref().expect(&what);
+                assert_eq!(app.keys(client).await.unwrap(), keys, "{what}");
+            } else {
+                answer.assert_refused(503);
+                if let Some(old) = &old {
+                    assert!(app.keys(old).await.is_some(), "{what}");
+                }
+            }
+            // Of the identities that were ever handed to a client, one is alive.
+            let known = [old.as_ref(), answer.cookie().as_ref()].map(Option::<&String>::cloned);
+            let mut alive: Vec<String> = Vec::new();
+            for identity in known.into_iter().flatten() {
+                if app.keys(&identity).await.is_some() && !alive.contains(&identity) {
+                    alive.push(identity);
+                }
+            }
+            let usable = usize::from(signed_in || answer.status == 200);
+            assert_eq!(alive.len(), usable, "{what}");
+
+            // The next try does what this one should have done.
+            let again = app.ask(client.as_deref(), path).await;
+            assert_eq!(again.status, 200, "{what}");
+            let last = again.next_cookie(client.as_deref()).unwrap();
+            assert_eq!(app.keys(&last).await.unwrap(), keys, "{what}");
+            if let Some(old) = old.filter(|old| *old != last) {
+                assert_eq!(app.keys(&old).await, None, "{what}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn p4_a_first_save_leaves_one_session_whatever_fails() {
+    one_session_is_usable_whatever_fails("/set/k/v", false, &["k"]).await;
+}
+
+#[tokio::test]
+async fn p4_an_update_leaves_one_session_whatever_fails() {
+    one_session_is_usable_whatever_fails("/set/new/v", true, &["k", "new"]).await;
+}
+
+#[tokio::test]
+async fn p4_a_renewal_leaves_one_session_whatever_fails() {
+    one_session_is_usable_whatever_fails("/renew", true, &["k"]).await;
+}
+
+#[tokio::test]
+async fn p4_a_login_leaves_one_session_whatever_fails() {
+    one_session_is_usable_whatever_fails("/login", true, &["user"]).await;
+}
+
+#[tokio::test]
+async fn p4_a_restart_leaves_one_session_whatever_fails() {
+    one_session_is_usable_whatever_fails("/restart", true, &["restarted"]).await;
+}
+
+/// An end that fails is an error; one that says it worked did; and no new session comes of it.
+#[tokio::test]
+async fn p4_an_end_is_acknowledged_or_an_error_whatever_fails() {
+    for path in ["/logout", "/empty", "/clear"] {
+        for at in 0..3 {
+            for when in [When::Before, When::After] {
+                let app = App::new();
+                let old = app.client().await;
+                app.failing().fail(at..=at, when);
+                let answer = app.ask(Some(&old), path).await;
+                app.failing().heal();
+                if answer.status == 200 {
+                    assert_eq!(answer.next_cookie(Some(&old)), None);
+                    assert_eq!(app.live().await, [""; 0]);
+                } else {
+                    answer.assert_refused(503);
+                    assert!(app.live().await.len() <= 1);
+                    app.ask(Some(&old), path).await;
+                    assert_eq!(
+                        app.live().await,
+                        [""; 0],
+                        "{path}: call {at} failed {when:?}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+/// Others' updates are acknowledged between the creation and the end, and after a first merge.
+#[tokio::test]
+async fn p4_what_is_saved_while_a_renewal_is_under_way_comes_along() {
+    let app = App::new();
+    let old = app.client().await;
+    let marking = app.gate().hold(Call::Replace, When::Before);
+    let request = app.start(&old, "/renew");
+    marking.reached().await;
+    assert_eq!(app.ask(Some(&old), "/set/one/1").await.status, 200);
+    assert_eq!(app.ask(Some(&old), "/set/two/1").await.status, 200);
+    // The renewal's attempt conflicts; it writes the new record again, in two calls, and tries
+    // to end the old one again.
+    let marking_again = app.gate().hold_after(2, Call::Replace, When::Before);
+    marking.open();
+    marking_again.reached().await;
+    assert_eq!(app.ask(Some(&old), "/remove/one").await.status, 200);
+    assert_eq!(app.ask(Some(&old), "/set/three/1").await.status, 200);
+    marking_again.open();
+    let new = request.await.unwrap().cookie().unwrap();
+    assert_eq!(app.keys(&new).await.unwrap(), ["k", "two", "three"]);
+    assert_eq!(app.live().await, [new]);
+}

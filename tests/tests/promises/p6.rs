@@ -1,0 +1,208 @@
+//! P6: an outage harms nobody's session.
+
+use session_core::{CookieChange, ErrorKind, RequestSession, Session, Storage};
+use session_tests::stores::{Calls, When};
+
+use crate::app::App;
+
+const ALL: std::ops::RangeInclusive<usize> = 0..=usize::MAX;
+
+#[tokio::test]
+async fn p6_a_failed_load_is_a_503_that_touches_neither_cookie_nor_store() {
+    for when in [When::Before, When::After] {
+        for path in [
+            "/read",
+            "/set/k/new",
+            "/renew",
+            "/logout",
+            "/restart",
+            "/clear",
+        ] {
+            let app = App::new();
+            let cookie = app.client().await;
+            app.failing().fail(0..=0, when);
+            app.ask(Some(&cookie), path).await.assert_refused(503);
+            assert_eq!(
+                app.counts().take(),
+                Calls {
+                    read: 1,
+                    ..Calls::default()
+                }
+            );
+            let session = app.storage.load(Some(&cookie)).await.unwrap();
+            assert_eq!(session.get::<String>("k").unwrap().unwrap(), "first");
+            assert_eq!(app.live().await, [cookie]);
+        }
+    }
+}
+
+/// A handler that carries on without its session writes nothing, and its answer goes out.
+#[tokio::test]
+async fn p6_nothing_is_written_after_a_failed_load_that_the_handler_swallowed() {
+    use hyper::service::{Service, service_fn};
+    let app = App::new();
+    let cookie = app.client().await;
+    let handler = service_fn(async |request: http::Request<String>| {
+        for _ in 0..3 {
+            let failed = request.session().await.unwrap_err();
+            assert_eq!(failed.kind(), ErrorKind::Unavailable);
+        }
+        Ok::<_, std::convert::Infallible>(http::Response::new(String::from("without")))
+    });
+    let service = session_hyper::SessionService::with_storage(app.storage.clone(), handler);
+    app.failing().fail(0..=0, When::Before);
+    let request = http::Request::builder().header("cookie", format!("sid={cookie}"));
+    let response = service
+        .call(request.body(String::new()).unwrap())
+        .await
+        .unwrap();
+    assert_eq!(
+        (response.status().as_u16(), &**response.body()),
+        (200, "without")
+    );
+    assert!(!response.headers().contains_key("set-cookie"));
+    // Asked once, however often the handler asks: a store that is down is not asked again.
+    assert_eq!(
+        app.counts().take(),
+        Calls {
+            read: 1,
+            ..Calls::default()
+        }
+    );
+}
+
+#[tokio::test]
+async fn p6_a_save_that_was_not_acknowledged_is_never_a_success() {
+    for when in [When::Before, When::After] {
+        for path in [
+            "/set/new/1",
+            "/touch",
+            "/renew",
+            "/logout",
+            "/restart",
+            "/clear",
+            "/empty",
+            "/login",
+        ] {
+            let app = App::new();
+            let cookie = app.client().await;
+            let from = usize::from(path != "/login");
+            app.failing().fail(from..=usize::MAX, when);
+            app.ask(Some(&cookie), path).await.assert_refused(503);
+            app.failing().heal();
+        }
+        let app = App::new();
+        app.failing().fail(ALL, when);
+        app.ask(None, "/set/k/v").await.assert_refused(503);
+    }
+}
+
+#[tokio::test]
+async fn p6_after_an_outage_the_same_cookie_works_as_before() {
+    let app = App::new();
+    let cookie = app.client().await;
+    app.failing().fail(ALL, When::Before);
+    for path in ["/read", "/set/new/1", "/renew", "/logout", "/login"] {
+        app.ask(Some(&cookie), path).await.assert_refused(503);
+    }
+    app.failing().heal();
+    let answer = app.ask(Some(&cookie), "/set/after/1").await;
+    assert_eq!(answer.cookie(), Some(cookie.clone()));
+    assert_eq!(app.keys(&cookie).await.unwrap(), ["k", "after"]);
+    assert_eq!(app.live().await, [cookie]);
+}
+
+/// Fails each call of a save in turn, for `many` calls; the same handle then saves what it holds.
+async fn saved_again(signed_in: bool, many: usize, change: impl Fn(&Session), keys: &[&str]) {
+    for at in 0..4 {
+        for when in [When::Before, When::After] {
+            let app = App::new();
+            let old = if signed_in {
+                Some(app.client().await)
+            } else {
+                None
+            };
+            let session = app.storage.load(old.as_deref()).await.unwrap();
+            change(&session);
+            app.failing().fail(at..=at + many - 1, when);
+            let first = app.storage.save(&session).await;
+            app.failing().heal();
+            let saved = match first {
+                Ok(change) => Ok(change),
+                Err(error) => {
+                    assert_eq!(error.kind(), ErrorKind::Unavailable);
+                    assert!(session.is_changed());
+                    app.storage.save(&session).await
+                }
+            };
+            let what = format!("{many} from call {at} on failed {when:?}: {saved:?}");
+            let Ok(CookieChange::Set { value, .. }) = saved else {
+                panic!("{what}");
+            };
+            assert_eq!(app.keys(&value).await.unwrap(), keys, "{what}");
+            assert!(!session.is_changed());
+            if let Some(old) = old.filter(|old| *old != value) {
+                assert_eq!(app.keys(&old).await, None, "{what}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn p6_a_first_save_that_failed_is_made_up_for_by_the_same_handle() {
+    let change = |session: &Session| session.insert("k", 1).unwrap();
+    saved_again(false, 1, change, &["k"]).await;
+}
+
+#[tokio::test]
+async fn p6_an_update_that_failed_keeps_its_delta() {
+    let change = |session: &Session| {
+        session.insert("new", 1).unwrap();
+        session.remove("k").unwrap();
+    };
+    saved_again(true, 1, change, &["new"]).await;
+}
+
+#[tokio::test]
+async fn p6_a_renewal_that_failed_is_made_up_for_by_the_same_handle() {
+    let change = |session: &Session| {
+        session.insert("new", 1).unwrap();
+        session.renew().unwrap();
+    };
+    saved_again(true, 1, change, &["k", "new"]).await;
+}
+
+/// Both attempts at ending the old identity went unanswered.
+#[tokio::test]
+async fn p6_a_renewal_that_failed_twice_is_made_up_for_by_the_same_handle() {
+    let change = |session: &Session| {
+        session.insert("new", 1).unwrap();
+        session.renew().unwrap();
+    };
+    saved_again(true, 2, change, &["k", "new"]).await;
+}
+
+#[tokio::test]
+async fn p6_a_restart_that_failed_is_made_up_for_by_the_same_handle() {
+    let change = |session: &Session| {
+        session.invalidate().unwrap();
+        session.insert("new", 1).unwrap();
+    };
+    saved_again(true, 1, change, &["new"]).await;
+    saved_again(true, 2, change, &["new"]).await;
+}
+
+/// What another request saved after the answer was lost is merged like any other change.
+#[tokio::test]
+async fn p6_a_retry_after_a_lost_answer_overwrites_nobody() {
+    let app = App::new();
+    let cookie = app.client().await;
+    let session = app.storage.load(Some(&cookie)).await.unwrap();
+    session.insert("mine", 1).unwrap();
+    app.failing().fail(0..=0, When::After);
+    app.storage.save(&session).await.unwrap_err();
+    app.failing().heal();
+    app.ask(Some(&cookie), "/set/other/1").await;
+    app.storage.save(&session).await.unwrap();
+    assert_eq!(app.keys(&cookie).await.unwrap(), ["k", "mine", "other"]);
+}

@@ -1,0 +1,243 @@
+//! P8: nothing is lost silently.
+
+use std::sync::{Arc, Mutex};
+
+use http::{Request, Response};
+use hyper::service::{Service, service_fn};
+use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
+use session_core::{
+    CookieChange, CookieSettings, Error, ErrorKind, Identity, MemoryStorage, RequestSession,
+    Session, Storage,
+};
+use session_hyper::SessionService;
+use session_tests::stores::{Call, When};
+
+use crate::app::App;
+
+type Make = fn(CookieSettings) -> Arc<dyn Storage>;
+
+const KINDS: [(&str, Make); 3] = [
+    ("simple", |cookie| {
+        Arc::new(SimpleCookieStorage::unprotected().with_cookie(cookie))
+    }),
+    ("fernet", |cookie| {
+        Arc::new(EncryptedCookieStorage::new(key()).with_cookie(cookie))
+    }),
+    ("nacl", |cookie| {
+        Arc::new(NaClCookieStorage::new(key()).with_cookie(cookie))
+    }),
+];
+
+fn key() -> Key {
+    Key::parse("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=").unwrap()
+}
+
+fn named(name: &str) -> CookieSettings {
+    CookieSettings::builder(name.to_owned()).build().unwrap()
+}
+
+/// The bytes of the value in its header, quotes and escapes included.
+async fn size(storage: &dyn Storage, filler: usize) -> usize {
+    let session = storage.load(None).await.unwrap();
+    session.insert("filler", "x".repeat(filler)).unwrap();
+    let CookieChange::Set { value, .. } = storage.save(&session).await.unwrap() else {
+        unreachable!()
+    };
+    let records = storage.records();
+    let header = records.cookie().set(&value, None, records.now()).unwrap();
+    let pair = header.to_str().unwrap().split(';').next().unwrap();
+    pair.len() - "n=".len()
+}
+
+#[tokio::test]
+async fn p8_a_cookie_of_4096_bytes_is_kept_and_one_of_4097_is_an_error_before_anything_is_sent() {
+    for (kind, make) in KINDS {
+        // A filler with which the value leaves room for a name; the name then makes the sum.
+        let probe = make(named("n"));
+        let mut filler = 2500;
+        while size(&*probe, filler).await < 4010 {
+            filler += 10;
+        }
+        let value = size(&*probe, filler).await;
+        for sum in [4095, 4096, 4097] {
+            let name = "n".repeat(sum - value);
+            let storage = make(named(&name));
+            let session = storage.load(None).await.unwrap();
+            session.insert("filler", "x".repeat(filler)).unwrap();
+            let saved = storage.save(&session).await;
+            if sum <= 4096 {
+                let CookieChange::Set { value, .. } = saved.unwrap() else {
+                    panic!("{kind}: {sum}");
+                };
+                let header = storage
+                    .records()
+                    .cookie()
+                    .set(&value, None, storage.records().now());
+                let pair = header
+                    .unwrap()
+                    .to_str()
+                    .unwrap()
+                    .split(';')
+                    .next()
+                    .unwrap()
+                    .len();
+                assert_eq!(pair - "=".len(), sum, "{kind}");
+                let loaded = storage.load(Some(&value)).await.unwrap();
+                assert_eq!(
+                    loaded.get::<String>("filler").unwrap().unwrap().len(),
+                    filler
+                );
+                continue;
+            }
+            assert_eq!(
+                saved.unwrap_err().kind(),
+                ErrorKind::CookieTooLarge,
+                "{kind}"
+            );
+            assert!(session.is_changed() && session.is_new(), "{kind}");
+            // Whoever makes it smaller can save it.
+            session.insert("filler", "x").unwrap();
+            let saved = storage.save(&session).await.unwrap();
+            assert!(matches!(saved, CookieChange::Set { .. }));
+        }
+    }
+}
+
+#[tokio::test]
+async fn p8_a_cookie_too_large_is_a_500_and_the_client_keeps_its_old_one() {
+    for (kind, make) in KINDS {
+        let handler = service_fn(async |request: Request<String>| {
+            let session = request.session().await?;
+            session.insert("filler", "x".repeat(5000))?;
+            Ok::<_, Error>(Response::new(String::from("too much")))
+        });
+        let service = SessionService::with_storage(make(named("sid")), handler);
+        let response = service.call(Request::new(String::new())).await.unwrap();
+        assert_eq!(response.status(), 500, "{kind}");
+        assert!(!response.headers().contains_key("set-cookie"));
+        assert_eq!(response.body(), "");
+    }
+}
+
+#[tokio::test]
+async fn p8_every_change_after_the_commit_is_an_error() {
+    for path in ["/read", "/write"] {
+        let kept: Arc<Mutex<Option<Session>>> = Arc::default();
+        let handler = service_fn(async |request: Request<String>| {
+            let session = request.session().await?;
+            if request.uri() == "/write" {
+                session.insert("k", 1)?;
+            }
+            *kept.lock().unwrap() = Some(session);
+            Ok::<_, Error>(Response::new(String::new()))
+        });
+        let storage = Arc::new(MemoryStorage::default());
+        let service = SessionService::with_storage(storage.clone(), handler);
+        let request = Request::builder().uri(path).body(String::new()).unwrap();
+        service.call(request).await.unwrap();
+        let session = kept.lock().unwrap().take().unwrap();
+        let keys = session.keys();
+        let refused = [
+            session.insert("late", 1),
+            session.remove("k").map(drop),
+            session.update("late", |_: Option<u8>| 1).map(drop),
+            session.clear(),
+            session.changed(),
+            session.invalidate(),
+            session.renew(),
+            session.set_max_age(None),
+            session.set_new_identity(Identity::random().unwrap()),
+        ];
+        for (at, refused) in refused.into_iter().enumerate() {
+            assert_eq!(refused.unwrap_err().kind(), ErrorKind::Committed, "{at}");
+        }
+        assert_eq!(session.keys(), keys);
+        assert!(!session.is_changed());
+    }
+}
+
+/// Changes the session while its save is under way at `call`, and saves what that left.
+async fn changed_while_saving(
+    before: impl Fn(&Session),
+    call: Call,
+    meanwhile: impl Fn(&Session),
+) -> (App, String, Session) {
+    let app = App::new();
+    let cookie = app.client().await;
+    let session = app.storage.load(Some(&cookie)).await.unwrap();
+    before(&session);
+    let hold = app.gate().hold(call, When::After);
+    let save = tokio::spawn({
+        let (app, session) = (app.clone(), session.clone());
+        async move { app.storage.save(&session).await }
+    });
+    hold.reached().await;
+    meanwhile(&session);
+    hold.open();
+    save.await.unwrap().unwrap();
+    assert!(session.is_changed(), "the change was forgotten");
+    // Another request's change in between makes the next save merge.
+    app.ask(Some(&cookie), "/set/other/1").await;
+    app.storage.save(&session).await.unwrap();
+    (app, cookie, session)
+}
+
+fn insert(session: &Session) {
+    session.insert("mine", 1).unwrap();
+}
+
+fn insert_late(session: &Session) {
+    session.insert("late", 1).unwrap();
+}
+
+#[tokio::test]
+async fn p8_an_insertion_while_an_update_is_under_way_is_saved_next() {
+    let (app, cookie, _) = changed_while_saving(insert, Call::Replace, insert_late).await;
+    let keys = app.keys(&cookie).await.unwrap();
+    assert_eq!(keys, ["k", "mine", "other", "late"]);
+}
+
+#[tokio::test]
+async fn p8_an_insertion_while_a_renewal_is_under_way_is_saved_next() {
+    let before = |session: &Session| session.renew().unwrap();
+    let (app, _, session) = changed_while_saving(before, Call::Create, insert_late).await;
+    let new = session.identity().unwrap();
+    assert!(
+        app.keys(new.as_str())
+            .await
+            .unwrap()
+            .contains(&"late".to_owned())
+    );
+}
+
+#[tokio::test]
+async fn p8_an_insertion_while_a_logout_is_under_way_is_saved_next() {
+    for before in [Session::invalidate, Session::clear] {
+        let before = |session: &Session| before(session).unwrap();
+        let (app, cookie, session) = changed_while_saving(before, Call::Delete, insert_late).await;
+        assert_eq!(app.keys(&cookie).await, None);
+        let new = session.identity().unwrap();
+        assert_eq!(app.keys(new.as_str()).await.unwrap(), ["late"]);
+    }
+}
+
+#[tokio::test]
+async fn p8_a_logout_while_an_update_is_under_way_is_carried_out_next() {
+    let meanwhile = |session: &Session| session.invalidate().unwrap();
+    let (app, cookie, _) = changed_while_saving(insert, Call::Replace, meanwhile).await;
+    assert_eq!(app.keys(&cookie).await, None);
+    assert!(app.live().await.is_empty());
+}
+
+#[tokio::test]
+async fn p8_a_renewal_while_an_update_is_under_way_is_carried_out_next() {
+    let meanwhile = |session: &Session| session.renew().unwrap();
+    let (app, cookie, session) = changed_while_saving(insert, Call::Replace, meanwhile).await;
+    let new = session.identity().unwrap();
+    assert_ne!(new.as_str(), cookie);
+    assert_eq!(app.keys(&cookie).await, None);
+    assert_eq!(
+        app.keys(new.as_str()).await.unwrap(),
+        ["k", "mine", "other"]
+    );
+}
