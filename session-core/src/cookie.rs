@@ -103,7 +103,11 @@ impl CookieSettings {
     /// # Errors
     /// [`ErrorKind::CookieTooLarge`] over [`MAX_COOKIE_BYTES`].
     pub fn check_size(&self, value: &str) -> Result<()> {
-        let size = self.name.len() + header::quote(value).len();
+        // No value grows to more than this, so that most need not be measured.
+        if self.name.len() + 2 + 4 * value.len() <= MAX_COOKIE_BYTES {
+            return Ok(());
+        }
+        let size = self.name.len() + header::quoted_len(value);
         if size > MAX_COOKIE_BYTES {
             return Err(Error::with_message(
                 ErrorKind::CookieTooLarge,
@@ -126,23 +130,33 @@ impl CookieSettings {
         now: SystemTime,
     ) -> Result<HeaderValue> {
         self.check_size(value)?;
-        Ok(self.write(&header::quote(value), max_age, now))
+        Ok(self.write(|text| header::quote(value, text), value.len(), max_age, now))
     }
 
     /// Writes the Set-Cookie header that makes the browser forget the cookie.
     pub fn removal(&self) -> HeaderValue {
-        self.write("\"\"", Some(Duration::ZERO), UNIX_EPOCH)
+        self.write(
+            |text| text.push_str("\"\""),
+            2,
+            Some(Duration::ZERO),
+            UNIX_EPOCH,
+        )
     }
 
     /// The one place that writes a Set-Cookie header: an attribute that differed between a
     /// cookie and its removal would leave the cookie in the browser.
-    fn write(&self, coded: &str, max_age: Option<Duration>, now: SystemTime) -> HeaderValue {
+    fn write(
+        &self,
+        value: impl FnOnce(&mut String),
+        len: usize,
+        max_age: Option<Duration>,
+        now: SystemTime,
+    ) -> HeaderValue {
         use std::fmt::Write as _;
-        let mut text =
-            String::with_capacity(self.name.len() + coded.len() + self.attributes.len() + 64);
+        let mut text = String::with_capacity(self.name.len() + len + self.attributes.len() + 72);
         text.push_str(&self.name);
         text.push('=');
-        text.push_str(coded);
+        value(&mut text);
         text.push_str(&self.attributes);
         if let Some(max_age) = max_age {
             let expires = UNIX_EPOCH + Duration::from_secs(unix_seconds(now).min(LATEST)) + max_age;

@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use http::{HeaderMap, HeaderValue, header::COOKIE};
+use memchr::memchr2;
 
 /// Of several cookies of one name, how many are tried: a client chooses how many it sends.
 pub const MAX_CANDIDATES: usize = 4;
@@ -78,7 +79,7 @@ impl<'a> Iterator for Pairs<'a> {
 /// Reads one pair of the regular form, and returns what follows it.
 fn regular(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
     let text = skip(text, is_space);
-    let key_end = span(text, |b| class(b) == Class::Name);
+    let key_end = span(text, |b| NAME[usize::from(b)]);
     let (key, after) = text.split_at(key_end);
     if key.is_empty() {
         return None;
@@ -109,7 +110,7 @@ fn value(text: &[u8]) -> Option<(&[u8], &[u8])> {
         let end = text[..end].iter().rposition(|b| is_space(*b))?;
         return ended(&text[end..]).map(|rest| (&text[..end], rest));
     }
-    let end = span(text, |b| matches!(class(b), Class::Name | Class::Equals));
+    let end = span(text, |b| NAME[usize::from(b)] || b == b'=');
     ended(&text[end..]).map(|rest| (&text[..end], rest))
 }
 
@@ -117,10 +118,10 @@ fn value(text: &[u8]) -> Option<(&[u8], &[u8])> {
 fn closing_quote(text: &[u8]) -> Option<usize> {
     let mut at = 1;
     loop {
-        match text.get(at)? {
+        at += memchr2(b'"', b'\\', text.get(at..)?)?;
+        match text[at] {
             b'"' => return Some(at + 1),
-            b'\\' => at += 2,
-            _ => at += 1,
+            _ => at += 2,
         }
     }
 }
@@ -147,56 +148,95 @@ fn is_space(byte: u8) -> bool {
     matches!(byte, b' ' | b'\t' | b'\n' | b'\r' | 0x0b | 0x0c)
 }
 
-#[derive(Clone, Copy, Eq, PartialEq)]
-enum Class {
-    /// May stand in a name, and in a value without quotes.
-    Name,
-    /// `=`: in a value only.
-    Equals,
-    Other,
+/// The characters of a name in aiohttp's cookie pattern; a value without quotes may have `=` too.
+const NAME: [bool; 256] = table(b"_!#%&'~`><@,:/$*+-.^|)(?}{[]");
+
+/// Writes `value` as it stands in a cookie: as it is if it is only token characters and `:`, else
+/// in quotes with the escapes of Python's `http.cookies`.
+pub(crate) fn quote(value: &str, out: &mut String) {
+    if !needs_quotes(value) {
+        out.push_str(value);
+        return;
+    }
+    out.push('"');
+    let mut rest = value;
+    while let Some(at) = rest.bytes().position(|b| ESCAPED[usize::from(b)] > 0) {
+        let (plain, other) = rest.split_at(at);
+        out.push_str(plain);
+        let mut chars = other.chars();
+        match chars.next() {
+            Some(c @ ('"' | '\\')) => out.extend(['\\', c]),
+            Some(c) => {
+                let code = u32::from(c);
+                let digits =
+                    [code >> 6, code >> 3, code].map(|digit| char::from_digit(digit & 7, 8));
+                out.push('\\');
+                out.extend(digits.into_iter().flatten());
+            }
+            None => {}
+        }
+        rest = chars.as_str();
+    }
+    out.push_str(rest);
+    out.push('"');
 }
 
-/// The characters of aiohttp's cookie pattern.
-const CLASSES: [Class; 256] = {
-    let mut classes = [Class::Other; 256];
-    let names = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_!#%&'~`><@,:/$*+-.^|)(?}{[]";
+/// Returns how many bytes [`quote`] writes.
+pub(crate) fn quoted_len(value: &str) -> usize {
+    let escapes = || {
+        value
+            .bytes()
+            .map(|b| usize::from(ESCAPED[usize::from(b)]))
+            .sum::<usize>()
+    };
+    value.len()
+        + if needs_quotes(value) {
+            2 + escapes()
+        } else {
+            0
+        }
+}
+
+fn needs_quotes(value: &str) -> bool {
+    // Backwards, for what most often needs them is a token that ends in '='.
+    value.is_empty() || !value.bytes().rev().all(|b| LEGAL[usize::from(b)])
+}
+
+/// How many bytes more than one a byte takes inside quotes. The characters from 128 to 255 are two
+/// bytes of UTF-8, of which the first is 0xc2 or 0xc3, and become four.
+const ESCAPED: [u8; 256] = {
+    let mut table = [0; 256];
     let mut at = 0;
-    while at < names.len() {
-        classes[names[at] as usize] = Class::Name;
+    while at < 0x20 {
+        table[at] = 3;
         at += 1;
     }
-    classes[b'=' as usize] = Class::Equals;
-    classes
+    table[b'"' as usize] = 1;
+    table[b'\\' as usize] = 1;
+    table[b',' as usize] = 3;
+    table[b';' as usize] = 3;
+    table[0x7f] = 3;
+    table[0xc2] = 2;
+    table[0xc3] = 2;
+    table
 };
 
-fn class(byte: u8) -> Class {
-    CLASSES[usize::from(byte)]
-}
+/// The characters that need no quotes.
+const LEGAL: [bool; 256] = table(b"!#$%&'*+-.^_`|~:");
 
-/// Returns `value` as it is written into a cookie: as it is if it is only token characters and
-/// `:`, else in quotes with the escapes of Python's `http.cookies`.
-pub(crate) fn quote(value: &str) -> Cow<'_, str> {
-    use std::fmt::Write as _;
-    if !value.is_empty() && value.bytes().all(is_legal) {
-        return Cow::Borrowed(value);
+const fn table(marks: &[u8]) -> [bool; 256] {
+    let mut table = [false; 256];
+    let mut at = 0;
+    while at < 128_u8 {
+        table[at as usize] = at.is_ascii_alphanumeric();
+        at += 1;
     }
-    let mut coded = String::with_capacity(value.len() + value.len() / 8 + 2);
-    coded.push('"');
-    for c in value.chars() {
-        match c {
-            '"' | '\\' => coded.extend(['\\', c]),
-            ',' | ';' | '\0'..='\x1f' | '\x7f'..='\u{ff}' => {
-                let _ = write!(coded, "\\{:03o}", u32::from(c));
-            }
-            _ => coded.push(c),
-        }
+    let mut at = 0;
+    while at < marks.len() {
+        table[marks[at] as usize] = true;
+        at += 1;
     }
-    coded.push('"');
-    Cow::Owned(coded)
-}
-
-fn is_legal(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~:".contains(&byte)
+    table
 }
 
 /// Returns the value that `coded` stands for: without its quotes, `\` and three octal digits up
@@ -297,7 +337,10 @@ mod tests {
             "a,b;c",
             "\u{7f}\u{80}\u{ff}\u{100}",
         ] {
-            assert_eq!(unquote(&quote(value)), value);
+            let mut coded = String::new();
+            quote(value, &mut coded);
+            assert_eq!(unquote(&coded), value);
+            assert_eq!(quoted_len(value), coded.len(), "{value:?}");
         }
         assert_eq!(unquote("\"\\"), "\"\\");
         assert_eq!(unquote("\"\\\""), "\\");

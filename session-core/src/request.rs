@@ -7,8 +7,8 @@
 use std::borrow::Cow;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
 
-use async_lock::OnceCell;
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use http::{Extensions, HeaderMap, HeaderValue, Request, request};
 
@@ -22,12 +22,19 @@ pub struct SessionContext(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     storage: Arc<dyn Storage>,
-    /// What the storage answered: asked once, however many ask, a failure included.
-    loaded: OnceCell<Result<Session>>,
-    /// The request's session: the loaded one until a login puts another in its place.
-    current: Mutex<Option<Session>>,
+    slot: Mutex<Slot>,
     /// The context of the service around this one, with another cookie name.
     outer: Option<SessionContext>,
+}
+
+/// The request's session. The storage is asked once, however many ask here, a failure included.
+#[derive(Debug)]
+enum Slot {
+    Unasked,
+    /// One future loads; these wait for it.
+    Loading(Vec<Waker>),
+    /// Loaded, or put there by a login.
+    Ready(Result<Session>),
 }
 
 /// The handler's way to its session, for [`http::Request`] and [`http::request::Parts`].
@@ -110,13 +117,13 @@ fn find(
     headers: &HeaderMap,
 ) -> impl Future<Output = Result<Session>> + Send + use<> {
     let found = context.map(|context| {
-        let asked = context.current().is_some();
+        let unasked = !matches!(*context.slot(), Slot::Ready(_));
         (
             context.clone(),
-            if asked {
-                CookieLines::default()
-            } else {
+            if unasked {
                 CookieLines::of(headers)
+            } else {
+                CookieLines::default()
             },
         )
     });
@@ -131,8 +138,7 @@ impl SessionContext {
     pub fn attach(storage: &Arc<dyn Storage>, extensions: &mut Extensions) -> Self {
         let inner = Inner {
             storage: storage.clone(),
-            loaded: OnceCell::new(),
-            current: Mutex::new(None),
+            slot: Mutex::new(Slot::Unasked),
             outer: extensions.remove::<Self>(),
         };
         let context = Self(Arc::new(inner));
@@ -142,30 +148,29 @@ impl SessionContext {
 
     /// Returns the error if the backend failed when the session was loaded.
     pub fn load_error(&self) -> Option<Error> {
-        self.0
-            .loaded
-            .get()
-            .and_then(|loaded| loaded.as_ref().err().cloned())
+        match &*self.slot() {
+            Slot::Ready(Err(error)) => Some(error.clone()),
+            _ => None,
+        }
     }
 
     /// Ends the request's share once the handler has answered: no change is taken from now on. A
     /// response whose session was looked at varies by cookie. Returns what is left to save.
     pub fn close(&self, headers: &mut HeaderMap) -> Option<Save> {
-        let session = self.current().clone()?;
+        let Slot::Ready(Ok(session)) = &*self.slot() else {
+            return None;
+        };
         session.close();
         vary(headers);
         let due = session.state().is_due();
         due.then(|| Save {
             storage: self.0.storage.clone(),
-            session,
+            session: session.clone(),
         })
     }
 
-    fn current(&self) -> MutexGuard<'_, Option<Session>> {
-        self.0
-            .current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    fn slot(&self) -> MutexGuard<'_, Slot> {
+        self.0.slot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn named(&self, name: &str) -> Option<&Self> {
@@ -178,34 +183,90 @@ impl SessionContext {
     }
 
     async fn session(self, cookies: CookieLines) -> Result<Session> {
-        if let Some(session) = &*self.current() {
-            return Ok(session.clone());
+        if let Some(ready) = std::future::poll_fn(|cx| self.wait(cx)).await {
+            return ready;
         }
-        let loaded = self.0.loaded.get_or_init(|| async {
-            let loaded = load(&*self.0.storage, &cookies).await;
-            if let Err(error) = &loaded {
-                tracing::error!(error = %Chain(error), "session not loaded");
+        let turn = Turn(&self);
+        let loaded = load(&*self.0.storage, &cookies).await;
+        if let Err(error) = &loaded {
+            tracing::error!(error = %Chain(error), "session not loaded");
+        }
+        turn.end(loaded)
+    }
+
+    /// Waits for the session; `None` if it is this future's turn to load it.
+    fn wait(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Session>>> {
+        let mut slot = self.slot();
+        match &mut *slot {
+            Slot::Ready(ready) => Poll::Ready(Some(ready.clone())),
+            Slot::Unasked => {
+                *slot = Slot::Loading(Vec::new());
+                Poll::Ready(None)
             }
-            loaded
-        });
-        let session = loaded.await.clone()?;
-        Ok(self.current().get_or_insert(session).clone())
+            Slot::Loading(waiting) => {
+                if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    waiting.push(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
     }
 
     fn new_session(&self, headers: &HeaderMap) -> Result<Session> {
-        let mut current = self.current();
-        if current
-            .as_ref()
-            .is_some_and(|session| session.state().closed)
-        {
+        let mut slot = self.slot();
+        if matches!(&*slot, Slot::Ready(Ok(session)) if session.state().closed) {
             return Err(ErrorKind::Committed.into());
         }
         let (cookies, name) = (CookieLines::of(headers), self.cookie_name());
         let session = self.0.storage.records().fresh(cookies.have(name));
         session.state().replaces = Some(cookies.values(name).map(Cow::into_owned).collect());
-
-        *current = Some(session.clone());
+        let waiting = slot.turn_to(Slot::Ready(Ok(session.clone())));
+        drop(slot);
+        wake(waiting);
         Ok(session)
+    }
+}
+
+impl Slot {
+    /// Becomes `next`. Whoever waited is to be woken, by [`wake`], once the slot is unlocked.
+    fn turn_to(&mut self, next: Self) -> Vec<Waker> {
+        match std::mem::replace(self, next) {
+            Self::Loading(waiting) => waiting,
+            _ => Vec::new(),
+        }
+    }
+}
+
+fn wake(waiting: Vec<Waker>) {
+    waiting.into_iter().for_each(Waker::wake);
+}
+
+/// The turn to load. Dropped unfinished, when the future that loads is cancelled, it passes to the
+/// next who waits.
+struct Turn<'a>(&'a SessionContext);
+
+impl Turn<'_> {
+    /// Hands out what was loaded, unless a login put another session there meanwhile.
+    fn end(self, loaded: Result<Session>) -> Result<Session> {
+        let mut slot = self.0.slot();
+        if let Slot::Ready(ready) = &*slot {
+            return ready.clone();
+        }
+        let waiting = slot.turn_to(Slot::Ready(loaded.clone()));
+        drop(slot);
+        wake(waiting);
+        loaded
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut slot = self.0.slot();
+        if matches!(*slot, Slot::Loading(_)) {
+            let waiting = slot.turn_to(Slot::Unasked);
+            drop(slot);
+            wake(waiting);
+        }
     }
 }
 
