@@ -13,3 +13,4 @@ pub mod conformance;
 pub mod logs;
 pub mod server;
 pub mod stores;
+pub mod vectors;

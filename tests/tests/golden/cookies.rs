@@ -1,0 +1,339 @@
+//! The Set-Cookie and Cookie headers.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::{HeaderMap, HeaderValue, Request, header};
+use serde_json::Value;
+use session_core::{
+    CookieChange, CookieSettings, MAX_CANDIDATES, Records, RequestSession as _, Result, SameSite,
+    Session, SessionContext, Storage,
+};
+use session_tests::vectors::{self, Attributes, HeaderParsing, NAME, NOW, Vectors};
+
+use crate::differences::{KEYED, Row, Table, same};
+use crate::program::{Program, SetCookie, record, settings};
+
+const ATTRIBUTES: &[Row<Instead>] = &[
+    Row {
+        kinds: &["attributes"],
+        names: &["{\"max_age\":0}", "{\"max_age\":-1}"],
+        instead: Instead::Refused,
+        why: "a lifetime of zero is refused, and a negative one cannot be said",
+    },
+    Row {
+        kinds: &["attributes"],
+        names: &["{\"path\":\"/a b\"}"],
+        instead: Instead::Refused,
+        why: "a space does not belong into a path",
+    },
+    Row {
+        kinds: &["attributes"],
+        names: &[
+            "{\"samesite\":\"None\"}",
+            "{\"cookie_name\":\"__Host-sid\"}",
+        ],
+        instead: Instead::Refused,
+        why: "browsers refuse it without Secure",
+    },
+    Row {
+        kinds: &["attributes"],
+        names: &["{\"samesite\":\"lax\"}"],
+        instead: Instead::Attributes("HttpOnly; Path=/; SameSite=Lax"),
+        why: "SameSite has one spelling",
+    },
+    Row {
+        kinds: &["attributes"],
+        names: &["{\"domain\":\".example.com\"}"],
+        instead: Instead::Attributes("Domain=example.com; HttpOnly; Path=/"),
+        why: "browsers ignore a domain's leading dot (RFC 6265, 5.2.3)",
+    },
+];
+
+enum Instead {
+    /// The settings are refused when they are built.
+    Refused,
+    /// These.
+    Attributes(&'static str),
+}
+
+#[test]
+fn p1_attributes_are_pythons_and_the_removal_has_all_of_them() {
+    let vectors = Vectors::read();
+    let mut table = Table::new(ATTRIBUTES);
+    for vector in &vectors.set_cookie_attributes {
+        let name = serde_json::to_string(&vector.params).unwrap();
+        let (theirs, ours) = match (table.find("attributes", &name), built(&vector.params)) {
+            (Some(Instead::Refused), built) => {
+                let refused = built.is_none_or(|built| built.is_err());
+                (Err(String::new()), Some(same("refused", refused, true)))
+            }
+            (instead, built) => {
+                let cookie = built.unwrap().unwrap();
+                let ours = instead.map(|instead| {
+                    let Instead::Attributes(text) = instead else {
+                        unreachable!()
+                    };
+                    let (set, _) = written(&cookie);
+                    same("attributes", set.attributes, SetCookie::attributes(text))
+                });
+                (as_python(&cookie, vector), ours)
+            }
+        };
+        table.check("attributes", &name, theirs, ours);
+    }
+    table.finish();
+}
+
+/// The settings for Python's constructor parameters; `None` where they cannot even be said.
+fn built(params: &std::collections::BTreeMap<String, Value>) -> Option<Result<CookieSettings>> {
+    let name = params.get("cookie_name").and_then(Value::as_str);
+    let mut cookie = CookieSettings::builder(name.unwrap_or(NAME).to_owned())
+        .secure(false)
+        .same_site(None);
+    for (param, value) in params {
+        cookie = match (param.as_str(), value) {
+            ("cookie_name", _) | (_, Value::Null) => cookie,
+            ("domain", domain) => cookie.domain(domain.as_str().unwrap()),
+            ("path", path) => cookie.path(path.as_str().unwrap()),
+            ("secure", secure) => cookie.secure(secure.as_bool().unwrap()),
+            ("httponly", http_only) => cookie.http_only(http_only.as_bool().unwrap()),
+            ("max_age", age) => {
+                let seconds = u64::try_from(age.as_i64().unwrap()).ok()?;
+                cookie.max_age(Duration::from_secs(seconds))
+            }
+            ("samesite", same_site) => {
+                cookie.same_site(match same_site.as_str().unwrap().to_lowercase().as_str() {
+                    "strict" => SameSite::Strict,
+                    "lax" => SameSite::Lax,
+                    "none" => SameSite::None,
+                    other => panic!("no SameSite is {other}"),
+                })
+            }
+            other => panic!("no parameter is {other:?}"),
+        };
+    }
+    Some(cookie.build())
+}
+
+fn written(cookie: &CookieSettings) -> (SetCookie, SetCookie) {
+    let payload = record("{\"a\": 1}");
+    let set = cookie.set(&payload, cookie.max_age(), vectors::now());
+    let parse = |header: &HeaderValue| SetCookie::parse(header.to_str().unwrap());
+    (parse(&set.unwrap()), parse(&cookie.removal()))
+}
+
+fn as_python(cookie: &CookieSettings, vector: &Attributes) -> std::result::Result<(), String> {
+    let (set, removal) = written(cookie);
+    same("Set-Cookie", &set, &SetCookie::parse(&vector.set))?;
+    // Python's removal has the domain and path only; ours has all that the cookie has.
+    let mut theirs = SetCookie::parse(&vector.delete);
+    let lifetime = ["max-age", "expires"];
+    let rest = set.attributes.iter();
+    let rest = rest
+        .filter(|(name, _)| !lifetime.contains(&name.as_str()))
+        .cloned();
+    let rest: BTreeSet<_> = rest.collect();
+    let known = theirs.attributes.iter();
+    let mut known = known.filter(|(name, _)| !lifetime.contains(&name.as_str()));
+    same("ours has Python's", known.all(|a| rest.contains(a)), true)?;
+    theirs.attributes.extend(rest);
+    same("removal", &removal, &theirs)
+}
+
+const LIFETIMES: &[Row<&str>] = &[
+    Row {
+        kinds: &["simple", "redis", "memcached"],
+        names: &["3600, then null"],
+        instead: "HttpOnly; Path=/",
+        why: "without a lifetime it is a browser-session cookie; Python forgets one of two attributes",
+    },
+    Row {
+        kinds: &["simple", "redis", "memcached"],
+        names: &[
+            "null, then 0",
+            "3600, then 0",
+            "null, then -5",
+            "3600, then -5",
+        ],
+        instead: "Expires=Tue, 14 Nov 2023 22:13:21 GMT; HttpOnly; Max-Age=1; Path=/",
+        why: "the shortest lifetime is one second",
+    },
+];
+
+#[tokio::test]
+async fn p1_a_lifetime_that_the_handler_sets_is_in_cookie_and_store() {
+    let vectors = Vectors::read();
+    let mut table = Table::new(LIFETIMES);
+    for vector in &vectors.session_max_age {
+        let show = |age: Option<i64>| age.map_or("null".to_owned(), |age| age.to_string());
+        let (storage, session) = (show(vector.storage_max_age), show(vector.session_max_age));
+        let name = format!("{storage}, then {session}");
+        let program = Program::new(&vector.storage, settings(vector.storage_max_age).unwrap());
+        let value = program.wrap(&record("{\"a\": 1}")).await;
+        let set = CookieSettings::default()
+            .set(&value, None, vectors::now())
+            .unwrap();
+        let header = SetCookie::parse(set.to_str().unwrap());
+        let header = format!("{NAME}={}", header.raw);
+        let body = format!("{{\"max_age\": {session}}}");
+        let reply = program
+            .send("POST /max-age", Some(header.as_bytes()), &body)
+            .await;
+        let attributes = reply
+            .set_cookie
+            .map(|cookie| cookie.attributes)
+            .unwrap_or_default();
+        let ttl = program.store.writes().last().map(|write| write.ttl);
+        let ttl = ttl.map(|ttl| ttl.map(|ttl| i64::try_from(ttl.as_secs()).unwrap()));
+        let theirs = || {
+            same("status", reply.status, vector.status)?;
+            let text = vector.set_cookie_attributes.as_deref().unwrap_or_default();
+            same("attributes", &attributes, &SetCookie::attributes(text))?;
+            if !program.is_keyed() {
+                return Ok(());
+            }
+            // memcached takes a lifetime over 30 days as a date, and 0 for none.
+            let theirs = match vector.backend_expiry {
+                Some(0) => None,
+                Some(date) if date > 2_592_000 && vector.storage == "memcached" => {
+                    Some(date - i64::try_from(NOW).unwrap())
+                }
+                other => other,
+            };
+            same("time to live", ttl, Some(theirs))
+        };
+        let theirs = theirs();
+        let ours = table.find(&vector.storage, &name).map(|text| {
+            same("status", reply.status, 200)?;
+            same("attributes", &attributes, &SetCookie::attributes(text))?;
+            let seconds = text.contains("Max-Age").then_some(1);
+            let wanted = KEYED.contains(&&*vector.storage).then_some(seconds);
+            same("time to live", ttl, wanted)
+        });
+        table.check(&vector.storage, &name, theirs, ours);
+    }
+    table.finish();
+}
+
+/// A storage that knows no session, and remembers what it was asked.
+#[derive(Debug, Default)]
+struct Asked {
+    records: Records,
+    values: Mutex<Vec<Option<String>>>,
+}
+
+#[async_trait]
+impl Storage for Asked {
+    fn records(&self) -> &Records {
+        &self.records
+    }
+
+    async fn load(&self, cookie: Option<&str>) -> Result<Session> {
+        self.values.lock().unwrap().push(cookie.map(str::to_owned));
+        Ok(self.records.fresh(cookie.is_some()))
+    }
+
+    async fn save(&self, _: &Session) -> Result<CookieChange> {
+        Ok(CookieChange::Keep)
+    }
+}
+
+/// The values of the session cookie that a storage is asked for, with these Cookie lines.
+async fn asked(lines: &[Vec<u8>]) -> Vec<String> {
+    let storage = Arc::new(Asked::default());
+    let mut request = Request::new(());
+    *request.headers_mut() = HeaderMap::new();
+    for line in lines {
+        let line = HeaderValue::from_bytes(line).unwrap();
+        request.headers_mut().append(header::COOKIE, line);
+    }
+    let shared: Arc<dyn Storage> = storage.clone();
+    SessionContext::attach(&shared, request.extensions_mut());
+    let session = request.session().await.unwrap();
+    assert!(session.is_new());
+    let values = storage.values.lock().unwrap();
+    values.iter().map(|value| value.clone().unwrap()).collect()
+}
+
+#[tokio::test]
+async fn p1_values_are_quoted_and_unquoted_as_python_does() {
+    let cookie = settings(None).unwrap();
+    for vector in &Vectors::read().cookie_quoting {
+        let set = cookie.set(&vector.value, None, vectors::now()).unwrap();
+        let text = std::str::from_utf8(set.as_bytes()).unwrap();
+        let wanted = format!("{NAME}={}; HttpOnly; Path=/", vector.coded);
+        assert_eq!(text, wanted, "{:?}", vector.value);
+        assert!(vector.round_trips);
+        let line = format!("{NAME}={}", vector.coded).into_bytes();
+        assert_eq!(asked(&[line]).await, [vector.value.as_str()]);
+    }
+}
+
+const HEADERS: &[Row<&[&str]>] = &[
+    Row {
+        kinds: &["header"],
+        names: &[
+            "AIOHTTP_SESSION=one; AIOHTTP_SESSION=two",
+            "AIOHTTP_SESSION=\"one\"; AIOHTTP_SESSION=two",
+        ],
+        instead: &["one", "two"],
+        why: "of several cookies the first that yields a session",
+    },
+    Row {
+        kinds: &["header"],
+        names: &["AIOHTTP_SESSION=one; AIOHTTP_SESSION="],
+        instead: &["one", ""],
+        why: "of several cookies the first that yields a session",
+    },
+    Row {
+        kinds: &["header"],
+        names: &["a=1 | AIOHTTP_SESSION=abc"],
+        instead: &["abc"],
+        why: "all Cookie lines are read",
+    },
+    Row {
+        kinds: &["header"],
+        names: &["AIOHTTP_SESSION=Mon, 01-Jan-2024 00:00:00 GMT; b=1"],
+        instead: &["Mon,"],
+        why: "no value of ours is a date: it ends at the space",
+    },
+];
+
+#[tokio::test]
+async fn p1_cookie_headers_are_read_as_aiohttp_reads_them() {
+    let mut table = Table::new(HEADERS);
+    for vector in &Vectors::read().cookie_header_parsing {
+        let lines = vector.lines();
+        let name: Vec<_> = lines
+            .iter()
+            .map(|line| String::from_utf8_lossy(line))
+            .collect();
+        let name = name.join(" | ");
+        let values = asked(&lines).await;
+        let theirs = same("values", values.clone(), wanted(vector));
+        let ours = table.find("header", &name).map(|instead| {
+            let wanted = instead.iter().map(ToString::to_string).collect();
+            same("values", values, wanted)
+        });
+        table.check("header", &name, theirs, ours);
+    }
+    table.finish();
+}
+
+/// The one vector that is not UTF-8 has no value that a Rust string could hold: none is asked for.
+fn wanted(vector: &HeaderParsing) -> Vec<String> {
+    vector.value.iter().cloned().collect()
+}
+
+#[tokio::test]
+async fn at_most_four_cookies_of_the_name_are_tried() {
+    let line = (0..100)
+        .map(|at| format!("{NAME}={at}"))
+        .collect::<Vec<_>>();
+    let values = asked(&[line.join("; ").into_bytes()]).await;
+    assert_eq!(values, ["0", "1", "2", "3"]);
+    assert_eq!(values.len(), MAX_CANDIDATES);
+}

@@ -1,0 +1,353 @@
+//! The parity program's own handler, in process, on a storage of any kind.
+
+use std::collections::BTreeSet;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, header};
+use http_body_util::{BodyExt as _, Full};
+use hyper::service::service_fn;
+use serde_json::Value;
+use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
+use session_core::{
+    Backend, CookieSettings, Create, KeyedStorage, MemoryBackend, Replace, Result, Storage,
+    Versioned,
+};
+use session_hyper::SessionService;
+use session_tests::vectors::{self, NAME};
+
+use crate::{parity, reference};
+
+/// A storage of some kind with the vectors' key and clock, and the program around it.
+pub(crate) struct Program {
+    pub(crate) kind: String,
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) store: Watched,
+}
+
+/// What the program answered.
+pub(crate) struct Reply {
+    pub(crate) status: u16,
+    pub(crate) location: Option<String>,
+    pub(crate) body: String,
+    pub(crate) set_cookie: Option<SetCookie>,
+}
+
+/// A Set-Cookie header taken apart.
+#[derive(Debug, Eq, PartialEq)]
+pub(crate) struct SetCookie {
+    pub(crate) name: String,
+    /// As it is sent, quotes and escapes included.
+    pub(crate) raw: String,
+    /// Names in lower case; the value of `expires` in Unix seconds.
+    pub(crate) attributes: BTreeSet<(String, String)>,
+}
+
+/// The cookie settings that aiohttp_session's defaults amount to.
+pub(crate) fn settings(max_age: Option<i64>) -> Result<CookieSettings> {
+    CookieSettings::builder(NAME)
+        .secure(false)
+        .same_site(None)
+        .max_age(max_age.map(|seconds| Duration::from_secs(u64::try_from(seconds).unwrap())))
+        .build()
+}
+
+impl Program {
+    pub(crate) fn new(kind: &str, cookie: CookieSettings) -> Self {
+        let key = || Key::from(vectors::key());
+        let clock = vectors::clock();
+        let store = Watched(Arc::new(Shelf {
+            inner: MemoryBackend::new().with_clock(clock.clone()),
+            writes: Mutex::default(),
+        }));
+        let storage: Arc<dyn Storage> = match kind {
+            "simple" => Arc::new(
+                SimpleCookieStorage::unprotected()
+                    .with_cookie(cookie)
+                    .with_clock(clock),
+            ),
+            "fernet" => Arc::new(
+                EncryptedCookieStorage::new(key())
+                    .with_cookie(cookie)
+                    .with_clock(clock),
+            ),
+            "nacl" => Arc::new(
+                NaClCookieStorage::new(key())
+                    .with_cookie(cookie)
+                    .with_clock(clock),
+            ),
+            _ => Arc::new(
+                KeyedStorage::new(store.clone())
+                    .with_cookie(cookie)
+                    .with_clock(clock),
+            ),
+        };
+        Self {
+            kind: kind.to_owned(),
+            storage,
+            store,
+        }
+    }
+
+    pub(crate) fn is_keyed(&self) -> bool {
+        matches!(self.kind.as_str(), "redis" | "memcached")
+    }
+
+    /// Puts a record into the store, as another program did before.
+    pub(crate) async fn put(&self, key: &str, value: &[u8]) {
+        let value = Bytes::copy_from_slice(value);
+        let created = self.store.0.inner.create(key, value, None).await.unwrap();
+        assert_eq!(created, Create::Done);
+    }
+
+    /// Returns what is in the store.
+    pub(crate) async fn stored(&self, key: &str) -> Option<String> {
+        let found = self.store.0.inner.read(key).await.unwrap()?;
+        Some(String::from_utf8(found.value.to_vec()).unwrap())
+    }
+
+    pub(crate) async fn send(&self, request: &str, cookie: Option<&[u8]>, body: &str) -> Reply {
+        let (method, path) = request.split_once(' ').unwrap();
+        let mut sent = Request::builder().method(method).uri(path);
+        if let Some(cookie) = cookie {
+            sent = sent.header(header::COOKIE, HeaderValue::from_bytes(cookie).unwrap());
+        }
+        let sent = sent.body(Full::new(Bytes::copy_from_slice(body.as_bytes())));
+        let service =
+            SessionService::with_storage(self.storage.clone(), service_fn(parity::handle));
+        let response = parity::answer(service, sent.unwrap()).await;
+        let (head, body) = response
+            .unwrap_or_else(|never: Infallible| match never {})
+            .into_parts();
+        let cookies: Vec<_> = head.headers.get_all(header::SET_COOKIE).iter().collect();
+        assert!(cookies.len() <= 1, "{cookies:?}");
+        let body = body.collect().await.unwrap().to_bytes();
+        Reply {
+            status: head.status.as_u16(),
+            location: head
+                .headers
+                .get(header::LOCATION)
+                .map(|value| value.to_str().unwrap().to_owned()),
+            body: String::from_utf8(body.to_vec()).unwrap(),
+            set_cookie: cookies
+                .first()
+                .map(|header| SetCookie::parse(std::str::from_utf8(header.as_bytes()).unwrap())),
+        }
+    }
+
+    /// Returns the record that a cookie which was just set stands for.
+    pub(crate) async fn payload(&self, cookie: &SetCookie) -> String {
+        let value = unquoted(&cookie.raw);
+        match self.kind.as_str() {
+            "simple" => value,
+            "fernet" => reference::open_fernet(&value).payload,
+            "nacl" => reference::open_nacl(&value).1,
+            _ => self.stored(&format!("{NAME}_{value}")).await.unwrap(),
+        }
+    }
+
+    /// Makes the cookie's value that stands for `payload`, storing it where that is needed.
+    pub(crate) async fn wrap(&self, payload: &str) -> String {
+        match self.kind.as_str() {
+            "simple" => payload.to_owned(),
+            "fernet" => reference::seal_fernet(vectors::NOW, [7; 16], payload),
+            "nacl" => reference::seal_nacl([7; 24], payload),
+            _ => {
+                let key = "0123456789abcdef0123456789abcdef";
+                self.put(&format!("{NAME}_{key}"), payload.as_bytes()).await;
+                key.to_owned()
+            }
+        }
+    }
+}
+
+impl SetCookie {
+    pub(crate) fn parse(header: &str) -> Self {
+        let (name, rest) = header.split_once('=').unwrap();
+        let end = match rest.strip_prefix('"') {
+            Some(inside) => {
+                let mut escaped = false;
+                let close = inside.find(|c| {
+                    let closes = c == '"' && !escaped;
+                    escaped = c == '\\' && !escaped;
+                    closes
+                });
+                close.unwrap() + 2
+            }
+            None => rest.find(';').unwrap_or(rest.len()),
+        };
+        let (raw, attributes) = rest.split_at(end);
+        Self {
+            name: name.to_owned(),
+            raw: raw.to_owned(),
+            attributes: Self::attributes(attributes),
+        }
+    }
+
+    pub(crate) fn attributes(text: &str) -> BTreeSet<(String, String)> {
+        let pieces = text.split(';').map(str::trim).filter(|s| !s.is_empty());
+        let parsed: Vec<(String, String)> = pieces
+            .map(|piece| {
+                let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
+                let name = name.to_ascii_lowercase();
+                let value = if name == "expires" {
+                    unix_seconds(value).to_string()
+                } else {
+                    value.to_owned()
+                };
+                (name, value)
+            })
+            .collect();
+        let set: BTreeSet<_> = parsed.iter().cloned().collect();
+        assert_eq!(set.len(), parsed.len(), "an attribute twice: {text}");
+        set
+    }
+
+    pub(crate) fn is_removal(&self) -> bool {
+        let has = |name: &str, value: &str| {
+            self.attributes
+                .contains(&(name.to_owned(), value.to_owned()))
+        };
+        self.raw == "\"\"" && has("max-age", "0") && has("expires", "0")
+    }
+}
+
+/// `none`, `set` or `delete`, as the vectors call it.
+pub(crate) fn kind_of(cookie: Option<&SetCookie>) -> &'static str {
+    match cookie {
+        None => "none",
+        Some(cookie) if cookie.is_removal() => "delete",
+        Some(_) => "set",
+    }
+}
+
+/// Reads an HTTP date with dashes or with spaces.
+fn unix_seconds(date: &str) -> u64 {
+    let words: Vec<&str> = date.split([' ', '-']).collect();
+    let [week_day, day, month, year, time, "GMT"] = words[..] else {
+        panic!("no date: {date}")
+    };
+    let normal = format!("{week_day} {day} {month} {year} {time} GMT");
+    let normal = cookie::Cookie::parse(format!("a=b; Expires={normal}")).unwrap();
+    let time = normal.expires_datetime().unwrap();
+    u64::try_from(time.unix_timestamp()).unwrap()
+}
+
+/// Python's `http.cookies` unquoting of what Python's or our own quoting wrote.
+pub(crate) fn unquoted(raw: &str) -> String {
+    let Some(inside) = raw
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'))
+    else {
+        return raw.to_owned();
+    };
+    let mut value = String::new();
+    let mut rest = inside;
+    while let Some(at) = rest.find('\\') {
+        value.push_str(&rest[..at]);
+        rest = &rest[at + 1..];
+        let octal = rest
+            .get(..3)
+            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        let (c, len) = match octal {
+            Some(code) => (char::from(code), 3),
+            None => (rest.chars().next().unwrap(), 1),
+        };
+        value.push(c);
+        rest = &rest[len..];
+    }
+    value + rest
+}
+
+/// A handler's view of the session.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) new: bool,
+    pub(crate) identity: Option<String>,
+    pub(crate) created: i64,
+    /// Canonical text.
+    pub(crate) data: String,
+}
+
+impl View {
+    pub(crate) fn parse(body: &str) -> Self {
+        // The data comes last, and may be what no parser takes.
+        let (head, data) = body.split_once(", \"data\": ").unwrap();
+        let head: Value = serde_json::from_str(&format!("{head}}}")).unwrap();
+        Self {
+            new: head["new"].as_bool().unwrap(),
+            identity: head["identity"].as_str().map(ToOwned::to_owned),
+            created: head["created"].as_i64().unwrap(),
+            data: vectors::canonical(data.strip_suffix('}').unwrap()),
+        }
+    }
+}
+
+/// A store that remembers what was written to it.
+#[derive(Clone, Debug)]
+pub(crate) struct Watched(Arc<Shelf>);
+
+#[derive(Debug)]
+struct Shelf {
+    inner: MemoryBackend,
+    writes: Mutex<Vec<Write>>,
+}
+
+/// A write or deletion that succeeded.
+#[derive(Clone, Debug)]
+pub(crate) struct Write {
+    pub(crate) key: String,
+    pub(crate) ttl: Option<Duration>,
+}
+
+impl Watched {
+    pub(crate) fn writes(&self) -> Vec<Write> {
+        self.0.writes.lock().unwrap().clone()
+    }
+
+    fn note(&self, key: &str, ttl: Option<Duration>) {
+        let key = key.to_owned();
+        self.0.writes.lock().unwrap().push(Write { key, ttl });
+    }
+}
+
+impl Backend for Watched {
+    async fn read(&self, key: &str) -> Result<Option<Versioned>> {
+        self.0.inner.read(key).await
+    }
+
+    async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<Create> {
+        let created = self.0.inner.create(key, value, ttl).await?;
+        if created == Create::Done {
+            self.note(key, ttl);
+        }
+        Ok(created)
+    }
+
+    async fn replace(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+        was: &Versioned,
+    ) -> Result<Replace> {
+        let replaced = self.0.inner.replace(key, value, ttl, was).await?;
+        if matches!(replaced, Replace::Done) {
+            self.note(key, ttl);
+        }
+        Ok(replaced)
+    }
+
+    async fn delete(&self, key: &str) -> Result<()> {
+        self.note(key, None);
+        self.0.inner.delete(key).await
+    }
+}
+
+/// Unix seconds of the vectors' clock and a record made then.
+pub(crate) fn record(session: &str) -> String {
+    let now = vectors::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+    format!("{{\"created\": {now}, \"session\": {session}}}")
+}
