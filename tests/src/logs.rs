@@ -30,6 +30,8 @@ impl Logs {
             tracing_subscriber::fmt()
                 .with_max_level(LevelFilter::TRACE)
                 .with_ansi(false)
+                // Digits that come and go would now and then spell a secret.
+                .without_time()
                 .with_writer(ThisThread)
                 .init();
         });

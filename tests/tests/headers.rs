@@ -444,6 +444,21 @@ async fn p8_a_new_session_first_asked_for_after_the_headers_is_an_error() {
 }
 
 #[tokio::test]
+async fn p8_a_session_whose_place_a_new_one_took_takes_no_change() {
+    for storage in storages() {
+        let server = Server::start(storage, |request: Request<Incoming>| async move {
+            let old = request.session().await?;
+            request.new_session()?.insert("n", 2)?;
+            let change = old.insert("n", 3).map_err(|error| error.kind());
+            Ok(Response::new(Full::<Bytes>::from(format!("{change:?}"))))
+        })
+        .await;
+        let answer = server.get("/", &[]).await;
+        assert_eq!(answer.body(), "Err(Committed)");
+    }
+}
+
+#[tokio::test]
 async fn nested_services_keep_a_session_each() {
     let of = |name: &'static str| CookieSettings::builder(name).build().unwrap();
     let outer = Arc::new(EncryptedCookieStorage::new(Key::from([2; 32])).with_cookie(of("USER")));
