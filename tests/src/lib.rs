@@ -11,6 +11,8 @@
 
 pub mod conformance;
 pub mod logs;
+pub mod python;
 pub mod server;
 pub mod stores;
 pub mod vectors;
+pub mod wire;

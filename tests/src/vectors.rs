@@ -4,7 +4,6 @@
 //! are described beside the generator.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -259,83 +258,9 @@ impl Vectors {
     }
 }
 
-/// Spells a JSON text as Python's `json.dumps` would, numbers aside: two texts are the same
-/// values if they are the same text then. Lone surrogates and digits without end pass through.
-pub fn canonical(json: &str) -> String {
-    let mut out = String::with_capacity(json.len());
-    let mut rest = json.chars();
-    while let Some(c) = rest.next() {
-        match c {
-            ' ' | '\t' | '\n' | '\r' => {}
-            ',' | ':' => out.extend([c, ' ']),
-            '"' => string(&mut rest, &mut out),
-            c => out.push(c),
-        }
-    }
-    out
-}
-
-fn string(rest: &mut std::str::Chars<'_>, out: &mut String) {
-    out.push('"');
-    while let Some(c) = rest.next() {
-        let mut units = [0; 2];
-        let units: &[u16] = match c {
-            '"' => break,
-            '\\' => {
-                let unit = match rest.next().unwrap() {
-                    'u' => {
-                        let digits: String = rest.by_ref().take(4).collect();
-                        u16::from_str_radix(&digits, 16).unwrap()
-                    }
-                    'b' => 8,
-                    'f' => 12,
-                    'n' => 10,
-                    'r' => 13,
-                    't' => 9,
-                    c => u16::try_from(u32::from(c)).unwrap(),
-                };
-                units[0] = unit;
-                &units[..1]
-            }
-            c => c.encode_utf16(&mut units),
-        };
-        for unit in units {
-            match unit {
-                34 => out.push_str("\\\""),
-                92 => out.push_str("\\\\"),
-                8 => out.push_str("\\b"),
-                12 => out.push_str("\\f"),
-                10 => out.push_str("\\n"),
-                13 => out.push_str("\\r"),
-                9 => out.push_str("\\t"),
-                32..=126 => out.push(char::from(u8::try_from(*unit).unwrap())),
-                unit => write!(out, "\\u{unit:04x}").unwrap(),
-            }
-        }
-    }
-    out.push('"');
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn canonical_is_what_json_dumps_writes() {
-        for (text, python) in [
-            (
-                "{\"a\":1,\"b\" : [ 1 , 2.5e3 ]}",
-                r#"{"a": 1, "b": [1, 2.5e3]}"#,
-            ),
-            (
-                "\"é\\u00E9 \\/😀\\ud83d\"",
-                r#""\u00e9\u00e9 /\ud83d\ude00\ud83d""#,
-            ),
-            ("\"\\\"\\\\,: \u{7f}\\n\"", r#""\"\\,: \u007f\n""#),
-        ] {
-            assert_eq!(canonical(text), python);
-        }
-    }
 
     #[test]
     fn the_file_has_all_that_its_description_says() {

@@ -12,9 +12,10 @@ use session_core::{
     Session, SessionContext, Storage,
 };
 use session_tests::vectors::{self, Attributes, HeaderParsing, NAME, NOW, Vectors};
+use session_tests::wire::SetCookie;
 
 use crate::differences::{KEYED, Row, Table, same};
-use crate::program::{Program, SetCookie, record, settings};
+use crate::program::{Program, record, settings};
 
 const ATTRIBUTES: &[Row<Instead>] = &[
     Row {

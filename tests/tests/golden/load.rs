@@ -1,9 +1,10 @@
 //! What Python makes of a cookie, good or bad, we make of it.
 
-use session_tests::vectors::{KINDS, Load, Loaded, NAME, NOW, Vectors, canonical};
+use session_tests::vectors::{KINDS, Load, Loaded, NAME, NOW, Vectors};
+use session_tests::wire::{SetCookie, canonical, kind_of};
 
 use crate::differences::{ALL, COOKIE, KEYED, Row, SEALED, Table, same};
-use crate::program::{Program, Reply, SetCookie, View, kind_of, record, settings};
+use crate::program::{Program, Reply, View, record, settings};
 
 /// What we do where Python does something else; in the rest of the vector we follow it.
 enum Instead {

@@ -1,6 +1,5 @@
 //! The parity program's own handler, in process, on a storage of any kind.
 
-use std::collections::BTreeSet;
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
@@ -17,6 +16,7 @@ use session_core::{
 };
 use session_hyper::SessionService;
 use session_tests::vectors::{self, NAME};
+use session_tests::wire::{SetCookie, canonical, unquoted};
 
 use crate::{parity, reference};
 
@@ -33,16 +33,6 @@ pub(crate) struct Reply {
     pub(crate) location: Option<String>,
     pub(crate) body: String,
     pub(crate) set_cookie: Option<SetCookie>,
-}
-
-/// A Set-Cookie header taken apart.
-#[derive(Debug, Eq, PartialEq)]
-pub(crate) struct SetCookie {
-    pub(crate) name: String,
-    /// As it is sent, quotes and escapes included.
-    pub(crate) raw: String,
-    /// Names in lower case; the value of `expires` in Unix seconds.
-    pub(crate) attributes: BTreeSet<(String, String)>,
 }
 
 /// The cookie settings that aiohttp_session's defaults amount to.
@@ -163,104 +153,6 @@ impl Program {
     }
 }
 
-impl SetCookie {
-    pub(crate) fn parse(header: &str) -> Self {
-        let (name, rest) = header.split_once('=').unwrap();
-        let end = match rest.strip_prefix('"') {
-            Some(inside) => {
-                let mut escaped = false;
-                let close = inside.find(|c| {
-                    let closes = c == '"' && !escaped;
-                    escaped = c == '\\' && !escaped;
-                    closes
-                });
-                close.unwrap() + 2
-            }
-            None => rest.find(';').unwrap_or(rest.len()),
-        };
-        let (raw, attributes) = rest.split_at(end);
-        Self {
-            name: name.to_owned(),
-            raw: raw.to_owned(),
-            attributes: Self::attributes(attributes),
-        }
-    }
-
-    pub(crate) fn attributes(text: &str) -> BTreeSet<(String, String)> {
-        let pieces = text.split(';').map(str::trim).filter(|s| !s.is_empty());
-        let parsed: Vec<(String, String)> = pieces
-            .map(|piece| {
-                let (name, value) = piece.split_once('=').unwrap_or((piece, ""));
-                let name = name.to_ascii_lowercase();
-                let value = if name == "expires" {
-                    unix_seconds(value).to_string()
-                } else {
-                    value.to_owned()
-                };
-                (name, value)
-            })
-            .collect();
-        let set: BTreeSet<_> = parsed.iter().cloned().collect();
-        assert_eq!(set.len(), parsed.len(), "an attribute twice: {text}");
-        set
-    }
-
-    pub(crate) fn is_removal(&self) -> bool {
-        let has = |name: &str, value: &str| {
-            self.attributes
-                .contains(&(name.to_owned(), value.to_owned()))
-        };
-        self.raw == "\"\"" && has("max-age", "0") && has("expires", "0")
-    }
-}
-
-/// `none`, `set` or `delete`, as the vectors call it.
-pub(crate) fn kind_of(cookie: Option<&SetCookie>) -> &'static str {
-    match cookie {
-        None => "none",
-        Some(cookie) if cookie.is_removal() => "delete",
-        Some(_) => "set",
-    }
-}
-
-/// Reads an HTTP date with dashes or with spaces.
-fn unix_seconds(date: &str) -> u64 {
-    let words: Vec<&str> = date.split([' ', '-']).collect();
-    let [week_day, day, month, year, time, "GMT"] = words[..] else {
-        panic!("no date: {date}")
-    };
-    let normal = format!("{week_day} {day} {month} {year} {time} GMT");
-    let normal = cookie::Cookie::parse(format!("a=b; Expires={normal}")).unwrap();
-    let time = normal.expires_datetime().unwrap();
-    u64::try_from(time.unix_timestamp()).unwrap()
-}
-
-/// Python's `http.cookies` unquoting of what Python's or our own quoting wrote.
-pub(crate) fn unquoted(raw: &str) -> String {
-    let Some(inside) = raw
-        .strip_prefix('"')
-        .and_then(|rest| rest.strip_suffix('"'))
-    else {
-        return raw.to_owned();
-    };
-    let mut value = String::new();
-    let mut rest = inside;
-    while let Some(at) = rest.find('\\') {
-        value.push_str(&rest[..at]);
-        rest = &rest[at + 1..];
-        let octal = rest
-            .get(..3)
-            .and_then(|digits| u8::from_str_radix(digits, 8).ok());
-        let (c, len) = match octal {
-            Some(code) => (char::from(code), 3),
-            None => (rest.chars().next().unwrap(), 1),
-        };
-        value.push(c);
-        rest = &rest[len..];
-    }
-    value + rest
-}
-
 /// A handler's view of the session.
 #[derive(Debug)]
 pub(crate) struct View {
@@ -280,7 +172,7 @@ impl View {
             new: head["new"].as_bool().unwrap(),
             identity: head["identity"].as_str().map(ToOwned::to_owned),
             created: head["created"].as_i64().unwrap(),
-            data: vectors::canonical(data.strip_suffix('}').unwrap()),
+            data: canonical(data.strip_suffix('}').unwrap()),
         }
     }
 }

@@ -1,9 +1,10 @@
 //! Every route of the program on every state of a session.
 
 use session_tests::vectors::{KINDS, NAME, NOW, Route, Vectors};
+use session_tests::wire::kind_of;
 
 use crate::differences::{ALL, KEYED, Row, Table, same};
-use crate::program::{Program, kind_of, record, settings};
+use crate::program::{Program, record, settings};
 
 enum Instead {
     /// No cookie, nothing stored.

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use session_core::CookieChange;
 use session_tests::vectors::{self, KINDS, NAME, NOW, Save, Vectors};
+use session_tests::wire::{SetCookie, canonical, kind_of, unquoted};
 
 use crate::differences::{ALL, Row, Table, same};
 use crate::plain::Plain;
-use crate::program::{Program, Reply, SetCookie, View, kind_of, record, settings};
+use crate::program::{Program, Reply, View, record, settings};
 use crate::reference;
 
 enum Instead {
@@ -132,7 +133,7 @@ async fn p1_values_of_rust_become_the_text_that_python_writes() {
 }
 
 fn quoted(name: &str) -> String {
-    vectors::canonical(&serde_json::to_string(name).unwrap())
+    canonical(&serde_json::to_string(name).unwrap())
 }
 
 /// Splits the text of a flat or nested object, as Python wrote it, into its members.
@@ -233,7 +234,7 @@ async fn p1_equal_parts_make_equal_tokens() {
                 assert_eq!(vector.name, "non_finite/max_age=3600");
                 continue;
             };
-            let ours = crate::program::unquoted(&cookie.raw);
+            let ours = unquoted(&cookie.raw);
             let made = if kind == "fernet" {
                 let parts = reference::open_fernet(&ours);
                 assert_eq!(parts.timestamp, NOW);

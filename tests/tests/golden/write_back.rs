@@ -1,8 +1,9 @@
 //! What a handler does not touch goes back byte for byte.
 
 use session_tests::vectors::{KINDS, NAME, NOW};
+use session_tests::wire::SetCookie;
 
-use crate::program::{Program, SetCookie, record, settings};
+use crate::program::{Program, record, settings};
 
 /// Members as some JSON writer spelled them, none as ours would.
 fn members() -> Vec<String> {
