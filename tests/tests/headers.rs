@@ -191,7 +191,7 @@ async fn a_removal_has_the_attributes_of_the_cookie() {
             assert_eq!(attributes[0], attributes[1]);
             let [set, removal] = parsed;
             assert_eq!(
-                set.max_age().map(|age| age.whole_seconds()),
+                set.max_age().map(cookie::time::Duration::whole_seconds),
                 cookie.max_age().map(|_| 60)
             );
             assert_eq!(removal.value_trimmed(), "");

@@ -128,8 +128,7 @@ fn candidates(lines: &[HeaderValue]) -> Vec<String> {
     });
     let storage: Arc<dyn Storage> = recorder.clone();
     ask(&storage, lines).unwrap();
-    let asked = recorder.asked.lock().unwrap().clone();
-    asked
+    std::mem::take(&mut *recorder.asked.lock().unwrap())
 }
 
 /// What a HeaderValue takes: no control characters but the tab.

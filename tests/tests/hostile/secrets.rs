@@ -1,0 +1,253 @@
+//! Debug, errors, headers and logs show no secret (P10), and take in no line from a client.
+
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+use bytes::Bytes;
+use http::Request;
+use session_cookie::{FernetKey, Key};
+use session_core::{
+    CookieChange, CookieSettings, DEFAULT_NAME, Error, ErrorKind, Identity, KeyedStorage,
+    MemoryBackend, RecordChange, Records, Replace, RequestSession, SessionContext, Storage,
+    Versioned,
+};
+use session_tests::logs::Logs;
+use session_tests::server::{Server, set_cookies};
+
+use crate::subject::{Kind, Subject};
+use crate::tokens::RECORD;
+use crate::{KEY, NEW, NOW, SECRET, UNKNOWN, at, handler, quote};
+
+/// A storage whose cookie values are what an attacker would like them to be.
+#[derive(Debug)]
+struct Smuggler(Records);
+
+#[async_trait::async_trait]
+impl Storage for Smuggler {
+    fn records(&self) -> &Records {
+        &self.0
+    }
+
+    async fn load(&self, _: Option<&str>) -> session_core::Result<session_core::Session> {
+        Ok(self.0.fresh(false))
+    }
+
+    async fn save(&self, _: &session_core::Session) -> session_core::Result<CookieChange> {
+        Ok(CookieChange::Set {
+            value: "a; Domain=evil.example\r\nX-Evil: 1\r\n\r\n<b>\0\u{85}".to_owned(),
+            max_age: None,
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_value_smuggles_no_attribute_and_no_header() {
+    let server = Server::start(Arc::new(Smuggler(Records::default())), handler).await;
+    for answer in [
+        server.get("/write", &[]).await,
+        server.get_http2("/write", &[]).await,
+    ] {
+        assert_eq!(answer.body(), NEW);
+        assert!(!answer.headers().contains_key("x-evil"));
+        let [set_cookie] = &set_cookies(&answer, DEFAULT_NAME)[..] else {
+            panic!("one cookie")
+        };
+        let parsed = cookie::Cookie::parse(set_cookie.as_str()).unwrap();
+        assert_eq!((parsed.domain(), parsed.path()), (None, Some("/")));
+    }
+}
+
+#[tokio::test]
+async fn a_cookie_value_puts_no_line_of_its_own_into_the_log() {
+    let (logs, _capture) = Logs::capture();
+    for kind in Kind::ALL {
+        let subject = Subject::new(kind);
+        let evil = "0123456789abcdef\r\n1970-01-01 ERROR login: root\u{1b}[31m";
+        for value in [
+            evil.to_owned(),
+            format!("{{\"{evil}\": 1}}"),
+            STANDARD.encode(evil),
+        ] {
+            assert!(subject.storage.load(Some(&value)).await.unwrap().is_new());
+        }
+        if let Some(value) = subject
+            .seal(format!("{{\"created\": {evil}}}").as_bytes())
+            .await
+        {
+            assert!(subject.storage.load(Some(&value)).await.unwrap().is_new());
+        }
+    }
+    logs.assert_without(&["login: root", "\u{1b}", "1970-01-01"]);
+    assert!(logs.text().contains("unreadable"));
+}
+
+// P10
+
+pub(crate) async fn p10_debug_of_a_storage_and_its_session_shows_no_secret(kind: Kind) {
+    let subject = Subject::new(kind);
+    let session = subject.storage.load(None).await.unwrap();
+    session.insert("user", SECRET).unwrap();
+    let change = subject.storage.save(&session).await.unwrap();
+    let CookieChange::Set { value, .. } = &change else {
+        panic!("a new session sets a cookie")
+    };
+    let loaded = subject.storage.load(Some(value)).await.unwrap();
+    assert_eq!(
+        loaded.get::<String>("user").unwrap().as_deref(),
+        Some(SECRET)
+    );
+    let mut extensions = http::Extensions::new();
+    let context = SessionContext::attach(&subject.storage, &mut extensions);
+    let mut request = Request::new(());
+    *request.extensions_mut() = extensions;
+    let line = format!("{DEFAULT_NAME}={}", quote(value));
+    request
+        .headers_mut()
+        .insert("cookie", line.parse().unwrap());
+    let through = request.session().await.unwrap();
+    through.insert("user", SECRET).unwrap();
+    let mut shown = format!(
+        "{session:?} {loaded:#?} {change:#?} {:#?} {context:#?} {through:?} {:?} {:?}",
+        subject.storage,
+        loaded.identity(),
+        request.extensions(),
+    );
+    let save = context.close(&mut http::HeaderMap::new()).unwrap();
+    shown += &format!("{save:#?} {context:?}");
+    let saved = save.run().await.unwrap();
+    shown += &format!("{saved:#?}");
+    let pending = Records::default().fresh(false);
+    pending.insert("user", SECRET).unwrap();
+    let pending = Records::default().change(&pending).unwrap();
+    assert!(matches!(pending, RecordChange::Write(_)));
+    shown += &format!("{pending:#?}");
+    for secret in [
+        value.as_str(),
+        SECRET,
+        "swordfish",
+        &STANDARD.encode(KEY),
+        &URL_SAFE.encode(KEY),
+        "sixteen",
+    ] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+    // Nor as a list of bytes.
+    for bytes in [&KEY[..4], SECRET.as_bytes()] {
+        let list = format!("{bytes:?}");
+        assert!(
+            !shown
+                .replace(['\n', ' '], "")
+                .contains(list.trim_matches(['[', ']']).replace(' ', "").as_str())
+        );
+    }
+}
+
+#[test]
+fn p10_debug_of_keys_identities_and_records_shows_no_secret() {
+    let key = Key::from(KEY);
+    let identity = Identity::parse(UNKNOWN).unwrap();
+    let versioned = Versioned {
+        value: Bytes::from_static(RECORD),
+        version: 3,
+    };
+    let shown = format!(
+        "{key:#?} {:#?} {:#?} {identity:#?} {versioned:#?} {:#?}",
+        FernetKey::from(key.clone()),
+        FernetKey::from(::fernet::Fernet::new(&key.to_base64()).unwrap()),
+        Replace::Conflict(versioned.clone()),
+    );
+    for secret in [
+        UNKNOWN,
+        "swordfish",
+        "sixteen",
+        &key.to_base64(),
+        "115, 105",
+        "123, 34",
+    ] {
+        assert!(!shown.contains(secret), "{secret} in {shown}");
+    }
+}
+
+#[tokio::test]
+async fn p10_no_error_shows_a_secret() {
+    let mut errors = Vec::new();
+    let session = Records::default().fresh(false);
+    session.insert("user", SECRET).unwrap();
+    errors.push(session.get::<u64>("user").unwrap_err());
+    errors.push(session.get::<Vec<bool>>("user").unwrap_err());
+    errors.push(
+        session
+            .update::<u64>("user", |n| n.unwrap_or(0))
+            .unwrap_err(),
+    );
+    let unwritable = std::collections::BTreeMap::from([((1, 2), SECRET)]);
+    errors.push(session.insert("user", unwritable).unwrap_err());
+    let secret_key = URL_SAFE.encode(&KEY[..31]);
+    errors.push(Key::parse(&secret_key).unwrap_err());
+    errors.push(Key::parse(&format!("{secret_key}!")).unwrap_err());
+    errors.push(Key::from_slice(SECRET.as_bytes()).unwrap_err());
+    let long = SECRET.repeat(400);
+    errors.push(
+        CookieSettings::default()
+            .set(&long, None, at(NOW))
+            .unwrap_err(),
+    );
+    let storage = KeyedStorage::new(MemoryBackend::new()).with_key_factory(|| format!("{SECRET}!"));
+    errors.push(storage.save(&session).await.unwrap_err());
+    let storage = KeyedStorage::new(MemoryBackend::new());
+    for _ in 0..2 {
+        let session = storage.load(None).await.unwrap();
+        session.insert("user", SECRET).unwrap();
+        session
+            .set_new_identity(Identity::parse(UNKNOWN).unwrap())
+            .unwrap();
+        errors.extend(storage.save(&session).await.err());
+    }
+    let known = storage.load(Some(UNKNOWN)).await.unwrap();
+    errors.push(
+        known
+            .set_new_identity(Identity::random().unwrap())
+            .unwrap_err(),
+    );
+    storage
+        .load(Some(UNKNOWN))
+        .await
+        .unwrap()
+        .invalidate()
+        .unwrap();
+    let slow = storage.load(Some(UNKNOWN)).await.unwrap();
+    slow.insert("user", SECRET).unwrap();
+    let ender = storage.load(Some(UNKNOWN)).await.unwrap();
+    ender.invalidate().unwrap();
+    storage.save(&ender).await.unwrap();
+    errors.push(storage.save(&slow).await.unwrap_err());
+    let kinds = [
+        ErrorKind::Unavailable,
+        ErrorKind::Ended,
+        ErrorKind::Contended,
+        ErrorKind::CookieTooLarge,
+        ErrorKind::Committed,
+        ErrorKind::Value,
+        ErrorKind::Settings,
+        ErrorKind::Identity,
+    ];
+    errors.extend(kinds.map(Error::from));
+    for expected in kinds {
+        assert!(
+            errors.iter().any(|error| error.kind() == expected),
+            "{expected:?}"
+        );
+    }
+    for error in &errors {
+        let mut shown = format!("{error} {error:?} {error:#?}");
+        let mut cause = std::error::Error::source(error);
+        while let Some(error) = cause {
+            shown += &format!("{error} {error:?}");
+            cause = error.source();
+        }
+        for secret in ["swordfish", "sixteen", UNKNOWN, &secret_key] {
+            assert!(!shown.contains(secret), "{secret} in {shown}");
+        }
+    }
+}
