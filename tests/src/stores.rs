@@ -80,7 +80,7 @@ pub struct Gate<B> {
 
 #[derive(Debug)]
 struct Bar {
-    call: Call,
+    calls: Vec<Call>,
     when: When,
     /// Calls of this kind that pass before one is held.
     passing: usize,
@@ -113,14 +113,23 @@ impl<B> Gate<B> {
         self.hold_after(0, call, when)
     }
 
+    /// Holds the next call that is one of `calls`, once.
+    pub fn hold_any(&self, calls: &[Call], when: When) -> Hold {
+        self.bar(0, calls.to_vec(), when)
+    }
+
     /// Lets `passing` calls of that kind pass, and holds the one after them, once.
     pub fn hold_after(&self, passing: usize, call: Call, when: When) -> Hold {
+        self.bar(passing, vec![call], when)
+    }
+
+    fn bar(&self, passing: usize, calls: Vec<Call>, when: When) -> Hold {
         let hold = Hold {
             reached: Arc::new(Semaphore::new(0)),
             open: Arc::new(Semaphore::new(0)),
         };
         lock(&self.bars).push(Bar {
-            call,
+            calls,
             when,
             passing,
             hold: hold.clone(),
@@ -151,7 +160,7 @@ impl<B> Gate<B> {
         let mut bars = lock(&self.bars);
         let mut found = None;
         bars.retain_mut(|bar| {
-            if bar.call != call || found.is_some() {
+            if !bar.calls.contains(&call) || found.is_some() {
                 return true;
             }
             if bar.passing == 0 {
@@ -166,9 +175,11 @@ impl<B> Gate<B> {
 }
 
 impl Hold {
-    /// Waits until the call stands at the gate.
+    /// Waits until the call stands at the gate; a call that never comes is a failure, not a test
+    /// that hangs.
     pub async fn reached(&self) {
-        self.reached.acquire().await.unwrap().forget();
+        let reached = tokio::time::timeout(PATIENCE, self.reached.acquire()).await;
+        reached.expect("no such call came").unwrap().forget();
     }
 
     /// Lets the call go on.
@@ -181,6 +192,9 @@ impl Hold {
         self.open.acquire().await.unwrap().forget();
     }
 }
+
+/// Far beyond what a call in memory takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 wrap!(Gate);
 

@@ -29,7 +29,9 @@ struct Masked;
 impl Codec for Masked {
     fn encode(&self, mut record: Vec<u8>) -> Result<Vec<u8>> {
         record.reverse();
-        record.iter_mut().for_each(|byte| *byte ^= 0xa5);
+        for byte in &mut record {
+            *byte ^= 0xa5;
+        }
         Ok(record)
     }
 
