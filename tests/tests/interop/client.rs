@@ -1,0 +1,154 @@
+//! The two programs side by side, and a client for both.
+
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+use std::sync::OnceLock;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE;
+use bytes::Bytes;
+use http::header::{ALLOW, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
+use http::{HeaderValue, Request};
+use http_body_util::Full;
+use serde_json::Value;
+use session_tests::python::Process;
+use session_tests::vectors;
+use session_tests::wire::{SetCookie, canonical};
+
+/// The oracle and the parity program, on the same kind of storage with the same key.
+pub(crate) struct Pair {
+    oracle: Process,
+    parity: Process,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: String,
+    pub(crate) content_type: String,
+    pub(crate) location: String,
+    pub(crate) allow: String,
+    pub(crate) set_cookie: Option<SetCookie>,
+}
+
+impl Pair {
+    pub(crate) fn start(kind: &str, max_age: Option<u64>) -> Self {
+        let max_age = max_age.map_or("none".to_owned(), |age| age.to_string());
+        let key = URL_SAFE.encode(vectors::key());
+        let flags = ["--storage", kind, "--key", &key, "--max-age", &max_age];
+        Self {
+            oracle: Process::oracle(flags),
+            parity: Process::start(Command::new(parity()).args(["--port", "0"]).args(flags)),
+        }
+    }
+
+    /// Asks aiohttp_session, with a Cookie header of `cookie`.
+    pub(crate) async fn oracle(
+        &self,
+        method: &str,
+        path: &str,
+        cookie: Option<String>,
+        body: &str,
+    ) -> Answer {
+        send(&self.oracle, method, path, cookie, body).await
+    }
+
+    /// Asks our program.
+    pub(crate) async fn parity(
+        &self,
+        method: &str,
+        path: &str,
+        cookie: Option<String>,
+        body: &str,
+    ) -> Answer {
+        send(&self.parity, method, path, cookie, body).await
+    }
+}
+
+async fn send(
+    to: &Process,
+    method: &str,
+    path: &str,
+    cookie: Option<String>,
+    body: &str,
+) -> Answer {
+    let mut request = Request::builder().method(method).uri(path);
+    request = request.header(HOST, "localhost");
+    if let Some(cookie) = cookie {
+        request = request.header(COOKIE, HeaderValue::from_bytes(cookie.as_bytes()).unwrap());
+    }
+    let body = Full::new(Bytes::copy_from_slice(body.as_bytes()));
+    let (head, body) = to.send(request.body(body).unwrap()).await.into_parts();
+    let text = |name| {
+        let value = head
+            .headers
+            .get(name)
+            .map(|value: &HeaderValue| value.to_str());
+        value.map_or(String::new(), |value| value.unwrap().to_owned())
+    };
+    let cookies: Vec<_> = head.headers.get_all(SET_COOKIE).iter().collect();
+    assert!(cookies.len() <= 1, "{method} {path}: {cookies:?}");
+    Answer {
+        status: head.status.as_u16(),
+        body: String::from_utf8(body.to_vec()).unwrap(),
+        content_type: text(CONTENT_TYPE),
+        location: text(LOCATION),
+        allow: text(ALLOW),
+        set_cookie: cookies
+            .first()
+            .map(|header| SetCookie::parse(std::str::from_utf8(header.as_bytes()).unwrap())),
+    }
+}
+
+impl Answer {
+    /// What a browser sends back after this answer.
+    pub(crate) fn pair(&self) -> Option<String> {
+        let cookie = self.set_cookie.as_ref();
+        let kept = cookie.filter(|cookie| !cookie.is_removal());
+        kept.map(|cookie| format!("{}={}", cookie.name, cookie.raw))
+    }
+
+    /// The session's data in the view, as canonical text.
+    pub(crate) fn data(&self) -> String {
+        self.view().map_or(String::new(), |(_, _, data)| data)
+    }
+
+    /// The view: new, created, data.
+    pub(crate) fn view(&self) -> Option<(bool, u64, String)> {
+        let (head, data) = self.body.split_once(", \"data\": ")?;
+        let head: Value = serde_json::from_str(&format!("{head}}}")).unwrap();
+        assert_eq!(head["identity"], Value::Null);
+        let created = head["created"].as_u64().unwrap();
+        let data = canonical(data.strip_suffix('}').unwrap());
+        Some((head["new"].as_bool().unwrap(), created, data))
+    }
+}
+
+/// Builds the parity program, as a test of another package must, and returns where it lies.
+fn parity() -> &'static PathBuf {
+    static PARITY: OnceLock<PathBuf> = OnceLock::new();
+    PARITY.get_or_init(|| {
+        let mut cargo = Command::new(env!("CARGO"));
+        // Of the whole workspace: with the features that the tests were built with.
+        cargo.args([
+            "build",
+            "--workspace",
+            "--bin",
+            "parity",
+            "--message-format",
+            "json",
+        ]);
+        let output = cargo
+            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+            .stderr(Stdio::inherit())
+            .output()
+            .unwrap();
+        assert!(output.status.success(), "{cargo:?}: {}", output.status);
+        let messages = String::from_utf8(output.stdout).unwrap();
+        let executable = |line: &str| {
+            let message: Value = serde_json::from_str(line).ok()?;
+            let is_parity = message["target"]["name"] == "parity";
+            is_parity.then(|| message["executable"].as_str().map(PathBuf::from))?
+        };
+        messages.lines().find_map(executable).unwrap()
+    })
+}
