@@ -242,3 +242,39 @@ async fn p8_a_renewal_while_an_update_is_under_way_is_carried_out_next() {
         ["k", "mine", "other"]
     );
 }
+
+/// The merge that a conflict asks for must not bring back what was invalidated meanwhile.
+#[tokio::test]
+async fn p8_a_logout_while_a_conflicting_save_is_under_way_is_carried_out_next() {
+    for renews in [false, true] {
+        for restarts in [false, true] {
+            let app = App::new();
+            let cookie = app.client().await;
+            let session = app.storage.load(Some(&cookie)).await.unwrap();
+            session.insert("mine", 1).unwrap();
+            if renews {
+                session.renew().unwrap();
+            }
+            let hold = app.gate().hold(Call::Replace, When::Before);
+            let save = tokio::spawn({
+                let (app, session) = (app.clone(), session.clone());
+                async move { app.storage.save(&session).await }
+            });
+            hold.reached().await;
+            app.ask(Some(&cookie), "/set/other/1").await;
+            session.invalidate().unwrap();
+            if restarts {
+                session.insert("next", 1).unwrap();
+            }
+            hold.open();
+            save.await.unwrap().unwrap();
+            app.storage.save(&session).await.unwrap();
+            assert_eq!(app.keys(&cookie).await, None, "{renews} {restarts}");
+            let live = app.live().await;
+            assert_eq!(live.len(), usize::from(restarts), "{renews} {restarts}");
+            for identity in live {
+                assert_eq!(app.keys(&identity).await.unwrap(), ["next"]);
+            }
+        }
+    }
+}
