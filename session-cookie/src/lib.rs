@@ -44,7 +44,7 @@ pub use key::{FernetKey, Key};
 pub use nacl::NaClCookieStorage;
 pub use simple::SimpleCookieStorage;
 
-use session_core::{CookieChange, RecordChange, Records, Result, Session};
+use session_core::{CookieChange, Records, Result, Session};
 
 /// Saves a session whose record becomes the cookie's value by `seal`.
 fn save(
@@ -52,23 +52,21 @@ fn save(
     session: &Session,
     seal: impl FnOnce(&[u8]) -> Result<String>,
 ) -> Result<CookieChange> {
-    match records.change(session)? {
-        RecordChange::Keep => Ok(CookieChange::Keep),
-        RecordChange::Remove => {
-            records.saved(session, None);
-            Ok(CookieChange::Remove)
-        }
-        RecordChange::Write(pending) => {
-            let value = seal(&pending.payload)?;
-            // Before the session counts as saved: the client keeps its old cookie.
-            records.cookie().check_size(&value)?;
-            records.saved(session, Some(&pending));
-            Ok(CookieChange::Set {
-                value,
-                max_age: pending.max_age,
-            })
-        }
-    }
+    let Some(change) = records.change(session)? else {
+        return Ok(CookieChange::Keep);
+    };
+    let Some(payload) = &change.payload else {
+        records.saved(session, &change);
+        return Ok(CookieChange::Remove);
+    };
+    let value = seal(payload)?;
+    // Before the session counts as saved: the client keeps its old cookie.
+    records.cookie().check_size(&value)?;
+    records.saved(session, &change);
+    Ok(CookieChange::Set {
+        value,
+        max_age: change.max_age,
+    })
 }
 
 /// Implements what the three storages have alike, for a type with `records`, `open` and `seal`.

@@ -36,22 +36,11 @@ impl Default for Inner {
     }
 }
 
-/// What a session's changes mean for its record, where the record is kept as one piece.
-#[derive(Debug)]
-#[expect(clippy::exhaustive_enums, reason = "a storage must handle every case")]
-pub enum RecordChange {
-    /// It stays as it is, or there is still none.
-    Keep,
-    /// It goes, and the client's cookie too.
-    Remove,
-    /// It becomes this.
-    Write(Pending),
-}
-
-/// A record about to be stored.
+/// A change that waits to be stored.
 pub struct Pending {
-    /// What is to be stored, through the codec.
-    pub payload: Vec<u8>,
+    /// What is to be stored, through the codec; `None`: nothing any more, the record goes and the
+    /// client's cookie too.
+    pub payload: Option<Vec<u8>>,
     /// For how long the browser keeps the cookie; `None`: until it closes.
     pub max_age: Option<Duration>,
     edits: u64,
@@ -60,7 +49,7 @@ pub struct Pending {
 impl std::fmt::Debug for Pending {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Pending")
-            .field("len", &self.payload.len())
+            .field("len", &self.payload.as_ref().map(Vec::len))
             .finish_non_exhaustive()
     }
 }
@@ -135,13 +124,17 @@ impl Records {
         Some(session)
     }
 
-    /// Takes a stored payload apart; `None` if it is `{}` or no record.
-    pub(crate) fn parse(&self, payload: Bytes, now: u64) -> Option<Record> {
-        let text = match &self.0.codec {
+    /// Passes a stored payload through the codec.
+    pub(crate) fn decode(&self, payload: Bytes) -> Option<Bytes> {
+        match &self.0.codec {
             None => Some(payload),
             Some(codec) => codec.decode(&payload).map(Bytes::from),
-        };
-        let Some(text) = text else {
+        }
+    }
+
+    /// Takes a stored payload apart; `None` if it is `{}` or no record.
+    pub(crate) fn parse(&self, payload: Bytes, now: u64) -> Option<Record> {
+        let Some(text) = self.decode(payload) else {
             tracing::warn!("session record is unreadable: the codec refused it");
             return None;
         };
@@ -163,38 +156,41 @@ impl Records {
         }
     }
 
-    /// Returns what the changes of `session` mean for its record.
+    /// Returns what is to be stored of the changes of `session`, where its record is kept as one
+    /// piece; `None` if it stays as it is, or there is still none.
     ///
     /// # Errors
     /// What the codec says.
-    pub fn change(&self, session: &Session) -> Result<RecordChange> {
+    pub fn change(&self, session: &Session) -> Result<Option<Pending>> {
         let mut state = session.state();
+        let edits = state.edits;
         if !state.is_due() {
-            return Ok(RecordChange::Keep);
+            return Ok(None);
         }
         if state.record.is_empty() {
-            let gone = !state.new || state.drops_client_cookie();
-            return Ok(if gone {
-                RecordChange::Remove
-            } else {
-                RecordChange::Keep
-            });
+            let goes = !state.new || state.drops_client_cookie();
+            return Ok(goes.then_some(Pending {
+                payload: None,
+                max_age: None,
+                edits,
+            }));
         }
         state.prepare();
-        let payload = self.encode(state.record.encode())?;
-        Ok(RecordChange::Write(Pending {
+        let payload = Some(self.encode(state.record.encode())?);
+        Ok(Some(Pending {
             payload,
             max_age: state.cookie_max_age(),
-            edits: state.edits,
+            edits,
         }))
     }
 
-    /// Notes that a change was stored: `Some` for what was written, `None` for a removal.
-    pub fn saved(&self, session: &Session, written: Option<&Pending>) {
+    /// Notes that a change was stored.
+    pub fn saved(&self, session: &Session, change: &Pending) {
         let mut state = session.state();
-        match written {
-            Some(pending) => state.settle(pending.edits),
-            None => state.reset(),
+        if change.payload.is_some() {
+            state.settle(change.edits);
+        } else {
+            state.reset(change.edits);
         }
     }
 }
@@ -209,17 +205,21 @@ fn started(record: &Record) -> u64 {
 impl State {
     /// Returns whether a save has anything to do.
     pub(crate) fn is_due(&self) -> bool {
-        self.changed || self.renewed || self.invalidated || self.rolls || self.replaces.is_some()
-    }
-
-    /// Returns whether a session with nothing in it takes the client's cookie away.
-    pub(crate) fn drops_client_cookie(&self) -> bool {
-        self.client_cookie && (self.invalidated || self.replaces.is_some())
+        self.changes() || self.rolls
     }
 
     /// Returns whether the save is only the read of a rolling session.
     pub(crate) fn only_rolls(&self) -> bool {
-        self.rolls && !self.changed && !self.renewed && !self.invalidated && self.replaces.is_none()
+        self.rolls && !self.changes()
+    }
+
+    fn changes(&self) -> bool {
+        self.changed.max(self.renewed).max(self.invalidated) > 0 || self.replaces.is_some()
+    }
+
+    /// Returns whether a session with nothing in it takes the client's cookie away.
+    pub(crate) fn drops_client_cookie(&self) -> bool {
+        self.client_cookie && (self.invalidated > 0 || self.replaces.is_some())
     }
 
     /// Brings the record's dates up to date before it is written.
@@ -229,7 +229,7 @@ impl State {
             self.record.set_created(now);
         }
         if self.records.cookie().absolute_max_age().is_some() && self.record.started.is_none() {
-            let began_now = self.new || self.invalidated;
+            let began_now = self.new || self.invalidated > 0;
             self.record.started = Some(if began_now {
                 now
             } else {
@@ -261,32 +261,40 @@ impl State {
         }
     }
 
-    /// Forgets the delta that was saved, unless there were changes meanwhile: those, and with
-    /// them what was saved, which does no harm, are left for the next save.
+    /// Forgets what was saved, which is everything up to this edit. If there were others since,
+    /// the delta stays as it is: to save a part of it again does no harm.
     pub(crate) fn settle(&mut self, edits: u64) {
         self.new = false;
+        self.rolls = false;
         self.client_cookie = true;
         self.replaces = None;
-        self.invalidated = false;
-        self.renewed = false;
+        let flags = [
+            &mut self.changed,
+            &mut self.renewed,
+            &mut self.invalidated,
+            &mut self.cleared,
+            &mut self.max_age_set,
+        ];
+        for flag in flags.into_iter().filter(|flag| **flag <= edits) {
+            *flag = 0;
+        }
         if self.edits == edits {
-            self.changed = false;
-            self.rolls = false;
-            self.cleared = false;
-            self.max_age_set = false;
             self.removed.clear();
             self.record.settle();
         }
     }
 
-    /// Becomes a new, empty session after its record and cookie went.
-    pub(crate) fn reset(&mut self) {
-        let edits = self.edits;
+    /// Becomes a new session after its record and cookie went: an empty one, unless something was
+    /// set meanwhile.
+    pub(crate) fn reset(&mut self, edits: u64) {
         self.settle(edits);
         self.new = true;
         self.client_cookie = false;
         self.identity = None;
         self.base = None;
-        self.record = Record::new(unix_seconds(self.records.now()));
+        self.record.started = None;
+        if self.edits == edits {
+            self.record = Record::new(unix_seconds(self.records.now()));
+        }
     }
 }

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
-use http::{Extensions, HeaderMap, HeaderValue, Request, request};
+use http::{Extensions, HeaderMap, HeaderValue, Request, Response, request};
 
 use crate::header::CookieLines;
 use crate::{CookieChange, Error, ErrorKind, Result, Session, Storage};
@@ -22,14 +22,22 @@ pub struct SessionContext(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     storage: Arc<dyn Storage>,
-    slot: Mutex<Slot>,
+    share: Mutex<Share>,
     /// The context of the service around this one, with another cookie name.
     outer: Option<SessionContext>,
 }
 
+#[derive(Debug, Default)]
+struct Share {
+    slot: Slot,
+    /// The handler has answered: what is asked for now takes no change.
+    closed: bool,
+}
+
 /// The request's session. The storage is asked once, however many ask here, a failure included.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Slot {
+    #[default]
     Unasked,
     /// One future loads; these wait for it.
     Loading(Vec<Waker>),
@@ -117,7 +125,7 @@ fn find(
     headers: &HeaderMap,
 ) -> impl Future<Output = Result<Session>> + Send + use<> {
     let found = context.map(|context| {
-        let unasked = !matches!(*context.slot(), Slot::Ready(_));
+        let unasked = !matches!(context.share().slot, Slot::Ready(_));
         (
             context.clone(),
             if unasked {
@@ -138,7 +146,7 @@ impl SessionContext {
     pub fn attach(storage: &Arc<dyn Storage>, extensions: &mut Extensions) -> Self {
         let inner = Inner {
             storage: storage.clone(),
-            slot: Mutex::new(Slot::Unasked),
+            share: Mutex::default(),
             outer: extensions.remove::<Self>(),
         };
         let context = Self(Arc::new(inner));
@@ -148,7 +156,7 @@ impl SessionContext {
 
     /// Returns the error if the backend failed when the session was loaded.
     pub fn load_error(&self) -> Option<Error> {
-        match &*self.slot() {
+        match &self.share().slot {
             Slot::Ready(Err(error)) => Some(error.clone()),
             _ => None,
         }
@@ -157,7 +165,9 @@ impl SessionContext {
     /// Ends the request's share once the handler has answered: no change is taken from now on. A
     /// response whose session was looked at varies by cookie. Returns what is left to save.
     pub fn close(&self, headers: &mut HeaderMap) -> Option<Save> {
-        let Slot::Ready(Ok(session)) = &*self.slot() else {
+        let mut share = self.share();
+        share.closed = true;
+        let Slot::Ready(Ok(session)) = &share.slot else {
             return None;
         };
         session.close();
@@ -169,8 +179,8 @@ impl SessionContext {
         })
     }
 
-    fn slot(&self) -> MutexGuard<'_, Slot> {
-        self.0.slot.lock().unwrap_or_else(PoisonError::into_inner)
+    fn share(&self) -> MutexGuard<'_, Share> {
+        self.0.share.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn named(&self, name: &str) -> Option<&Self> {
@@ -196,8 +206,8 @@ impl SessionContext {
 
     /// Waits for the session; `None` if it is this future's turn to load it.
     fn wait(&self, cx: &mut Context<'_>) -> Poll<Option<Result<Session>>> {
-        let mut slot = self.slot();
-        match &mut *slot {
+        let slot = &mut self.share().slot;
+        match slot {
             Slot::Ready(ready) => Poll::Ready(Some(ready.clone())),
             Slot::Unasked => {
                 *slot = Slot::Loading(Vec::new());
@@ -213,15 +223,19 @@ impl SessionContext {
     }
 
     fn new_session(&self, headers: &HeaderMap) -> Result<Session> {
-        let mut slot = self.slot();
-        if matches!(&*slot, Slot::Ready(Ok(session)) if session.state().closed) {
+        let mut share = self.share();
+        if share.closed {
             return Err(ErrorKind::Committed.into());
         }
         let (cookies, name) = (CookieLines::of(headers), self.cookie_name());
         let session = self.0.storage.records().fresh(cookies.have(name));
         session.state().replaces = Some(cookies.values(name).map(Cow::into_owned).collect());
-        let waiting = slot.turn_to(Slot::Ready(Ok(session.clone())));
-        drop(slot);
+        if let Slot::Ready(Ok(old)) = &share.slot {
+            // Nobody saves it any more.
+            old.close();
+        }
+        let waiting = share.slot.turn_to(Slot::Ready(Ok(session.clone())));
+        drop(share);
         wake(waiting);
         Ok(session)
     }
@@ -248,12 +262,17 @@ struct Turn<'a>(&'a SessionContext);
 impl Turn<'_> {
     /// Hands out what was loaded, unless a login put another session there meanwhile.
     fn end(self, loaded: Result<Session>) -> Result<Session> {
-        let mut slot = self.0.slot();
-        if let Slot::Ready(ready) = &*slot {
+        let mut share = self.0.share();
+        if let Slot::Ready(ready) = &share.slot {
             return ready.clone();
         }
-        let waiting = slot.turn_to(Slot::Ready(loaded.clone()));
-        drop(slot);
+        if share.closed
+            && let Ok(session) = &loaded
+        {
+            session.close();
+        }
+        let waiting = share.slot.turn_to(Slot::Ready(loaded.clone()));
+        drop(share);
         wake(waiting);
         loaded
     }
@@ -261,10 +280,10 @@ impl Turn<'_> {
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let mut slot = self.0.slot();
-        if matches!(*slot, Slot::Loading(_)) {
-            let waiting = slot.turn_to(Slot::Unasked);
-            drop(slot);
+        let mut share = self.0.share();
+        if matches!(share.slot, Slot::Loading(_)) {
+            let waiting = share.slot.turn_to(Slot::Unasked);
+            drop(share);
             wake(waiting);
         }
     }
@@ -332,14 +351,42 @@ pub struct Saved {
 impl Saved {
     /// Puts it into the response's headers: one Set-Cookie at most, beside those of other names,
     /// and no-store with it unless the handler said something else.
-    pub fn apply(self, headers: &mut HeaderMap) {
-        if let Some(header) = self.header {
-            set_cookie(headers, self.storage.records().cookie().name(), header);
-            headers
-                .entry(CACHE_CONTROL)
-                .or_insert(HeaderValue::from_static("no-store"));
-        }
+    pub fn apply<B>(self, response: &mut Response<B>) {
+        let Some(header) = self.header else { return };
+        let headers = response.headers_mut();
+        set_cookie(
+            headers,
+            self.storage.records().cookie().name(),
+            header.clone(),
+        );
+        headers
+            .entry(CACHE_CONTROL)
+            .or_insert(HeaderValue::from_static("no-store"));
+        response
+            .extensions_mut()
+            .get_or_insert_default::<SessionCookies>()
+            .0
+            .push(header);
     }
+}
+
+/// The cookies that services nested inside this one have set.
+#[derive(Clone, Debug, Default)]
+struct SessionCookies(Vec<HeaderValue>);
+
+/// Puts `answer` in the place of a response whose session could not be saved. The cookies of the
+/// sessions inside that one, which were saved, come along: without them their clients would be
+/// left with dead ones.
+pub fn answer_instead<A, B>(response: &Response<A>, mut answer: Response<B>) -> Response<B> {
+    if let Some(SessionCookies(saved)) = response.extensions().get() {
+        for header in saved {
+            answer.headers_mut().append(SET_COOKIE, header.clone());
+        }
+        answer
+            .extensions_mut()
+            .insert(SessionCookies(saved.clone()));
+    }
+    answer
 }
 
 impl std::fmt::Debug for Saved {

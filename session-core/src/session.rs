@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -39,21 +40,26 @@ use crate::{Error, ErrorKind, Identity, Records, Result, json};
 #[derive(Clone)]
 pub struct Session(Arc<Mutex<State>>);
 
-/// What the handle points at. The flags are independent of one another: a write after a renewal
-/// does not undo it.
+/// What the handle points at.
+///
+/// The flags are independent of one another: a write after a renewal does not undo it. Each is the
+/// number of the edit that raised it last, 0 if it is down: a save settles those up to the edit
+/// that it saw, and leaves what came meanwhile to the next.
 pub(crate) struct State {
     pub(crate) records: Records,
     pub(crate) record: Record,
+    /// Counts changes.
+    pub(crate) edits: u64,
+    pub(crate) changed: u64,
+    pub(crate) renewed: u64,
+    pub(crate) invalidated: u64,
+    /// This request emptied the whole dict.
+    pub(crate) cleared: u64,
+    /// This request gave the session a lifetime of its own.
+    pub(crate) max_age_set: u64,
     /// Names that this request took out; with the record's dirty entries, the delta.
     pub(crate) removed: Vec<Box<str>>,
-    /// This request emptied the whole dict.
-    pub(crate) cleared: bool,
-    /// This request gave the session a lifetime of its own.
-    pub(crate) max_age_set: bool,
     pub(crate) new: bool,
-    pub(crate) changed: bool,
-    pub(crate) renewed: bool,
-    pub(crate) invalidated: bool,
     /// Loaded from a rolling storage with so much of its life gone that a read restarts it.
     pub(crate) rolls: bool,
     /// The client sent a cookie of the storage's name.
@@ -66,11 +72,12 @@ pub(crate) struct State {
     pub(crate) base: Option<Versioned>,
     /// The identity that the application wants for a new session.
     pub(crate) wanted: Option<Identity>,
+    /// A record that a save began to create, and what it wrote: if that save was cut off, the next
+    /// one goes on with it.
+    pub(crate) attempt: Option<(Identity, Bytes)>,
     /// Found ended by another request: it can never be saved again.
     pub(crate) ended: bool,
     pub(crate) closed: bool,
-    /// Counts changes, so that a save knows whether it saved the last one.
-    pub(crate) edits: u64,
 }
 
 impl Session {
@@ -78,22 +85,23 @@ impl Session {
         Self(Arc::new(Mutex::new(State {
             records: records.clone(),
             record,
+            edits: 0,
+            changed: 0,
+            renewed: 0,
+            invalidated: 0,
+            cleared: 0,
+            max_age_set: 0,
             removed: Vec::new(),
-            cleared: false,
-            max_age_set: false,
             new,
-            changed: false,
-            renewed: false,
-            invalidated: false,
             rolls: false,
             client_cookie: false,
             replaces: None,
             identity: None,
             base: None,
             wanted: None,
+            attempt: None,
             ended: false,
             closed: false,
-            edits: 0,
         })))
     }
 
@@ -196,8 +204,8 @@ impl Session {
         if !state.record.is_empty() {
             state.record.clear();
             state.removed.clear();
-            state.cleared = true;
             state.written();
+            state.cleared = state.edits;
         }
         Ok(())
     }
@@ -211,7 +219,7 @@ impl Session {
     /// Returns whether there is something to save.
     pub fn is_changed(&self) -> bool {
         let state = self.state();
-        state.changed || state.renewed || state.invalidated
+        state.changed.max(state.renewed).max(state.invalidated) > 0
     }
 
     /// Returns when a key was last set or removed; for a new session when it was made.
@@ -242,8 +250,8 @@ impl Session {
         let mut state = self.open()?;
         let max_age = max_age.map(crate::cookie::whole_seconds);
         state.record.own_max_age = (max_age != state.records.cookie().max_age()).then_some(max_age);
-        state.max_age_set = true;
         state.touched();
+        state.max_age_set = state.edits;
         Ok(())
     }
 
@@ -270,8 +278,8 @@ impl Session {
         state.record.own_max_age = None;
         state.record.started = None;
         state.removed.clear();
-        state.invalidated = true;
         state.edits += 1;
+        state.invalidated = state.edits;
         Ok(())
     }
 
@@ -283,8 +291,8 @@ impl Session {
     /// [`ErrorKind::Committed`] after the response's headers have left.
     pub fn renew(&self) -> Result<()> {
         let mut state = self.open()?;
-        state.renewed = true;
         state.edits += 1;
+        state.renewed = state.edits;
         Ok(())
     }
 
@@ -341,8 +349,8 @@ impl State {
     }
 
     fn touched(&mut self) {
-        self.changed = true;
         self.edits += 1;
+        self.changed = self.edits;
     }
 
     /// The session's own lifetime, else the storage's.
@@ -359,9 +367,9 @@ impl fmt::Debug for Session {
         let state = self.state();
         f.debug_struct("Session")
             .field("new", &state.new)
-            .field("changed", &state.changed)
-            .field("renewed", &state.renewed)
-            .field("invalidated", &state.invalidated)
+            .field("changed", &(state.changed > 0))
+            .field("renewed", &(state.renewed > 0))
+            .field("invalidated", &(state.invalidated > 0))
             .field("len", &state.record.len())
             .finish_non_exhaustive()
     }

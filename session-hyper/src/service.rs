@@ -10,7 +10,7 @@ use http::header::{CACHE_CONTROL, HeaderValue};
 use http::{Request, Response, StatusCode};
 use hyper::service::Service;
 use pin_project_lite::pin_project;
-use session_core::{Error, ErrorKind, Saved, SessionContext, Storage};
+use session_core::{Error, ErrorKind, Saved, SessionContext, Storage, answer_instead};
 
 /// A hyper service that gives the handler inside a session.
 ///
@@ -157,10 +157,10 @@ where
         };
         Poll::Ready(Ok(match saved {
             Ok(saved) => {
-                saved.apply(response.headers_mut());
+                saved.apply(&mut response);
                 response
             }
-            Err(error) => this.answer.answer(&error),
+            Err(error) => answer_instead(&response, this.answer.answer(&error)),
         }))
     }
 }

@@ -335,7 +335,7 @@ fn public_types_are_send_and_sync() {
     is::<session_core::Save>();
     is::<session_core::Saved>();
     is::<session_core::Records>();
-    is::<session_core::RecordChange>();
+    is::<session_core::Pending>();
     is::<session_core::Pending>();
     is::<session_core::Identity>();
     is::<session_core::CookieSettings>();

@@ -9,7 +9,7 @@ use http::Request;
 use session_cookie::{FernetKey, Key};
 use session_core::{
     CookieChange, CookieSettings, DEFAULT_NAME, Error, ErrorKind, Identity, KeyedStorage,
-    MemoryBackend, RecordChange, Records, Replace, RequestSession, SessionContext, Storage,
+    MemoryBackend, Records, Replace, RequestSession, SessionContext, Storage,
     Versioned,
 };
 use session_tests::logs::Logs;
@@ -120,7 +120,7 @@ pub(crate) async fn p10_debug_of_a_storage_and_its_session_shows_no_secret(kind:
     let pending = Records::default().fresh(false);
     pending.insert("user", SECRET).unwrap();
     let pending = Records::default().change(&pending).unwrap();
-    assert!(matches!(pending, RecordChange::Write(_)));
+    assert!(pending.is_some());
     shown += &format!("{pending:#?}");
     for secret in [
         value.as_str(),

@@ -1,0 +1,437 @@
+//! Saving into a store: the hard parts, once for every backend.
+//!
+//! Three ways in which a record changes, each by compare-and-swap:
+//!
+//! - *update*: the same identity, the delta merged onto what others saved meanwhile;
+//! - *renew*: create the new record, then end the old one;
+//! - *start*: create a record, if there is anything to keep, and end what the client had before.
+//!
+//! A record ends by a mark in its place, an empty JSON object that soon expires: to Python, too,
+//! that is an ended session. Whoever comes later finds the mark, or nothing, and knows.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use super::KeyedStorage;
+use crate::backend::{Backend, Create, Replace, Versioned};
+use crate::clock::unix_seconds;
+use crate::record::ENDED;
+use crate::session::State;
+use crate::{CookieChange, Error, ErrorKind, Identity, Result, Session};
+
+/// How often a conflicting save is tried. In each round somebody wins, so that 64 simultaneous
+/// writers of one session all get through.
+const ROUNDS: usize = 128;
+
+/// How often another identity is drawn when one is taken.
+const DRAWS: usize = 8;
+
+/// For how long the mark of an ended session stays.
+const MARK_LIFE: Duration = Duration::from_secs(10);
+
+/// What a session's flags ask for.
+enum Task {
+    Nothing,
+    Start,
+    Update(Identity),
+    Renew(Identity),
+}
+
+impl Task {
+    fn of(state: &State) -> Self {
+        if !state.is_due() {
+            return Self::Nothing;
+        }
+        let emptied = state.record.is_empty();
+        match &state.identity {
+            Some(identity) if state.invalidated == 0 && !(emptied && state.cleared > 0) => {
+                let moves = state.renewed > 0 && !emptied;
+                if moves {
+                    Self::Renew(identity.clone())
+                } else {
+                    Self::Update(identity.clone())
+                }
+            }
+            _ => Self::Start,
+        }
+    }
+}
+
+impl<B: Backend> KeyedStorage<B> {
+    pub(super) async fn save_changes(&self, session: &Session) -> Result<CookieChange> {
+        let (task, edits) = {
+            let state = session.state();
+            if state.ended {
+                return Err(ErrorKind::Ended.into());
+            }
+            (Task::of(&state), state.edits)
+        };
+        match task {
+            Task::Nothing => Ok(CookieChange::Keep),
+            Task::Start => self.start(session, edits).await,
+            Task::Update(identity) => self.update(session, identity).await,
+            Task::Renew(identity) => self.renew(session, identity, edits).await,
+        }
+    }
+
+    /// Starts anew: what the session holds, if anything, begins under a fresh identity, and what
+    /// the client had before ends.
+    async fn start(&self, session: &Session, edits: u64) -> Result<CookieChange> {
+        let (before, replaced, empty, removes) = {
+            let state = session.state();
+            let replaced = state
+                .replaces
+                .iter()
+                .flatten()
+                .filter_map(|cookie| Identity::parse(cookie));
+            let removes = state.identity.is_some() || state.drops_client_cookie();
+            (
+                state.identity.clone(),
+                replaced.collect::<Vec<_>>(),
+                state.record.is_empty(),
+                removes,
+            )
+        };
+        let new = if empty {
+            None
+        } else {
+            Some(self.create(session).await?)
+        };
+        // Not before: a failure up to here leaves the client with the session that it had.
+        for old in &replaced {
+            self.delete(old).await?;
+        }
+        if let Some(old) = before
+            && !self.end(session, &old).await?
+        {
+            return self.lost(session, &old, new.as_ref()).await;
+        }
+        let mut state = session.state();
+        match new {
+            Some(new) => {
+                state.settle(edits);
+                Ok(state.moved(new))
+            }
+            None if removes => {
+                state.reset(edits);
+                Ok(CookieChange::Remove)
+            }
+            None => Ok(CookieChange::Keep),
+        }
+    }
+
+    /// Saves by compare-and-swap under the identity that the session has.
+    async fn update(&self, session: &Session, identity: Identity) -> Result<CookieChange> {
+        let key = self.key(&identity);
+        for round in 0..ROUNDS {
+            let (write, was) = {
+                let mut state = session.state();
+                (Write::of(&mut state)?, state.base())
+            };
+            let stored = write.value.clone();
+            match self
+                .backend
+                .replace(&key, write.value, write.ttl, &was)
+                .await?
+            {
+                Replace::Done => {
+                    let mut state = session.state();
+                    if write.ends {
+                        state.reset(write.edits);
+                        return Ok(CookieChange::Remove);
+                    }
+                    state.base = Some(Versioned {
+                        value: stored,
+                        version: 0,
+                    });
+                    state.settle(write.edits);
+                    return Ok(state.set_cookie(&identity));
+                }
+                // Somebody else wrote or ended it: a read has nothing to add to that.
+                _ if session.state().only_rolls() => return Ok(CookieChange::Keep),
+                Replace::Conflict(now) if session.state().merge(&now) => {
+                    tracing::debug!(
+                        session = identity.fingerprint(),
+                        round,
+                        "session save conflicts"
+                    );
+                }
+                Replace::Conflict(_) | Replace::Gone => {
+                    return self.lost(session, &identity, None).await;
+                }
+            }
+        }
+        Err(ErrorKind::Contended.into())
+    }
+
+    /// Moves the session to a fresh identity: the new record is stored before the old one ends,
+    /// and a change that another request saved in between comes along.
+    async fn renew(&self, session: &Session, old: Identity, edits: u64) -> Result<CookieChange> {
+        let new = self.create(session).await?;
+        let mark = Bytes::from(self.records.encode(mark(&new))?);
+        let key = self.key(&old);
+        let mut failed = false;
+        for _ in 0..ROUNDS {
+            let was = session.state().base();
+            match self
+                .backend
+                .replace(&key, mark.clone(), Some(MARK_LIFE), &was)
+                .await
+            {
+                Ok(Replace::Done) => {
+                    let mut state = session.state();
+                    state.settle(edits);
+                    return Ok(state.moved(new));
+                }
+                // The mark is this session's own: an earlier attempt went through, and its answer
+                // was lost.
+                Ok(Replace::Conflict(now)) if now.value == mark => {
+                    let mut state = session.state();
+                    state.settle(edits);
+                    return Ok(state.moved(new));
+                }
+                Ok(Replace::Conflict(now)) if session.state().merge(&now) => {
+                    if !self.rewrite(session).await? {
+                        return Err(Error::with_message(
+                            ErrorKind::Unavailable,
+                            "the session store lost the record of a renewal",
+                        ));
+                    }
+                }
+                Ok(Replace::Conflict(_) | Replace::Gone) => {
+                    return self.lost(session, &old, Some(&new)).await;
+                }
+                // Once more: a single lost answer is not to leave the client without a session.
+                Err(error) if failed => return Err(error),
+                Err(_) => failed = true,
+            }
+        }
+        Err(ErrorKind::Contended.into())
+    }
+
+    /// Stores the session's record under an identity that nobody had before.
+    async fn create(&self, session: &Session) -> Result<Identity> {
+        let attempt = session.state().attempt.clone();
+        if let Some((identity, _)) = attempt
+            && self.rewrite(session).await?
+        {
+            return Ok(identity);
+        }
+        for _ in 0..DRAWS {
+            let (wanted, write) = {
+                let mut state = session.state();
+                (state.wanted.clone(), Write::of(&mut state)?)
+            };
+            let is_wanted = wanted.is_some();
+            let identity = wanted.map_or_else(|| self.draw(), Ok)?;
+            session.state().attempt = Some((identity.clone(), write.value.clone()));
+            match self
+                .backend
+                .create(&self.key(&identity), write.value, write.ttl)
+                .await?
+            {
+                Create::Done => return Ok(identity),
+                Create::Exists => session.state().attempt = None,
+            }
+            if is_wanted {
+                return Err(Error::with_message(
+                    ErrorKind::Identity,
+                    "the store holds a session of the identity that was set",
+                ));
+            }
+        }
+        Err(Error::with_message(
+            ErrorKind::Identity,
+            "every identity that was drawn is taken",
+        ))
+    }
+
+    /// Writes a record again that this session created and nobody else knows of; false, and
+    /// nothing is written, if what is stored is not what this session wrote.
+    async fn rewrite(&self, session: &Session) -> Result<bool> {
+        let Some((identity, wrote)) = session.state().attempt.clone() else {
+            return Ok(false);
+        };
+        let key = self.key(&identity);
+        if let Some(found) = self
+            .backend
+            .read(&key)
+            .await?
+            .filter(|found| found.value == wrote)
+        {
+            let write = Write::of(&mut session.state())?;
+            session.state().attempt = Some((identity, write.value.clone()));
+            if let Replace::Done = self
+                .backend
+                .replace(&key, write.value, write.ttl, &found)
+                .await?
+            {
+                return Ok(true);
+            }
+        }
+        session.state().attempt = None;
+        Ok(false)
+    }
+
+    /// Ends a session that was logged out, whatever others saved meanwhile; false if another
+    /// request moved it to a new identity, where it lives on.
+    async fn end(&self, session: &Session, identity: &Identity) -> Result<bool> {
+        let key = self.key(identity);
+        let mark = Bytes::from(self.records.encode(ENDED.to_vec())?);
+        let mut failed = false;
+        for _ in 0..ROUNDS {
+            let was = session.state().base();
+            match self
+                .backend
+                .replace(&key, mark.clone(), Some(MARK_LIFE), &was)
+                .await
+            {
+                Ok(Replace::Done | Replace::Gone) => return Ok(true),
+                Ok(Replace::Conflict(now)) if self.is_moved(&now) => return Ok(false),
+                Ok(Replace::Conflict(now)) if now.value == mark => return Ok(true),
+                Ok(Replace::Conflict(now)) => session.state().base = Some(now),
+                Err(error) if failed => return Err(error),
+                Err(_) => failed = true,
+            }
+        }
+        // So many writers: nobody is asked any more.
+        self.delete(identity).await?;
+        Ok(true)
+    }
+
+    /// Deletes a record. Tried twice: what this request stored before must not make two sessions
+    /// of one when a single answer is lost.
+    async fn delete(&self, identity: &Identity) -> Result<()> {
+        let key = self.key(identity);
+        match self.backend.delete(&key).await {
+            Err(_) => self.backend.delete(&key).await,
+            done => done,
+        }
+    }
+
+    /// Gives up what another request ended.
+    async fn lost<T>(
+        &self,
+        session: &Session,
+        old: &Identity,
+        new: Option<&Identity>,
+    ) -> Result<T> {
+        tracing::info!(
+            session = old.fingerprint(),
+            "session change dropped: it was ended meanwhile"
+        );
+        session.state().ended = true;
+        if let Some(new) = new {
+            // Nobody knows the new identity: should this fail, the record only expires.
+            let _ = self.delete(new).await;
+        }
+        Err(ErrorKind::Ended.into())
+    }
+
+    /// Returns whether this is the mark of a renewal.
+    fn is_moved(&self, found: &Versioned) -> bool {
+        let text = self.records.decode(found.value.clone());
+        text.is_some_and(|text| text.len() > ENDED.len() && is_empty_object(&text))
+    }
+}
+
+/// A record about to be written to the store.
+struct Write {
+    value: Bytes,
+    ttl: Option<Duration>,
+    /// Nothing is left in the session: the mark of an ended one goes in its place.
+    ends: bool,
+    edits: u64,
+}
+
+impl Write {
+    fn of(state: &mut State) -> Result<Self> {
+        let (ends, edits) = (state.record.is_empty(), state.edits);
+        let (text, ttl) = if ends {
+            (ENDED.to_vec(), Some(MARK_LIFE))
+        } else {
+            state.prepare();
+            (state.record.encode(), state.time_to_live())
+        };
+        Ok(Self {
+            value: state.records.encode(text)?.into(),
+            ttl,
+            ends,
+            edits,
+        })
+    }
+}
+
+impl State {
+    /// What the store held when the session was loaded. After a renewal or a start it is not
+    /// known, and a compare with it is a conflict that brings it.
+    fn base(&self) -> Versioned {
+        self.base.clone().unwrap_or(Versioned {
+            value: Bytes::new(),
+            version: 0,
+        })
+    }
+
+    /// Puts the delta onto what another request stored; false if that is an ended session or no
+    /// record.
+    fn merge(&mut self, now: &Versioned) -> bool {
+        let seconds = unix_seconds(self.records.now());
+        let Some(base) = self.records.parse(now.value.clone(), seconds) else {
+            return false;
+        };
+        let (mine, started) = (self.record.own_max_age, self.record.started);
+        let written = self.cleared > 0 || !self.removed.is_empty() || self.record.is_dirty();
+        self.record.rebase(base, &self.removed, self.cleared > 0);
+        if self.max_age_set > 0 {
+            self.record.own_max_age = mine;
+        }
+        self.record.started = self.record.started.or(started);
+        if written {
+            self.record.set_created(seconds);
+        }
+        self.base = Some(now.clone());
+        true
+    }
+
+    /// Notes that the session lives under a new identity.
+    fn moved(&mut self, new: Identity) -> CookieChange {
+        let change = self.set_cookie(&new);
+        self.identity = Some(new);
+        self.base = self
+            .attempt
+            .take()
+            .map(|(_, value)| Versioned { value, version: 0 });
+        self.wanted = None;
+        change
+    }
+
+    fn set_cookie(&self, identity: &Identity) -> CookieChange {
+        CookieChange::Set {
+            value: identity.as_str().to_owned(),
+            max_age: self.cookie_max_age(),
+        }
+    }
+}
+
+/// Returns the mark of a renewal: an empty object with the digest of the new identity written in
+/// its white space, so that the session that wrote it knows it again, and others know that the
+/// session lives on.
+fn mark(new: &Identity) -> Vec<u8> {
+    let digest = new.sha256();
+    let bits = digest.bytes().map(|digit| {
+        if matches!(digit, b'0'..=b'7') {
+            b' '
+        } else {
+            b'\t'
+        }
+    });
+    [b'{'].into_iter().chain(bits).chain([b'}']).collect()
+}
+
+fn is_empty_object(text: &[u8]) -> bool {
+    let inside = text
+        .strip_prefix(b"{")
+        .and_then(|text| text.strip_suffix(b"}"));
+    inside.is_some_and(|inside| inside.iter().all(u8::is_ascii_whitespace))
+}
