@@ -160,55 +160,58 @@ impl Model {
             created: Some(session.created).filter(|created| *created != NOW),
             data: session.data(),
         });
-        let (cookie, then) = if !saves {
-            (Cookie::None, self.clone())
-        } else if !session.members.is_empty() {
-            let cookie = match (side, request, own_max_age) {
-                // There one of the two attributes stays.
-                (Side::Python, Request::MaxAge(None), _) => Cookie::Set {
-                    max_age: setting.max_age,
-                    expires_in: None,
-                },
-                (Side::Python, Request::MaxAge(seconds), _) => Cookie::lasting(*seconds),
-                (Side::Python, _, _) | (Side::Ours, _, None) => Cookie::lasting(setting.max_age),
-                (Side::Ours, _, Some(own)) => Cookie::lasting(own),
-            };
-            session.own_max_age = own_max_age.filter(|_| side == Side::Ours);
-            let then = Self {
-                sent: true,
-                saved: Some(session),
-            };
-            (cookie, then)
+        session.own_max_age = own_max_age;
+        let ends = invalidated || new_session;
+        let (cookie, then) = if saves {
+            self.saved_as(session, request, side, setting, ends)
         } else {
-            let had_session = !new && !new_session;
-            let drops = self.sent && (invalidated || new_session);
-            match side {
-                // There an empty session is a cookie that says so.
-                Side::Python if setting.is_simple => {
-                    let cookie = match request {
-                        Request::MaxAge(None) => Cookie::Set {
-                            max_age: setting.max_age,
-                            expires_in: None,
-                        },
-                        Request::MaxAge(seconds) => Cookie::lasting(*seconds),
-                        _ => Cookie::lasting(setting.max_age),
-                    };
-                    let then = Self {
-                        sent: true,
-                        saved: None,
-                    };
-                    (cookie, then)
-                }
-                Side::Python => (Cookie::Removal, EMPTY),
-                Side::Ours if had_session || drops => (Cookie::Removal, EMPTY),
-                Side::Ours => (Cookie::None, self.clone()),
-            }
+            (Cookie::None, self.clone())
         };
         Expected {
             status,
             view,
             cookie,
             then,
+        }
+    }
+
+    /// Returns what saving `session` does to the cookie; `ends` says whether the old session is
+    /// not to go on.
+    fn saved_as(
+        &self,
+        mut session: Saved,
+        request: &Request,
+        side: Side,
+        setting: Setting,
+        ends: bool,
+    ) -> (Cookie, Self) {
+        let pythons = match request {
+            // There one of the two attributes stays.
+            Request::MaxAge(None) => Cookie::Set {
+                max_age: setting.max_age,
+                expires_in: None,
+            },
+            Request::MaxAge(seconds) => Cookie::lasting(*seconds),
+            _ => Cookie::lasting(setting.max_age),
+        };
+        let sent = |saved| Self { sent: true, saved };
+        match side {
+            Side::Python if session.members.is_empty() && setting.is_simple => {
+                // There an empty session is a cookie that says so.
+                (pythons, sent(None))
+            }
+            Side::Python if session.members.is_empty() => (Cookie::Removal, EMPTY),
+            Side::Python => {
+                session.own_max_age = None;
+                (pythons, sent(Some(session)))
+            }
+            Side::Ours if !session.members.is_empty() => {
+                let own = session.own_max_age.unwrap_or(setting.max_age);
+                (Cookie::lasting(own), sent(Some(session)))
+            }
+            // What was never saved and is empty is not saved now.
+            Side::Ours if self.saved.is_some() || (self.sent && ends) => (Cookie::Removal, EMPTY),
+            Side::Ours => (Cookie::None, self.clone()),
         }
     }
 

@@ -1,5 +1,7 @@
 //! Random requests and values from a seed.
 
+use std::fmt::Write as _;
+
 /// Marsaglia's xorshift64, with a multiplication at the end.
 pub(crate) struct Random(u64);
 
@@ -77,7 +79,7 @@ impl Random {
             let must = c < ' ' || c == '"' || c == '\\';
             if must || self.coin() {
                 for unit in c.encode_utf16(&mut [0; 2]) {
-                    json.push_str(&format!("\\u{unit:04x}"));
+                    write!(json, "\\u{unit:04x}").unwrap();
                 }
             } else {
                 json.push(c);
