@@ -81,9 +81,9 @@ pub struct Gate<B> {
 #[derive(Debug)]
 struct Bar {
     calls: Vec<Call>,
+    /// How the key must end.
+    key: String,
     when: When,
-    /// Calls of this kind that pass before one is held.
-    passing: usize,
     hold: Hold,
 }
 
@@ -110,28 +110,24 @@ impl<B> Gate<B> {
 
     /// Holds the next `call`, once.
     pub fn hold(&self, call: Call, when: When) -> Hold {
-        self.hold_after(0, call, when)
+        self.hold_any(&[call], when)
     }
 
     /// Holds the next call that is one of `calls`, once.
     pub fn hold_any(&self, calls: &[Call], when: When) -> Hold {
-        self.bar(0, calls.to_vec(), when)
+        self.hold_on("", calls, when)
     }
 
-    /// Lets `passing` calls of that kind pass, and holds the one after them, once.
-    pub fn hold_after(&self, passing: usize, call: Call, when: When) -> Hold {
-        self.bar(passing, vec![call], when)
-    }
-
-    fn bar(&self, passing: usize, calls: Vec<Call>, when: When) -> Hold {
+    /// Holds the next call that is one of `calls`, on the record whose key ends with `key`, once.
+    pub fn hold_on(&self, key: &str, calls: &[Call], when: When) -> Hold {
         let hold = Hold {
             reached: Arc::new(Semaphore::new(0)),
             open: Arc::new(Semaphore::new(0)),
         };
         lock(&self.bars).push(Bar {
-            calls,
+            calls: calls.to_vec(),
+            key: key.to_owned(),
             when,
-            passing,
             hold: hold.clone(),
         });
         hold
@@ -140,10 +136,10 @@ impl<B> Gate<B> {
     async fn around<T>(
         &self,
         call: Call,
-        _key: &str,
+        key: &str,
         inner: impl Future<Output = Result<T>>,
     ) -> Result<T> {
-        let hold = self.held(call);
+        let hold = self.held(call, key);
         tokio::task::yield_now().await;
         if let Some((When::Before, hold)) = &hold {
             hold.wait().await;
@@ -156,21 +152,13 @@ impl<B> Gate<B> {
         answer
     }
 
-    fn held(&self, call: Call) -> Option<(When, Hold)> {
+    fn held(&self, call: Call, key: &str) -> Option<(When, Hold)> {
         let mut bars = lock(&self.bars);
-        let mut found = None;
-        bars.retain_mut(|bar| {
-            if !bar.calls.contains(&call) || found.is_some() {
-                return true;
-            }
-            if bar.passing == 0 {
-                found = Some((bar.when, bar.hold.clone()));
-                return false;
-            }
-            bar.passing -= 1;
-            true
-        });
+        let fits = |bar: &Bar| bar.calls.contains(&call) && key.ends_with(&bar.key);
+        let found = bars.iter().position(fits);
         found
+            .map(|at| bars.remove(at))
+            .map(|bar| (bar.when, bar.hold))
     }
 }
 

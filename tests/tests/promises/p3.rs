@@ -2,6 +2,8 @@
 
 use session_tests::stores::{Call, When};
 
+use session_core::{Codec, Result};
+
 use crate::app::{App, HOUR, MINUTE, settings};
 
 /// What ends the identity.
@@ -220,5 +222,42 @@ async fn p3_a_logout_wins_over_a_renewal_that_was_saved_just_before() {
             None,
             "{end}: the session lives on"
         );
+    }
+}
+
+/// A codec that stores JSON in another form, and so loses its white space.
+#[derive(Debug)]
+struct Compact;
+
+impl Codec for Compact {
+    fn encode(&self, record: Vec<u8>) -> Result<Vec<u8>> {
+        let value: serde_json::Value = serde_json::from_slice(&record).unwrap();
+        Ok(value.to_string().into_bytes())
+    }
+
+    fn decode(&self, stored: &[u8]) -> Option<Vec<u8>> {
+        Some(stored.to_vec())
+    }
+}
+
+#[tokio::test]
+async fn p3_of_two_renewals_one_wins_through_any_codec() {
+    for compact in [false, true] {
+        let app = App::with(settings(), |storage| {
+            if compact {
+                storage.with_codec(Compact)
+            } else {
+                storage
+            }
+        });
+        let cookie = app.client().await;
+        let marking = app.gate().hold(Call::Replace, When::Before);
+        let slow = app.start(&cookie, "/renew");
+        marking.reached().await;
+        let won = app.ask(Some(&cookie), "/renew").await;
+        marking.open();
+        slow.await.unwrap().assert_refused(409);
+        assert_eq!(app.live().await, Vec::from_iter(won.cookie()));
+        assert_eq!(app.live().await.len(), 1);
     }
 }

@@ -198,14 +198,15 @@ async fn p4_an_end_is_acknowledged_or_an_error_whatever_fails() {
 async fn p4_what_is_saved_while_a_renewal_is_under_way_comes_along() {
     let app = App::new();
     let old = app.client().await;
-    let marking = app.gate().hold(Call::Replace, When::Before);
+    let replace_old = || app.gate().hold_on(&old, &[Call::Replace], When::Before);
+    let marking = replace_old();
     let request = app.start(&old, "/renew");
     marking.reached().await;
     assert_eq!(app.ask(Some(&old), "/set/one/1").await.status, 200);
     assert_eq!(app.ask(Some(&old), "/set/two/1").await.status, 200);
-    // The renewal's attempt conflicts; it writes the new record again, in two calls, and tries
-    // to end the old one again.
-    let marking_again = app.gate().hold_after(2, Call::Replace, When::Before);
+    // The renewal's attempt conflicts; it writes the new record again, and tries to end the old
+    // one again.
+    let marking_again = replace_old();
     marking.open();
     marking_again.reached().await;
     assert_eq!(app.ask(Some(&old), "/remove/one").await.status, 200);
