@@ -158,16 +158,19 @@ impl CookieSettings {
         text.push('=');
         value(&mut text);
         text.push_str(&self.attributes);
-        if let Some(max_age) = max_age {
-            let expires = UNIX_EPOCH + Duration::from_secs(unix_seconds(now).min(LATEST)) + max_age;
-            let expires =
-                httpdate::HttpDate::from(expires.min(UNIX_EPOCH + Duration::from_secs(LATEST)));
+        if let Some(max_age) = max_age.map(|max_age| max_age.min(LONGEST)) {
+            let now = Duration::from_secs(unix_seconds(now).min(LATEST));
+            let expires = UNIX_EPOCH + (now + max_age).min(Duration::from_secs(LATEST));
+            let expires = httpdate::HttpDate::from(expires);
             let _ = write!(text, "; Max-Age={}; Expires={expires}", max_age.as_secs());
         }
         // The name and the attributes were checked when they were built, and quoting leaves no
         // control character: nothing is left that a header could refuse.
-        HeaderValue::from_maybe_shared(bytes::Bytes::from(text))
-            .unwrap_or(HeaderValue::from_static(""))
+        let header = HeaderValue::from_maybe_shared(bytes::Bytes::from(text));
+        let mut header = header.unwrap_or(HeaderValue::from_static(""));
+        // Not shown by Debug, and never put into an HTTP/2 compression table.
+        header.set_sensitive(true);
+        header
     }
 }
 
@@ -508,6 +511,11 @@ mod tests {
             assert_eq!(whole_seconds(lifetime), whole);
         }
         let late = UNIX_EPOCH + Duration::from_secs(LATEST + 100);
+        assert!(
+            CookieSettings::default()
+                .set("v", Some(Duration::MAX), late)
+                .is_ok()
+        );
         let header = CookieSettings::default()
             .set("v", Some(LONGEST), late)
             .unwrap();

@@ -179,6 +179,17 @@ impl SessionContext {
         })
     }
 
+    /// Ends the request's share without a response: nothing is saved, and no change is taken.
+    pub fn abandon(&self) {
+        let mut share = self.share();
+        if !share.closed {
+            share.closed = true;
+            if let Slot::Ready(Ok(session)) = &share.slot {
+                session.close();
+            }
+        }
+    }
+
     fn share(&self) -> MutexGuard<'_, Share> {
         self.0.share.lock().unwrap_or_else(PoisonError::into_inner)
     }

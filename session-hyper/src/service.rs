@@ -4,7 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Poll, ready};
 
 use http::header::{CACHE_CONTROL, HeaderValue};
 use http::{Request, Response, StatusCode};
@@ -101,11 +101,22 @@ where
     fn call(&self, mut request: Request<ReqB>) -> Self::Future {
         let context = SessionContext::attach(&self.storage, request.extensions_mut());
         SessionFuture {
-            context,
+            context: Context(context),
             handler: self.inner.call(request),
             answer: self.answer.clone(),
             saving: None,
         }
+    }
+}
+
+/// The request's context, closed when the request is over however it ends: a task that holds the
+/// session on is told that nobody saves it any more.
+#[derive(Debug)]
+struct Context(SessionContext);
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        self.0.abandon();
     }
 }
 
@@ -116,7 +127,7 @@ pin_project! {
     pub struct SessionFuture<F, A, B> {
         #[pin]
         handler: F,
-        context: SessionContext,
+        context: Context,
         answer: A,
         // Boxed, but only for the requests that changed their session.
         saving: Option<(Saving, Response<B>)>,
@@ -130,20 +141,20 @@ where
 {
     type Output = Result<Response<B>, E>;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         if this.saving.is_none() {
             let mut response = match ready!(this.handler.poll(cx)) {
                 Ok(response) => response,
                 Err(error) => {
                     // A `?` on the session's own load failure is all that a handler needs.
-                    return Poll::Ready(match this.context.load_error() {
+                    return Poll::Ready(match this.context.0.load_error() {
                         Some(error) => Ok(this.answer.answer(&error)),
                         None => Err(error),
                     });
                 }
             };
-            match this.context.close(response.headers_mut()) {
+            match this.context.0.close(response.headers_mut()) {
                 None => return Poll::Ready(Ok(response)),
                 Some(save) => *this.saving = Some((Box::pin(save.run()), response)),
             }
@@ -176,7 +187,7 @@ impl<S, A> fmt::Debug for SessionService<S, A> {
 impl<F, A, B> fmt::Debug for SessionFuture<F, A, B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionFuture")
-            .field("context", &self.context)
+            .field("context", &self.context.0)
             .finish_non_exhaustive()
     }
 }

@@ -7,7 +7,8 @@
 //! - *start*: create a record, if there is anything to keep, and end what the client had before.
 //!
 //! A record ends by a mark in its place, an empty JSON object that soon expires: to Python, too,
-//! that is an ended session. Whoever comes later finds the mark, or nothing, and knows.
+//! that is an ended session. Whoever comes later finds the mark, or nothing, and knows. Where the
+//! session does not live on under another identity, the mark is deleted at once.
 
 use std::time::Duration;
 
@@ -80,20 +81,20 @@ impl<B: Backend> KeyedStorage<B> {
     async fn start(&self, session: &Session, edits: u64) -> Result<CookieChange> {
         let (before, replaced, empty, removes) = {
             let state = session.state();
-            let replaced = state
-                .replaces
-                .iter()
-                .flatten()
-                .filter_map(|cookie| Identity::parse(cookie));
+            let replaced = state.replaces.iter().flatten();
+            let replaced: Vec<_> = replaced
+                .filter_map(|cookie| Identity::parse(cookie))
+                .collect();
             let removes = state.identity.is_some() || state.drops_client_cookie();
             (
                 state.identity.clone(),
-                replaced.collect::<Vec<_>>(),
+                replaced,
                 state.record.is_empty(),
                 removes,
             )
         };
         let new = if empty {
+            self.forget_attempt(session).await;
             None
         } else {
             Some(self.create(session).await?)
@@ -105,7 +106,8 @@ impl<B: Backend> KeyedStorage<B> {
         if let Some(old) = before
             && !self.end(session, &old).await?
         {
-            return self.lost(session, &old, new.as_ref()).await;
+            self.forget_attempt(session).await;
+            return lost(session, &old);
         }
         let mut state = session.state();
         match new {
@@ -127,20 +129,21 @@ impl<B: Backend> KeyedStorage<B> {
         for round in 0..ROUNDS {
             let (write, was) = {
                 let mut state = session.state();
+                if state.invalidated > 0 {
+                    break; // meanwhile
+                }
                 (Write::of(&mut state)?, state.base())
             };
             let stored = write.value.clone();
-            match self
-                .backend
-                .replace(&key, write.value, write.ttl, &was)
-                .await?
-            {
+            let replaced = self.backend.replace(&key, write.value, write.ttl, &was);
+            match replaced.await? {
+                Replace::Done if write.ends => {
+                    self.sweep(&identity).await;
+                    session.state().reset(write.edits);
+                    return Ok(CookieChange::Remove);
+                }
                 Replace::Done => {
                     let mut state = session.state();
-                    if write.ends {
-                        state.reset(write.edits);
-                        return Ok(CookieChange::Remove);
-                    }
                     state.base = Some(Versioned {
                         value: stored,
                         version: 0,
@@ -151,18 +154,13 @@ impl<B: Backend> KeyedStorage<B> {
                 // Somebody else wrote or ended it: a read has nothing to add to that.
                 _ if session.state().only_rolls() => return Ok(CookieChange::Keep),
                 Replace::Conflict(now) if session.state().merge(&now) => {
-                    tracing::debug!(
-                        session = identity.fingerprint(),
-                        round,
-                        "session save conflicts"
-                    );
+                    let session = identity.fingerprint();
+                    tracing::debug!(session, round, "session save conflicts");
                 }
-                Replace::Conflict(_) | Replace::Gone => {
-                    return self.lost(session, &identity, None).await;
-                }
+                Replace::Conflict(_) | Replace::Gone => return lost(session, &identity),
             }
         }
-        Err(ErrorKind::Contended.into())
+        self.restart(session).await
     }
 
     /// Moves the session to a fresh identity: the new record is stored before the old one ends,
@@ -173,40 +171,62 @@ impl<B: Backend> KeyedStorage<B> {
         let key = self.key(&old);
         let mut failed = false;
         for _ in 0..ROUNDS {
-            let was = session.state().base();
-            match self
+            let was = {
+                let state = session.state();
+                if state.invalidated > 0 {
+                    break; // meanwhile
+                }
+                state.base()
+            };
+            let ended = match self
                 .backend
                 .replace(&key, mark.clone(), Some(MARK_LIFE), &was)
                 .await
             {
-                Ok(Replace::Done) => {
-                    let mut state = session.state();
-                    state.settle(edits);
-                    return Ok(state.moved(new));
-                }
-                // The mark is this session's own: an earlier attempt went through, and its answer
-                // was lost.
-                Ok(Replace::Conflict(now)) if now.value == mark => {
-                    let mut state = session.state();
-                    state.settle(edits);
-                    return Ok(state.moved(new));
-                }
-                Ok(Replace::Conflict(now)) if session.state().merge(&now) => {
-                    if !self.rewrite(session).await? {
-                        return Err(Error::with_message(
-                            ErrorKind::Unavailable,
-                            "the session store lost the record of a renewal",
-                        ));
-                    }
-                }
-                Ok(Replace::Conflict(_) | Replace::Gone) => {
-                    return self.lost(session, &old, Some(&new)).await;
-                }
-                // Once more: a single lost answer is not to leave the client without a session.
+                Ok(ended) => ended,
                 Err(error) if failed => return Err(error),
-                Err(_) => failed = true,
+                Err(_) => {
+                    // Once more: one lost answer is not to leave the client without a session.
+                    failed = true;
+                    continue;
+                }
+            };
+            let done = match &ended {
+                Replace::Done => true,
+                // The mark is this session's own: an attempt went through whose answer was lost.
+                Replace::Conflict(now) => now.value == mark,
+                Replace::Gone => false,
+            };
+            if done {
+                let mut state = session.state();
+                state.settle(edits);
+                return Ok(state.moved(new));
+            }
+            match ended {
+                Replace::Conflict(now) if session.state().merge(&now) => {}
+                _ => {
+                    self.forget_attempt(session).await;
+                    return lost(session, &old);
+                }
+            }
+            if !self.rewrite(session).await? {
+                let why = "the session store lost the record of a renewal";
+                return Err(Error::with_message(ErrorKind::Unavailable, why));
             }
         }
+        self.restart(session).await
+    }
+
+    /// Goes on where a save stopped trying: with the logout that came meanwhile, if one did.
+    async fn restart(&self, session: &Session) -> Result<CookieChange> {
+        let (invalidated, edits) = {
+            let state = session.state();
+            (state.invalidated > 0, state.edits)
+        };
+        if invalidated {
+            return self.start(session, edits).await;
+        }
+        self.forget_attempt(session).await;
         Err(ErrorKind::Contended.into())
     }
 
@@ -226,19 +246,15 @@ impl<B: Backend> KeyedStorage<B> {
             let is_wanted = wanted.is_some();
             let identity = wanted.map_or_else(|| self.draw(), Ok)?;
             session.state().attempt = Some((identity.clone(), write.value.clone()));
-            match self
-                .backend
-                .create(&self.key(&identity), write.value, write.ttl)
-                .await?
-            {
+            let key = self.key(&identity);
+            let created = self.backend.create(&key, write.value, write.ttl);
+            match created.await? {
                 Create::Done => return Ok(identity),
                 Create::Exists => session.state().attempt = None,
             }
             if is_wanted {
-                return Err(Error::with_message(
-                    ErrorKind::Identity,
-                    "the store holds a session of the identity that was set",
-                ));
+                let why = "the store holds a session of the identity that was set";
+                return Err(Error::with_message(ErrorKind::Identity, why));
             }
         }
         Err(Error::with_message(
@@ -254,19 +270,12 @@ impl<B: Backend> KeyedStorage<B> {
             return Ok(false);
         };
         let key = self.key(&identity);
-        if let Some(found) = self
-            .backend
-            .read(&key)
-            .await?
-            .filter(|found| found.value == wrote)
-        {
+        let found = self.backend.read(&key).await?;
+        if let Some(found) = found.filter(|found| found.value == wrote) {
             let write = Write::of(&mut session.state())?;
             session.state().attempt = Some((identity, write.value.clone()));
-            if let Replace::Done = self
-                .backend
-                .replace(&key, write.value, write.ttl, &found)
-                .await?
-            {
+            let replaced = self.backend.replace(&key, write.value, write.ttl, &found);
+            if let Replace::Done = replaced.await? {
                 return Ok(true);
             }
         }
@@ -287,7 +296,11 @@ impl<B: Backend> KeyedStorage<B> {
                 .replace(&key, mark.clone(), Some(MARK_LIFE), &was)
                 .await
             {
-                Ok(Replace::Done | Replace::Gone) => return Ok(true),
+                Ok(Replace::Done) => {
+                    self.sweep(identity).await;
+                    return Ok(true);
+                }
+                Ok(Replace::Gone) => return Ok(true),
                 Ok(Replace::Conflict(now)) if self.is_moved(&now) => return Ok(false),
                 Ok(Replace::Conflict(now)) if now.value == mark => return Ok(true),
                 Ok(Replace::Conflict(now)) => session.state().base = Some(now),
@@ -310,23 +323,18 @@ impl<B: Backend> KeyedStorage<B> {
         }
     }
 
-    /// Gives up what another request ended.
-    async fn lost<T>(
-        &self,
-        session: &Session,
-        old: &Identity,
-        new: Option<&Identity>,
-    ) -> Result<T> {
-        tracing::info!(
-            session = old.fingerprint(),
-            "session change dropped: it was ended meanwhile"
-        );
-        session.state().ended = true;
-        if let Some(new) = new {
-            // Nobody knows the new identity: should this fail, the record only expires.
-            let _ = self.delete(new).await;
+    /// Deletes a record that this session created and will not use. Nobody knows its identity:
+    /// should this fail, it only expires.
+    async fn forget_attempt(&self, session: &Session) {
+        let attempt = session.state().attempt.take();
+        if let Some((identity, _)) = attempt {
+            self.sweep(&identity).await;
         }
-        Err(ErrorKind::Ended.into())
+    }
+
+    /// Deletes what nobody can use any more. Failing at that changes nothing for anybody.
+    async fn sweep(&self, identity: &Identity) {
+        let _ = self.backend.delete(&self.key(identity)).await;
     }
 
     /// Returns whether this is the mark of a renewal.
@@ -334,6 +342,17 @@ impl<B: Backend> KeyedStorage<B> {
         let text = self.records.decode(found.value.clone());
         text.is_some_and(|text| text.len() > ENDED.len() && is_empty_object(&text))
     }
+}
+
+/// Gives up what another request ended.
+fn lost<T>(session: &Session, identity: &Identity) -> Result<T> {
+    session.state().ended = true;
+    let session = identity.fingerprint();
+    tracing::info!(
+        session,
+        "session change dropped: the session was ended meanwhile"
+    );
+    Err(ErrorKind::Ended.into())
 }
 
 /// A record about to be written to the store.
