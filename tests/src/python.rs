@@ -98,10 +98,10 @@ fn make(place: &Path, requirements: &Path) {
         with venv: apt-get install python3-venv";
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     let nonce = format!("{}-{}", std::process::id(), now.unwrap().as_nanos());
-    let draft = place.with_extension(nonce);
+    let draft = Draft(place.with_extension(nonce));
     let mut venv = Command::new("python3");
-    run(venv.args(["-m", "venv"]).arg(&draft), MISSING);
-    let mut pip = Command::new(draft.join("bin").join("python"));
+    run(venv.args(["-m", "venv"]).arg(&draft.0), MISSING);
+    let mut pip = Command::new(draft.0.join("bin").join("python"));
     pip.args([
         "-m",
         "pip",
@@ -113,9 +113,17 @@ fn make(place: &Path, requirements: &Path) {
         pip.arg("--requirement").arg(requirements),
         "the packages of tests/python/requirements.txt could not be installed from PyPI",
     );
-    if let Err(error) = std::fs::rename(&draft, place) {
+    if let Err(error) = std::fs::rename(&draft.0, place) {
         assert!(place.exists(), "{}: {error}", place.display());
-        std::fs::remove_dir_all(&draft).unwrap();
+    }
+}
+
+/// A folder that goes, unless it got another name meanwhile.
+struct Draft(PathBuf);
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }
 

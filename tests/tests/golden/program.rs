@@ -232,9 +232,9 @@ impl Backend for Watched {
         Ok(replaced)
     }
 
-    async fn delete(&self, key: &str) -> Result<()> {
+    async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
         self.note(key, None);
-        self.0.inner.delete(key).await
+        self.0.inner.delete(key, was).await
     }
 }
 
