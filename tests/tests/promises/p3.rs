@@ -2,7 +2,7 @@
 
 use session_tests::stores::{Call, When};
 
-use session_core::{Codec, Result};
+use session_core::{Codec, ErrorKind, Result, Session, Storage};
 
 use crate::app::{App, HOUR, MINUTE, settings};
 
@@ -259,5 +259,28 @@ async fn p3_of_two_renewals_one_wins_through_any_codec() {
         slow.await.unwrap().assert_refused(409);
         assert_eq!(app.live().await, Vec::from_iter(won.cookie()));
         assert_eq!(app.live().await.len(), 1);
+    }
+}
+
+/// "Not under a new identity, not partly": nor by what the same handler does after it was told.
+#[tokio::test]
+async fn p3_a_handle_that_was_told_brings_nothing_back_whatever_it_does_next() {
+    let next: [fn(&Session) -> Result<()>; 4] = [
+        |slow| slow.insert("slow", 2),
+        Session::renew,
+        Session::clear,
+        |slow| slow.invalidate().and_then(|()| slow.insert("slow", 2)),
+    ];
+    for next in next {
+        let app = App::new();
+        let cookie = app.client().await;
+        let slow = app.storage.load(Some(&cookie)).await.unwrap();
+        app.ask(Some(&cookie), "/logout").await;
+        slow.insert("slow", 1).unwrap();
+        app.storage.save(&slow).await.unwrap_err();
+        next(&slow).unwrap();
+        let told = app.storage.save(&slow).await.unwrap_err();
+        assert_eq!(told.kind(), ErrorKind::Ended);
+        assert!(app.live().await.is_empty());
     }
 }

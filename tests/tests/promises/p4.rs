@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use session_core::{Identity, Storage};
+use session_core::{ErrorKind, Identity, Storage};
 use session_tests::stores::{Call, When};
 
 use crate::app::{App, settings};
@@ -215,4 +215,41 @@ async fn p4_what_is_saved_while_a_renewal_is_under_way_comes_along() {
     let new = request.await.unwrap().cookie().unwrap();
     assert_eq!(app.keys(&new).await.unwrap(), ["k", "two", "three"]);
     assert_eq!(app.live().await, [new]);
+}
+
+/// The first attempt never reached the store, and meanwhile the identity went to somebody else.
+#[tokio::test]
+async fn p4_a_creation_that_is_tried_again_overwrites_nobody() {
+    let app = App::new();
+    let identity = Identity::random().unwrap();
+    let mine = app.storage.load(None).await.unwrap();
+    mine.set_new_identity(identity.clone()).unwrap();
+    mine.insert("mine", 1).unwrap();
+    app.failing().fail(0..=0, When::Before);
+    app.storage.save(&mine).await.unwrap_err();
+    app.failing().heal();
+
+    let other = app.storage.load(None).await.unwrap();
+    other.set_new_identity(identity.clone()).unwrap();
+    other.insert("other", 1).unwrap();
+    app.storage.save(&other).await.unwrap();
+    let refused = app.storage.save(&mine).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Identity);
+    assert_eq!(app.keys(identity.as_str()).await.unwrap(), ["other"]);
+}
+
+/// The answer was lost, not the record: the same handle goes on with it.
+#[tokio::test]
+async fn p4_a_creation_under_an_identity_of_ones_own_can_be_tried_again() {
+    let app = App::new();
+    let identity = Identity::random().unwrap();
+    let mine = app.storage.load(None).await.unwrap();
+    mine.set_new_identity(identity.clone()).unwrap();
+    mine.insert("mine", 1).unwrap();
+    app.failing().fail(0..=0, When::After);
+    app.storage.save(&mine).await.unwrap_err();
+    app.failing().heal();
+    mine.insert("more", 2).unwrap();
+    app.storage.save(&mine).await.unwrap();
+    assert_eq!(app.keys(identity.as_str()).await.unwrap(), ["mine", "more"]);
 }
