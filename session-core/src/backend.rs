@@ -45,8 +45,13 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         was: &Versioned,
     ) -> impl Future<Output = Result<Replace>> + Send;
 
-    /// Deletes what is stored under `key`, if anything is.
-    fn delete(&self, key: &str) -> impl Future<Output = Result<()>> + Send;
+    /// Deletes what is stored under `key`; if `was` is given only if it is still that
+    /// (compare-and-delete).
+    fn delete(
+        &self,
+        key: &str,
+        was: Option<&Versioned>,
+    ) -> impl Future<Output = Result<Replace>> + Send;
 }
 
 /// A stored value, and the store's own number for this version of it.
@@ -72,15 +77,15 @@ pub enum Create {
     Exists,
 }
 
-/// How a [`Backend::replace`] ended.
+/// How a [`Backend::replace`] or a [`Backend::delete`] ended.
 #[derive(Clone, Debug)]
 #[expect(clippy::exhaustive_enums, reason = "there is no fourth way")]
 pub enum Replace {
-    /// The value is stored.
+    /// It is done.
     Done,
     /// Something else is stored under the key by now, this; it was left alone.
     Conflict(Versioned),
-    /// Nothing is stored under the key any more; nothing was stored.
+    /// Nothing is stored under the key any more; it was left so.
     Gone,
 }
 

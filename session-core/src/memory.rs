@@ -198,9 +198,17 @@ impl Backend for MemoryBackend {
             .map(|()| Replace::Done)
     }
 
-    async fn delete(&self, key: &str) -> Result<()> {
-        self.shelf().take(key);
-        Ok(())
+    async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
+        let now = self.clock.now();
+        let mut shelf = self.shelf();
+        let Some(stored) = shelf.live(key, now) else {
+            return Ok(Replace::Gone);
+        };
+        if was.is_some_and(|was| was.value != stored.value) {
+            return Ok(Replace::Conflict(stored.versioned()));
+        }
+        shelf.take(key);
+        Ok(Replace::Done)
     }
 }
 
@@ -270,7 +278,7 @@ mod tests {
         clock.advance(SECOND);
         assert_eq!(create("c", None).unwrap(), Create::Done);
         assert!(now(store.read("a")).unwrap().is_none());
-        now(store.delete("b")).unwrap();
+        now(store.delete("b", None)).unwrap();
         assert_eq!(create("d", None).unwrap(), Create::Done);
         assert_eq!(store.len(), 2);
     }
@@ -302,7 +310,7 @@ mod tests {
         write("other", Some(SECOND * 100));
         assert_eq!(store.len(), 2);
         for key in ["longer", "shorter", "forever", "other"] {
-            now(store.delete(key)).unwrap();
+            now(store.delete(key, None)).unwrap();
         }
         let shelf = store.shelf();
         assert_eq!((shelf.used, shelf.expiry.len()), (0, 0));

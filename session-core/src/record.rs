@@ -20,9 +20,6 @@ use serde_json::value::RawValue;
 use crate::json;
 use crate::scan::{Name, Scanner};
 
-/// What aiohttp_session stores for a session that is empty or ended.
-pub(crate) const ENDED: &[u8] = b"{}";
-
 /// The latest time that a `created` is taken for, the end of the year 9999: what calendars and
 /// HTTP dates can say.
 const LATEST: f64 = 253_402_300_799.0;

@@ -63,8 +63,8 @@ macro_rules! wrap {
                     .await
             }
 
-            async fn delete(&self, key: &str) -> Result<()> {
-                self.around(Call::Delete, key, self.inner.delete(key)).await
+            async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
+                self.around(Call::Delete, key, self.inner.delete(key, was)).await
             }
         }
     };

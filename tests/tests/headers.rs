@@ -592,8 +592,8 @@ impl Backend for Switch {
         self.on()?.replace(key, value, ttl, was).await
     }
 
-    async fn delete(&self, key: &str) -> Result<()> {
-        self.on()?.delete(key).await
+    async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
+        self.on()?.delete(key, was).await
     }
 }
 

@@ -6,9 +6,9 @@
 //! - *renew*: create the new record, then end the old one;
 //! - *start*: create a record, if there is anything to keep, and end what the client had before.
 //!
-//! A record ends by a mark in its place, an empty JSON object that soon expires: to Python, too,
-//! that is an ended session. Whoever comes later finds the mark, or nothing, and knows. Where the
-//! session does not live on under another identity, the mark is deleted at once.
+//! A session that ends is deleted, by a compare that brings to light what others saved meanwhile.
+//! One that moves leaves a mark in its place, an empty JSON object that soon expires: to Python,
+//! too, that is an ended session. Whoever comes later finds the mark, or nothing, and knows.
 
 use std::time::Duration;
 
@@ -17,7 +17,6 @@ use bytes::Bytes;
 use super::KeyedStorage;
 use crate::backend::{Backend, Create, Replace, Versioned};
 use crate::clock::unix_seconds;
-use crate::record::ENDED;
 use crate::session::State;
 use crate::{CookieChange, Error, ErrorKind, Identity, Result, Session};
 
@@ -28,7 +27,7 @@ const ROUNDS: usize = 128;
 /// How often another identity is drawn when one is taken.
 const DRAWS: usize = 8;
 
-/// For how long the mark of an ended session stays.
+/// For how long the mark of a moved session stays.
 const MARK_LIFE: Duration = Duration::from_secs(10);
 
 /// What a session's flags ask for.
@@ -134,21 +133,26 @@ impl<B: Backend> KeyedStorage<B> {
                 }
                 (Write::of(&mut state)?, state.base())
             };
-            let stored = write.value.clone();
-            let replaced = self.backend.replace(&key, write.value, write.ttl, &was);
-            match replaced.await? {
-                Replace::Done if write.ends => {
-                    self.sweep(&identity).await;
-                    session.state().reset(write.edits);
+            let Write {
+                value,
+                ttl,
+                edits,
+                empty,
+            } = write;
+            let replaced = if empty {
+                self.backend.delete(&key, Some(&was)).await?
+            } else {
+                self.backend.replace(&key, value.clone(), ttl, &was).await?
+            };
+            match replaced {
+                Replace::Done if empty => {
+                    session.state().reset(edits);
                     return Ok(CookieChange::Remove);
                 }
                 Replace::Done => {
                     let mut state = session.state();
-                    state.base = Some(Versioned {
-                        value: stored,
-                        version: 0,
-                    });
-                    state.settle(write.edits);
+                    state.base = Some(Versioned { value, version: 0 });
+                    state.settle(edits);
                     return Ok(state.set_cookie(&identity));
                 }
                 // Somebody else wrote or ended it: a read has nothing to add to that.
@@ -167,7 +171,13 @@ impl<B: Backend> KeyedStorage<B> {
     /// and a change that another request saved in between comes along.
     async fn renew(&self, session: &Session, old: Identity, edits: u64) -> Result<CookieChange> {
         let new = self.create(session).await?;
-        let mark = Bytes::from(self.records.encode(mark(&new))?);
+        let mark = mark(&new);
+        let stored = Bytes::from(self.records.encode(mark.clone())?);
+        // A codec that writes the mark another way makes it like any other.
+        let is_own = self
+            .records
+            .decode(stored.clone())
+            .is_some_and(|text| text == mark);
         let key = self.key(&old);
         let mut failed = false;
         for _ in 0..ROUNDS {
@@ -178,11 +188,10 @@ impl<B: Backend> KeyedStorage<B> {
                 }
                 state.base()
             };
-            let ended = match self
+            let ended = self
                 .backend
-                .replace(&key, mark.clone(), Some(MARK_LIFE), &was)
-                .await
-            {
+                .replace(&key, stored.clone(), Some(MARK_LIFE), &was);
+            let ended = match ended.await {
                 Ok(ended) => ended,
                 Err(error) if failed => return Err(error),
                 Err(_) => {
@@ -194,7 +203,7 @@ impl<B: Backend> KeyedStorage<B> {
             let done = match &ended {
                 Replace::Done => true,
                 // The mark is this session's own: an attempt went through whose answer was lost.
-                Replace::Conflict(now) => now.value == mark,
+                Replace::Conflict(now) => is_own && now.value == stored,
                 Replace::Gone => false,
             };
             if done {
@@ -209,7 +218,7 @@ impl<B: Backend> KeyedStorage<B> {
                     return lost(session, &old);
                 }
             }
-            if !self.rewrite(session).await? {
+            if session.state().invalidated == 0 && !self.rewrite(session).await? {
                 let why = "the session store lost the record of a renewal";
                 return Err(Error::with_message(ErrorKind::Unavailable, why));
             }
@@ -287,22 +296,12 @@ impl<B: Backend> KeyedStorage<B> {
     /// request moved it to a new identity, where it lives on.
     async fn end(&self, session: &Session, identity: &Identity) -> Result<bool> {
         let key = self.key(identity);
-        let mark = Bytes::from(self.records.encode(ENDED.to_vec())?);
         let mut failed = false;
         for _ in 0..ROUNDS {
             let was = session.state().base();
-            match self
-                .backend
-                .replace(&key, mark.clone(), Some(MARK_LIFE), &was)
-                .await
-            {
-                Ok(Replace::Done) => {
-                    self.sweep(identity).await;
-                    return Ok(true);
-                }
-                Ok(Replace::Gone) => return Ok(true),
+            match self.backend.delete(&key, Some(&was)).await {
+                Ok(Replace::Done | Replace::Gone) => return Ok(true),
                 Ok(Replace::Conflict(now)) if self.is_moved(&now) => return Ok(false),
-                Ok(Replace::Conflict(now)) if now.value == mark => return Ok(true),
                 Ok(Replace::Conflict(now)) => session.state().base = Some(now),
                 Err(error) if failed => return Err(error),
                 Err(_) => failed = true,
@@ -317,9 +316,9 @@ impl<B: Backend> KeyedStorage<B> {
     /// of one when a single answer is lost.
     async fn delete(&self, identity: &Identity) -> Result<()> {
         let key = self.key(identity);
-        match self.backend.delete(&key).await {
-            Err(_) => self.backend.delete(&key).await,
-            done => done,
+        match self.backend.delete(&key, None).await {
+            Err(_) => self.backend.delete(&key, None).await.map(drop),
+            Ok(_) => Ok(()),
         }
     }
 
@@ -328,19 +327,14 @@ impl<B: Backend> KeyedStorage<B> {
     async fn forget_attempt(&self, session: &Session) {
         let attempt = session.state().attempt.take();
         if let Some((identity, _)) = attempt {
-            self.sweep(&identity).await;
+            let _ = self.backend.delete(&self.key(&identity), None).await;
         }
-    }
-
-    /// Deletes what nobody can use any more. Failing at that changes nothing for anybody.
-    async fn sweep(&self, identity: &Identity) {
-        let _ = self.backend.delete(&self.key(identity)).await;
     }
 
     /// Returns whether this is the mark of a renewal.
     fn is_moved(&self, found: &Versioned) -> bool {
         let text = self.records.decode(found.value.clone());
-        text.is_some_and(|text| text.len() > ENDED.len() && is_empty_object(&text))
+        text.is_some_and(|text| is_moved(&text))
     }
 }
 
@@ -359,25 +353,21 @@ fn lost<T>(session: &Session, identity: &Identity) -> Result<T> {
 struct Write {
     value: Bytes,
     ttl: Option<Duration>,
-    /// Nothing is left in the session: the mark of an ended one goes in its place.
-    ends: bool,
     edits: u64,
+    /// Nothing is in it: an existing record goes.
+    empty: bool,
 }
 
 impl Write {
     fn of(state: &mut State) -> Result<Self> {
-        let (ends, edits) = (state.record.is_empty(), state.edits);
-        let (text, ttl) = if ends {
-            (ENDED.to_vec(), Some(MARK_LIFE))
-        } else {
-            state.prepare();
-            (state.record.encode(), state.time_to_live())
-        };
+        let (empty, edits) = (state.record.is_empty(), state.edits);
+        state.prepare();
+        let value = state.records.encode(state.record.encode())?.into();
         Ok(Self {
-            value: state.records.encode(text)?.into(),
-            ttl,
-            ends,
+            value,
+            ttl: state.time_to_live(),
             edits,
+            empty,
         })
     }
 }
@@ -395,6 +385,10 @@ impl State {
     /// Puts the delta onto what another request stored; false if that is an ended session or no
     /// record.
     fn merge(&mut self, now: &Versioned) -> bool {
+        if self.invalidated > 0 {
+            // Nothing of it is wanted any more.
+            return true;
+        }
         let seconds = unix_seconds(self.records.now());
         let Some(base) = self.records.parse(now.value.clone(), seconds) else {
             return false;
@@ -448,9 +442,10 @@ fn mark(new: &Identity) -> Vec<u8> {
     [b'{'].into_iter().chain(bits).chain([b'}']).collect()
 }
 
-fn is_empty_object(text: &[u8]) -> bool {
+/// Returns whether `text` is such a mark, and not the `{}` that Python writes.
+fn is_moved(text: &[u8]) -> bool {
     let inside = text
         .strip_prefix(b"{")
         .and_then(|text| text.strip_suffix(b"}"));
-    inside.is_some_and(|inside| inside.iter().all(u8::is_ascii_whitespace))
+    inside.is_some_and(|inside| !inside.is_empty() && inside.iter().all(u8::is_ascii_whitespace))
 }

@@ -233,8 +233,11 @@ impl Backend for Watched {
     }
 
     async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
-        self.note(key, None);
-        self.0.inner.delete(key, was).await
+        let deleted = self.0.inner.delete(key, was).await?;
+        if matches!(deleted, Replace::Done) {
+            self.note(key, None);
+        }
+        Ok(deleted)
     }
 }
 

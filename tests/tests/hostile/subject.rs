@@ -182,7 +182,7 @@ impl Backend for Counting {
         self.count(2).replace(key, value, ttl, was).await
     }
 
-    async fn delete(&self, key: &str) -> session_core::Result<()> {
-        self.count(3).delete(key).await
+    async fn delete(&self, key: &str, was: Option<&session_core::Versioned>) -> session_core::Result<Replace> {
+        self.count(3).delete(key, was).await
     }
 }
