@@ -34,7 +34,7 @@ async fn ended_meanwhile(end: &str, slow: &str, at: At) {
     app.ask(Some(&cookie), "/set/other/1").await;
     let hold = match at {
         At::Loaded => app.gate().hold(Call::Read, When::After),
-        At::Saving => app.gate().hold(Call::Replace, When::Before),
+        At::Saving => app.gate().hold_any(&ENDING, When::Before),
     };
     let request = app.start(&cookie, slow);
     hold.reached().await;
