@@ -253,3 +253,20 @@ async fn p4_a_creation_under_an_identity_of_ones_own_can_be_tried_again() {
     app.storage.save(&mine).await.unwrap();
     assert_eq!(app.keys(identity.as_str()).await.unwrap(), ["mine", "more"]);
 }
+
+/// Whoever reads a store of hashed identities finds nothing there to send as a cookie.
+#[tokio::test]
+async fn p4_no_key_of_a_store_with_hashed_identities_is_a_cookie() {
+    for hashed in [false, true] {
+        let app = App::with(settings(), |storage| storage.hash_identities(hashed));
+        let cookie = app.client().await;
+        let next = app.ask(Some(&cookie), "/renew").await.cookie().unwrap();
+        for key in app.counts().created() {
+            let shown = key.contains(&cookie) || key.contains(&next);
+            assert_eq!(shown, !hashed);
+            let read = key.strip_prefix("sid_").unwrap();
+            assert_eq!(app.keys(read).await.is_some(), !hashed && read == next);
+        }
+        assert_eq!(app.keys(&next).await.unwrap(), ["k"]);
+    }
+}

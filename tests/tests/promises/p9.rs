@@ -1,6 +1,6 @@
 //! P9: free when unused, cheap when used. What a request costs, in backend calls.
 
-use session_core::Storage;
+use session_core::{CookieChange, Storage};
 use session_tests::stores::Calls;
 
 use crate::app::{App, HOUR, MINUTE, settings};
@@ -129,4 +129,30 @@ async fn p9_rolling_reads_write_once_per_tenth_of_the_lifetime() {
         ..FREE
     };
     assert_eq!(app.counts().take(), expected);
+}
+
+#[tokio::test]
+async fn p9_every_further_save_of_one_handle_is_one_call() {
+    let app = App::new();
+    let cookie = app.client().await;
+    let session = app.storage.load(Some(&cookie)).await.unwrap();
+    app.counts().take();
+    for turn in 0..3 {
+        session.insert("turn", turn).unwrap();
+        app.storage.save(&session).await.unwrap();
+        assert_eq!(app.counts().take(), Calls { replace: 1, ..FREE });
+    }
+    session.renew().unwrap();
+    app.storage.save(&session).await.unwrap();
+    let renewal = Calls {
+        create: 1,
+        replace: 1,
+        ..FREE
+    };
+    assert_eq!(app.counts().take(), renewal);
+    assert_eq!(
+        app.storage.save(&session).await.unwrap(),
+        CookieChange::Keep
+    );
+    assert_eq!(app.counts().take(), FREE);
 }
