@@ -16,3 +16,8 @@ pub mod server;
 pub mod stores;
 pub mod vectors;
 pub mod wire;
+
+/// The README's programs, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+pub struct Readme;

@@ -1,0 +1,104 @@
+//! P9, counted: how often a request allocates for its session's sake. Time jitters, this does not.
+
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
+
+use http::{HeaderValue, Request, Response, header};
+use hyper::service::{Service, service_fn};
+use session_cookie::{EncryptedCookieStorage, Key};
+use session_core::{CookieSettings, MemoryStorage, RequestSession, Storage};
+use session_hyper::SessionService;
+
+/// Runs a future that never waits: nothing here does I/O.
+fn now<T>(future: impl Future<Output = T>) -> T {
+    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => value,
+        Poll::Pending => panic!("nothing here waits"),
+    }
+}
+
+async fn handler(request: Request<String>) -> session_core::Result<Response<String>> {
+    match request.uri().path() {
+        "/none" => {}
+        "/read" => assert_eq!(request.session().await?.get::<i64>("counter")?, Some(1)),
+        _ => {
+            let session = request.session().await?;
+            session.insert("user_id", 1_234_567)?;
+            session.insert("name", "Ada Lovelace")?;
+            session.insert("roles", ["admin", "editor", "viewer"])?;
+            session.insert("last_visit", 1_700_000_000.123_456)?;
+            session.insert("counter", 1)?;
+        }
+    }
+    Ok(Response::new(String::new()))
+}
+
+async fn bare(_: Request<String>) -> Result<Response<String>, Infallible> {
+    Ok(Response::new(String::new()))
+}
+
+fn request(path: &'static str, cookie: &HeaderValue) -> Request<String> {
+    let request = Request::get(path).header(header::COOKIE, cookie);
+    request.body(String::new()).unwrap()
+}
+
+/// Returns how many allocations a request makes more than it would without sessions.
+fn allocations(storage: Arc<dyn Storage>, path: &'static str) -> u64 {
+    let service = SessionService::with_storage(storage, service_fn(handler));
+    let written = now(service.call(request("/write", &HeaderValue::from_static("a=1")))).unwrap();
+    let cookie = written.headers()[header::SET_COOKIE].to_str().unwrap();
+    let cookie = HeaderValue::from_str(cookie.split(';').next().unwrap()).unwrap();
+    // Once for what is made at first use.
+    drop(now(service.call(request(path, &cookie))).unwrap());
+    let (mine, theirs) = (request(path, &cookie), request(path, &cookie));
+    let mine = allocation_counter::measure(|| drop(now(service.call(mine)).unwrap()));
+    let without = service_fn(bare);
+    let theirs = allocation_counter::measure(|| drop(now(without.call(theirs)).unwrap()));
+    assert!(mine.count_total > theirs.count_total, "the counter counts");
+    mine.count_total - theirs.count_total
+}
+
+fn cookie() -> CookieSettings {
+    CookieSettings::builder("sid")
+        .max_age(Duration::from_secs(3600))
+        .build()
+        .unwrap()
+}
+
+fn memory() -> Arc<dyn Storage> {
+    Arc::new(MemoryStorage::default().with_cookie(cookie()))
+}
+
+fn fernet() -> Arc<dyn Storage> {
+    Arc::new(EncryptedCookieStorage::new(Key::from([7; 32])).with_cookie(cookie()))
+}
+
+#[track_caller]
+fn at_most(most: u64, storage: Arc<dyn Storage>, path: &'static str) {
+    let count = allocations(storage, path);
+    assert!(count <= most, "{path}: {count} allocations, at most {most}");
+}
+
+/// The context, and the three of an entry in a request's extensions.
+#[test]
+fn p9_a_request_that_does_not_ask_allocates_four_times() {
+    at_most(4, memory(), "/none");
+    at_most(4, fernet(), "/none");
+}
+
+#[test]
+fn p9_a_read_from_memory_allocates_twelve_times() {
+    at_most(12, memory(), "/read");
+}
+
+/// Five of them are the fernet crate's.
+#[test]
+fn p9_a_read_of_an_encrypted_cookie_allocates_seventeen_times() {
+    at_most(17, fernet(), "/read");
+}
