@@ -14,8 +14,8 @@
 //! # fn main() {}
 //! ```
 //!
-//! [`conformance!`](crate::conformance) is for a storage that keeps the session in its cookie;
-//! [`keyed_conformance!`](crate::keyed_conformance) for one that keeps it on a server: it adds the
+//! [`conformance!`](macro@crate::conformance) is for a storage that keeps the session in its cookie;
+//! [`keyed_conformance!`](macro@crate::keyed_conformance) for one that keeps it on a server: it adds the
 //! rules in [`keyed`], which a cookie cannot keep. A failure reads `mine: the_rule`.
 //!
 //! The rules move the clock that they pass in, and rely on nothing else that expires: a real
@@ -69,7 +69,7 @@ macro_rules! conformance {
 }
 
 /// Makes a `#[tokio::test]` of each rule that every server-side storage keeps, those of
-/// [`conformance!`](crate::conformance) among them.
+/// [`conformance!`](macro@crate::conformance) among them.
 #[macro_export]
 macro_rules! keyed_conformance {
     ($maker:ident) => {

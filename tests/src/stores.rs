@@ -64,7 +64,8 @@ macro_rules! wrap {
             }
 
             async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
-                self.around(Call::Delete, key, self.inner.delete(key, was)).await
+                self.around(Call::Delete, key, self.inner.delete(key, was))
+                    .await
             }
         }
     };

@@ -9,8 +9,7 @@ use http::Request;
 use session_cookie::{FernetKey, Key};
 use session_core::{
     CookieChange, CookieSettings, DEFAULT_NAME, Error, ErrorKind, Identity, KeyedStorage,
-    MemoryBackend, Records, Replace, RequestSession, SessionContext, Storage,
-    Versioned,
+    MemoryBackend, Records, Replace, RequestSession, SessionContext, Storage, Versioned,
 };
 use session_tests::logs::Logs;
 use session_tests::server::{Server, set_cookies};

@@ -182,7 +182,11 @@ impl Backend for Counting {
         self.count(2).replace(key, value, ttl, was).await
     }
 
-    async fn delete(&self, key: &str, was: Option<&session_core::Versioned>) -> session_core::Result<Replace> {
+    async fn delete(
+        &self,
+        key: &str,
+        was: Option<&session_core::Versioned>,
+    ) -> session_core::Result<Replace> {
         self.count(3).delete(key, was).await
     }
 }
