@@ -1,10 +1,9 @@
 //! P3: a logout wins every race, and so do a renewal, an emptying and a login.
 
+use session_core::{ErrorKind, Result, Session, Storage};
 use session_tests::stores::{Call, When};
 
-use session_core::{Codec, ErrorKind, Result, Session, Storage};
-
-use crate::app::{App, HOUR, MINUTE, settings};
+use crate::app::{App, Compact, HOUR, MINUTE, settings};
 
 /// What ends the identity.
 const ENDS: [&str; 6] = [
@@ -222,21 +221,6 @@ async fn p3_a_logout_wins_over_a_renewal_that_was_saved_just_before() {
             None,
             "{end}: the session lives on"
         );
-    }
-}
-
-/// A codec that stores JSON in another form, and so loses its white space.
-#[derive(Debug)]
-struct Compact;
-
-impl Codec for Compact {
-    fn encode(&self, record: Vec<u8>) -> Result<Vec<u8>> {
-        let value: serde_json::Value = serde_json::from_slice(&record).unwrap();
-        Ok(value.to_string().into_bytes())
-    }
-
-    fn decode(&self, stored: &[u8]) -> Option<Vec<u8>> {
-        Some(stored.to_vec())
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use session_core::{ErrorKind, Identity, Storage};
 use session_tests::stores::{Call, When};
 
-use crate::app::{App, settings};
+use crate::app::{App, Compact, settings};
 
 #[tokio::test]
 async fn p4_an_unknown_identity_is_never_adopted() {
@@ -78,8 +78,12 @@ async fn p4_an_identity_that_is_taken_is_left_alone() {
 
 /// One request on `path`, with one of its calls failing: for each call, and both ways to fail.
 async fn one_session_is_usable_whatever_fails(path: &str, signed_in: bool, keys: &[&str]) {
+    usable_whatever_fails(App::new, path, signed_in, keys).await;
+}
+
+async fn usable_whatever_fails(make: fn() -> App, path: &str, signed_in: bool, keys: &[&str]) {
     let calls = {
-        let app = App::new();
+        let app = make();
         let cookie = if signed_in {
             Some(app.client().await)
         } else {
@@ -92,7 +96,7 @@ async fn one_session_is_usable_whatever_fails(path: &str, signed_in: bool, keys:
     assert!(calls > 0);
     for at in 0..calls {
         for when in [When::Before, When::After] {
-            let app = App::new();
+            let app = make();
             let old = if signed_in {
                 Some(app.client().await)
             } else {
@@ -152,6 +156,12 @@ async fn p4_an_update_leaves_one_session_whatever_fails() {
 #[tokio::test]
 async fn p4_a_renewal_leaves_one_session_whatever_fails() {
     one_session_is_usable_whatever_fails("/renew", true, &["k"]).await;
+}
+
+#[tokio::test]
+async fn p4_a_renewal_leaves_one_session_whatever_fails_and_whatever_the_codec() {
+    let compact = || App::with(settings(), |storage| storage.with_codec(Compact));
+    usable_whatever_fails(compact, "/renew", true, &["k"]).await;
 }
 
 #[tokio::test]
@@ -269,4 +279,26 @@ async fn p4_no_key_of_a_store_with_hashed_identities_is_a_cookie() {
         }
         assert_eq!(app.keys(&next).await.unwrap(), ["k"]);
     }
+}
+
+/// The first attempt never reached the store; then somebody else got the identity, and the handle
+/// gave up what it had wanted to store.
+#[tokio::test]
+async fn p4_a_creation_that_is_given_up_ends_nobodys_session() {
+    let app = App::new();
+    let identity = Identity::random().unwrap();
+    let mine = app.storage.load(None).await.unwrap();
+    mine.set_new_identity(identity.clone()).unwrap();
+    mine.insert("mine", 1).unwrap();
+    app.failing().fail(0..=0, When::Before);
+    app.storage.save(&mine).await.unwrap_err();
+    app.failing().heal();
+
+    let other = app.storage.load(None).await.unwrap();
+    other.set_new_identity(identity.clone()).unwrap();
+    other.insert("other", 1).unwrap();
+    app.storage.save(&other).await.unwrap();
+    mine.clear().unwrap();
+    app.storage.save(&mine).await.unwrap();
+    assert_eq!(app.keys(identity.as_str()).await.unwrap(), ["other"]);
 }
