@@ -1,4 +1,4 @@
-//! JSON text as Python's `json.dumps` writes it.
+//! JSON text as Python's `json.dumps` writes it, and strings as it reads them.
 //!
 //! Any JSON would do for aiohttp_session, but the same bytes as its own are the easiest to trust
 //! and to test, and pure ASCII is what survives in a cookie that is not encrypted.
@@ -31,6 +31,36 @@ pub(crate) fn escape(text: &str) -> Box<str> {
         .get(1..quoted.len().saturating_sub(1))
         .unwrap_or_default()
         .into()
+}
+
+/// Returns the text that the inside of a JSON string spells; `None` if that is no Unicode: Python
+/// writes lone surrogates, which no Rust string can hold.
+pub(crate) fn unescape(inside: &str) -> Option<String> {
+    serde_json::from_str(&format!("\"{inside}\"")).ok()
+}
+
+/// Shows a string with lone surrogates in it, each as U+FFFD.
+pub(crate) fn unescape_lossy(inside: &str) -> String {
+    let mut text = String::new();
+    let mut rest = inside;
+    while let Some(at) = rest.find('\\') {
+        text.push_str(&rest[..at]);
+        rest = &rest[at..];
+        // An escape is 2 or 6 characters; a pair of surrogates 12.
+        let piece = |len: usize| {
+            rest.get(..len).and_then(|text| {
+                serde_json::from_str::<String>(&format!("\"{text}\""))
+                    .ok()
+                    .map(|text| (text, len))
+            })
+        };
+        let found = piece(2).or_else(|| piece(6)).or_else(|| piece(12));
+        let (piece, len) = found.unwrap_or_else(|| ("\u{fffd}".to_owned(), 6));
+        text.push_str(&piece);
+        rest = rest.get(len..).unwrap_or_default();
+    }
+    text.push_str(rest);
+    text
 }
 
 struct Python;

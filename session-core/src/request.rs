@@ -9,11 +9,11 @@ use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
-use http::{Extensions, HeaderMap, HeaderValue, Request, Response, request};
+use http::{Extensions, HeaderMap, Request, request};
 
 use crate::header::CookieLines;
-use crate::{CookieChange, Error, ErrorKind, Result, Session, Storage};
+use crate::response::{Save, vary};
+use crate::{Error, ErrorKind, Result, Session, Storage};
 
 /// The sessions of one request, not loaded yet. Clones are the same context.
 #[derive(Clone, Debug)]
@@ -173,10 +173,7 @@ impl SessionContext {
         session.close();
         vary(headers);
         let due = session.state().is_due();
-        due.then(|| Save {
-            storage: self.0.storage.clone(),
-            session: session.clone(),
-        })
+        due.then(|| Save::new(self.0.storage.clone(), session.clone()))
     }
 
     /// Ends the request's share without a response: nothing is saved, and no change is taken.
@@ -312,142 +309,8 @@ async fn load(storage: &dyn Storage, cookies: &CookieLines) -> Result<Session> {
     Ok(storage.records().fresh(cookies.have(name)))
 }
 
-/// A session that waits to be saved.
-#[derive(Debug)]
-pub struct Save {
-    storage: Arc<dyn Storage>,
-    session: Session,
-}
-
-impl Save {
-    /// Saves the session, and returns what that means for the response.
-    ///
-    /// # Errors
-    /// As [`Storage::save`]: the response then says nothing about the cookie.
-    pub async fn run(self) -> Result<Saved> {
-        let records = self.storage.records();
-        let cookie = records.cookie();
-        let saved = self
-            .storage
-            .save(&self.session)
-            .await
-            .and_then(|change| match change {
-                CookieChange::Keep => Ok(None),
-                CookieChange::Set { value, max_age } => {
-                    cookie.set(&value, max_age, records.now()).map(Some)
-                }
-                CookieChange::Remove => Ok(Some(cookie.removal())),
-            });
-        match saved {
-            Ok(header) => Ok(Saved {
-                header,
-                storage: self.storage,
-            }),
-            Err(error) => {
-                if error.kind() != ErrorKind::Ended {
-                    tracing::error!(error = %Chain(&error), "session not saved");
-                }
-                Err(error)
-            }
-        }
-    }
-}
-
-/// What a save means for the response.
-pub struct Saved {
-    header: Option<HeaderValue>,
-    storage: Arc<dyn Storage>,
-}
-
-impl Saved {
-    /// Puts it into the response's headers: one Set-Cookie at most, beside those of other names,
-    /// and no-store with it unless the handler said something else.
-    pub fn apply<B>(self, response: &mut Response<B>) {
-        let Some(header) = self.header else { return };
-        let headers = response.headers_mut();
-        set_cookie(
-            headers,
-            self.storage.records().cookie().name(),
-            header.clone(),
-        );
-        headers
-            .entry(CACHE_CONTROL)
-            .or_insert(HeaderValue::from_static("no-store"));
-        response
-            .extensions_mut()
-            .get_or_insert_default::<SessionCookies>()
-            .0
-            .push(header);
-    }
-}
-
-/// The cookies that services nested inside this one have set.
-#[derive(Clone, Debug, Default)]
-struct SessionCookies(Vec<HeaderValue>);
-
-/// Puts `answer` in the place of a response whose session could not be saved. The cookies of the
-/// sessions inside that one, which were saved, come along: without them their clients would be
-/// left with dead ones.
-pub fn answer_instead<A, B>(response: &Response<A>, mut answer: Response<B>) -> Response<B> {
-    if let Some(SessionCookies(saved)) = response.extensions().get() {
-        for header in saved {
-            answer.headers_mut().append(SET_COOKIE, header.clone());
-        }
-        answer
-            .extensions_mut()
-            .insert(SessionCookies(saved.clone()));
-    }
-    answer
-}
-
-impl std::fmt::Debug for Saved {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Saved")
-            .field("sets_cookie", &self.header.is_some())
-            .finish_non_exhaustive()
-    }
-}
-
-/// Puts our cookie into the headers, in the place of one of the same name that the handler set.
-fn set_cookie(headers: &mut HeaderMap, name: &str, header: HeaderValue) {
-    let is_ours = |value: &HeaderValue| {
-        let pair = value
-            .as_bytes()
-            .split(|b| *b == b';' || *b == b'=')
-            .next()
-            .unwrap_or_default();
-        pair.trim_ascii() == name.as_bytes()
-    };
-    if headers.get_all(SET_COOKIE).iter().any(is_ours) {
-        let others: Vec<HeaderValue> = headers
-            .get_all(SET_COOKIE)
-            .iter()
-            .filter(|value| !is_ours(value))
-            .cloned()
-            .collect();
-        headers.remove(SET_COOKIE);
-        for other in others {
-            headers.append(SET_COOKIE, other);
-        }
-    }
-    headers.append(SET_COOKIE, header);
-}
-
-/// Says that the answer depends on the cookie, unless the handler did.
-fn vary(headers: &mut HeaderMap) {
-    let says_so = headers.get_all(VARY).iter().any(|value| {
-        value.as_bytes().split(|b| *b == b',').any(|field| {
-            let field = field.trim_ascii();
-            field == b"*" || field.eq_ignore_ascii_case(b"cookie")
-        })
-    });
-    if !says_so {
-        headers.append(VARY, HeaderValue::from_static("Cookie"));
-    }
-}
-
 /// An error with its causes, for a log. Only what backends say; no error of ours holds a secret.
-struct Chain<'a>(&'a Error);
+pub(crate) struct Chain<'a>(pub(crate) &'a Error);
 
 impl std::fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -16,16 +16,23 @@ use crate::{Records, Result, Session};
 ///
 /// # Contract: each rule is a test of the same name in the conformance suite
 ///
-/// - `unknown_cookie_is_a_new_session`: a cookie never issued, expired or tampered with loads as
-///   a new, empty session; `Err` is kept for a backend that failed.
-/// - `saved_session_loads_back`: what was saved is what is loaded: data, order, `created`.
+/// - `no_cookie_is_a_new_session`, `unknown_cookie_is_a_new_session`: a cookie never issued,
+///   expired or tampered with loads as a new, empty session; `Err` is kept for a backend that failed.
+/// - `saved_session_loads_back`, `a_session_is_saved_again_and_again`, `a_touch_is_saved`,
+///   `a_renewed_session_keeps_its_data`
 /// - `untouched_values_survive_byte_for_byte`
-/// - `a_read_changes_nothing`: saving a session that was only read keeps the cookie.
-/// - `an_emptied_session_is_removed`, `an_invalidated_session_is_removed`
-/// - `a_new_empty_session_stores_nothing`
-/// - `an_expired_session_is_new`
-/// - `a_lifetime_of_its_own_is_kept`
-/// - `rolling_reads_restart_the_lifetime`, `an_absolute_lifetime_ends_a_session`
+/// - `a_read_changes_nothing`, `a_new_empty_session_stores_nothing`
+/// - `an_emptied_session_is_removed`, `an_invalidated_session_is_removed`,
+///   `invalidating_removes_only_a_cookie_that_was_sent`,
+///   `what_is_set_after_an_invalidation_is_all_there_is`,
+///   `a_session_is_saved_invalidated_and_saved_again`
+/// - `an_expired_session_is_new`, `a_write_restarts_the_lifetime_and_a_read_does_not`,
+///   `a_lifetime_of_its_own_is_kept`, `rolling_reads_restart_the_lifetime`,
+///   `an_absolute_lifetime_ends_a_session`
+/// - `nothing_secret_prints`
+///
+/// A server-side storage keeps those of a second list too: that changes are merged, that an end
+/// wins over whoever is slower, that no identity is adopted.
 #[async_trait]
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Returns what this storage reads and writes records with: the cookie's settings, the codec

@@ -27,8 +27,9 @@ const ROUNDS: usize = 128;
 /// How often another identity is drawn when one is taken.
 const DRAWS: usize = 8;
 
-/// For how long the mark of a moved session stays.
-const MARK_LIFE: Duration = Duration::from_secs(10);
+/// For how long the mark of a moved session stays: longer than a request that was cut off and is
+/// tried again may take.
+const MARK_LIFE: Duration = Duration::from_secs(60);
 
 /// What a session's flags ask for.
 enum Task {
@@ -170,10 +171,13 @@ impl<B: Backend> KeyedStorage<B> {
     /// Moves the session to a fresh identity: the new record is stored before the old one ends,
     /// and a change that another request saved in between comes along.
     async fn renew(&self, session: &Session, old: Identity, edits: u64) -> Result<CookieChange> {
+        let begun = session.state().attempt.clone();
         let new = self.create(session).await?;
+        let resumed = begun.is_some_and(|(identity, _)| identity == new);
         let mark = mark(&new);
         let stored = Bytes::from(self.records.encode(mark.clone())?);
-        // A codec that writes the mark another way makes it like any other.
+        // A codec that writes the mark another way makes it like any other: then only a session
+        // that tried before takes it for its own.
         let is_own = self
             .records
             .decode(stored.clone())
@@ -203,7 +207,7 @@ impl<B: Backend> KeyedStorage<B> {
             let done = match &ended {
                 Replace::Done => true,
                 // The mark is this session's own: an attempt went through whose answer was lost.
-                Replace::Conflict(now) => is_own && now.value == stored,
+                Replace::Conflict(now) => (is_own || resumed || failed) && now.value == stored,
                 Replace::Gone => false,
             };
             if done {
@@ -326,8 +330,17 @@ impl<B: Backend> KeyedStorage<B> {
     /// should this fail, it only expires.
     async fn forget_attempt(&self, session: &Session) {
         let attempt = session.state().attempt.take();
-        if let Some((identity, _)) = attempt {
-            let _ = self.backend.delete(&self.key(&identity), None).await;
+        let Some((identity, value)) = attempt else {
+            return;
+        };
+        // Only what this session wrote: its creation may never have arrived, and the identity, if
+        // the application chose it, be somebody else's by now.
+        let (key, was) = (self.key(&identity), Versioned { value, version: 0 });
+        if let Ok(Replace::Conflict(now)) = self.backend.delete(&key, Some(&was)).await
+            && now.value == was.value
+        {
+            // A store that compares numbers, and has now said which.
+            let _ = self.backend.delete(&key, Some(&now)).await;
         }
     }
 
