@@ -10,16 +10,14 @@ use serde_json::ser::{Formatter, Serializer};
 
 /// Writes `value` as `json.dumps` would: `", "` and `": "` between things, everything outside
 /// printable ASCII as `\uXXXX`, floats in Python's shortest form.
-pub(crate) fn to_text<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<Box<str>> {
+pub(crate) fn to_text<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String> {
     let mut out = Vec::with_capacity(32);
     value.serialize(&mut Serializer::with_formatter(&mut out, Python))?;
-    String::from_utf8(out)
-        .map(String::into_boxed_str)
-        .map_err(serde::ser::Error::custom)
+    String::from_utf8(out).map_err(serde::ser::Error::custom)
 }
 
 /// Writes what stands between the quotes of the JSON string that spells `text`.
-pub(crate) fn escape(text: &str) -> Box<str> {
+pub(crate) fn escape(text: &str) -> String {
     if text
         .bytes()
         .all(|b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\')

@@ -50,7 +50,7 @@ struct Entry {
 #[derive(Clone)]
 enum Text {
     Loaded(usize, usize),
-    Own(Box<str>),
+    Own(String),
 }
 
 /// When the session was written last.
@@ -140,7 +140,7 @@ impl Record {
     }
 
     /// Puts `value`, a JSON text, under `name`: in its place if there is one, else at the end.
-    pub(crate) fn set(&mut self, name: &str, value: Box<str>) {
+    pub(crate) fn set(&mut self, name: &str, value: String) {
         let value = Text::Own(value);
         match self.position(name) {
             Some(at) => {

@@ -224,14 +224,13 @@ impl State {
 
     /// Brings the record's dates up to date before it is written.
     pub(crate) fn prepare(&mut self) {
-        let now = unix_seconds(self.records.now());
         if self.rolls {
-            self.record.set_created(now);
+            self.record.set_created(unix_seconds(self.records.now()));
         }
         if self.records.cookie().absolute_max_age().is_some() && self.record.started.is_none() {
-            let began_now = self.new || self.invalidated > 0;
-            self.record.started = Some(if began_now {
-                now
+            let begins = self.new || self.invalidated > 0;
+            self.record.started = Some(if begins {
+                unix_seconds(self.records.now())
             } else {
                 started(&self.record)
             });

@@ -173,7 +173,13 @@ impl SessionContext {
         session.close();
         vary(headers);
         let due = session.state().is_due();
-        due.then(|| Save::new(self.0.storage.clone(), session.clone()))
+        due.then(|| {
+            Save::new(
+                self.0.storage.clone(),
+                session.clone(),
+                self.0.outer.is_some(),
+            )
+        })
     }
 
     /// Ends the request's share without a response: nothing is saved, and no change is taken.

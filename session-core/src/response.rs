@@ -14,11 +14,18 @@ use crate::{CookieChange, ErrorKind, Result, Session, Storage};
 pub struct Save {
     storage: Arc<dyn Storage>,
     session: Session,
+    nested: bool,
 }
 
 impl Save {
-    pub(crate) fn new(storage: Arc<dyn Storage>, session: Session) -> Self {
-        Self { storage, session }
+    /// `nested` says whether there is another service around, whose failure is not to cost the
+    /// client this session's cookie.
+    pub(crate) fn new(storage: Arc<dyn Storage>, session: Session, nested: bool) -> Self {
+        Self {
+            storage,
+            session,
+            nested,
+        }
     }
 
     /// Saves the session, and returns what that means for the response.
@@ -43,6 +50,7 @@ impl Save {
             Ok(header) => Ok(Saved {
                 header,
                 storage: self.storage,
+                nested: self.nested,
             }),
             Err(error) => {
                 if error.kind() != ErrorKind::Ended {
@@ -58,6 +66,7 @@ impl Save {
 pub struct Saved {
     header: Option<HeaderValue>,
     storage: Arc<dyn Storage>,
+    nested: bool,
 }
 
 impl Saved {
@@ -65,20 +74,17 @@ impl Saved {
     /// and no-store with it unless the handler said something else.
     pub fn apply<B>(self, response: &mut Response<B>) {
         let Some(header) = self.header else { return };
+        if self.nested {
+            let cookies = response
+                .extensions_mut()
+                .get_or_insert_default::<SessionCookies>();
+            cookies.0.push(header.clone());
+        }
         let headers = response.headers_mut();
-        set_cookie(
-            headers,
-            self.storage.records().cookie().name(),
-            header.clone(),
-        );
+        set_cookie(headers, self.storage.records().cookie().name(), header);
         headers
             .entry(CACHE_CONTROL)
             .or_insert(HeaderValue::from_static("no-store"));
-        response
-            .extensions_mut()
-            .get_or_insert_default::<SessionCookies>()
-            .0
-            .push(header);
     }
 }
 

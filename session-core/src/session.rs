@@ -336,7 +336,7 @@ impl Session {
 }
 
 impl State {
-    fn set(&mut self, key: &str, text: Box<str>) {
+    fn set(&mut self, key: &str, text: String) {
         self.record.set(key, text);
         self.removed.retain(|name| **name != *key);
         self.written();
@@ -385,7 +385,7 @@ fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     })
 }
 
-fn to_text<T: Serialize>(value: &T) -> Result<Box<str>> {
+fn to_text<T: Serialize>(value: &T) -> Result<String> {
     json::to_text(value).map_err(|_| {
         Error::with_message(
             ErrorKind::Value,

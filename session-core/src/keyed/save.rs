@@ -68,11 +68,12 @@ impl<B: Backend> KeyedStorage<B> {
             }
             (Task::of(&state), state.edits)
         };
+        // The rare ones are boxed: their futures are many times as large as that of an update.
         match task {
             Task::Nothing => Ok(CookieChange::Keep),
-            Task::Start => self.start(session, edits).await,
+            Task::Start => Box::pin(self.start(session, edits)).await,
             Task::Update(identity) => self.update(session, identity).await,
-            Task::Renew(identity) => self.renew(session, identity, edits).await,
+            Task::Renew(identity) => Box::pin(self.renew(session, identity, edits)).await,
         }
     }
 
@@ -165,7 +166,7 @@ impl<B: Backend> KeyedStorage<B> {
                 Replace::Conflict(_) | Replace::Gone => return lost(session, &identity),
             }
         }
-        self.restart(session).await
+        Box::pin(self.restart(session)).await
     }
 
     /// Moves the session to a fresh identity: the new record is stored before the old one ends,
@@ -227,7 +228,7 @@ impl<B: Backend> KeyedStorage<B> {
                 return Err(Error::with_message(ErrorKind::Unavailable, why));
             }
         }
-        self.restart(session).await
+        Box::pin(self.restart(session)).await
     }
 
     /// Goes on where a save stopped trying: with the logout that came meanwhile, if one did.
