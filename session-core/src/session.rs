@@ -107,6 +107,8 @@ impl Session {
 
     /// Returns the value under `key` as a `T`; `None` if there is none.
     ///
+    /// `T`'s `Deserialize` runs while the session is locked: it must not use the session itself.
+    ///
     /// # Errors
     /// [`ErrorKind::Value`] if the value is not a `T`.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
