@@ -160,7 +160,10 @@ pub(crate) fn quote(value: &str, out: &mut String) {
     }
     out.push('"');
     let mut rest = value;
-    while let Some(at) = rest.bytes().position(|b| ESCAPED[usize::from(b)] > 0) {
+    // Most values, tokens among them, have nothing to escape: a look over all bytes that the
+    // compiler turns into a few wide ones.
+    let escapes = value.bytes().fold(false, |found, b| found | is_escaped(b));
+    while let Some(at) = escapes.then(|| rest.bytes().position(is_escaped)).flatten() {
         let (plain, other) = rest.split_at(at);
         out.push_str(plain);
         let mut chars = other.chars();
@@ -200,6 +203,10 @@ pub(crate) fn quoted_len(value: &str) -> usize {
 fn needs_quotes(value: &str) -> bool {
     // Backwards, for what most often needs them is a token that ends in '='.
     value.is_empty() || !value.bytes().rev().all(|b| LEGAL[usize::from(b)])
+}
+
+fn is_escaped(b: u8) -> bool {
+    b < 0x20 || matches!(b, b'"' | b'\\' | b',' | b';' | 0x7f | 0xc2 | 0xc3)
 }
 
 /// How many bytes more than one a byte takes inside quotes. The characters from 128 to 255 are two
