@@ -15,15 +15,24 @@ use crate::Result;
 ///
 /// # Contract
 ///
-/// - Each call ends within a bounded time, and an answer that did not come, or was not
-///   understood, is an error of kind [`Unavailable`](crate::ErrorKind::Unavailable). `Ok` means
-///   that the store acknowledged.
+/// - Each call ends within a bounded time. An answer that did not come, or was not understood, and a
+///   value that the store does not take, are errors of kind
+///   [`Unavailable`](crate::ErrorKind::Unavailable), made with
+///   [`Error::new`](crate::Error::new); their text, like every log, holds no key and no value. `Ok`
+///   means that the store acknowledged.
 /// - Each call is atomic in the store. A future that is dropped at any await point leaves nothing
 ///   from which a later call could read this one's answer.
-/// - Keys are 18 to 250 characters of printable ASCII without white space.
+/// - Keys are 18 to 250 characters of printable ASCII without white space; values are bytes.
 /// - A time to live is whole seconds, at least one; `None` is no limit, also where the record had
-///   one before.
-/// - Errors and logs hold no key and no value.
+///   one before. A record that has expired is nothing stored, for all four methods.
+/// - "Still `was`" compares the value or the version number, whichever the store can: one is enough.
+///   A store that numbers versions starts at 1. After a write of its own
+///   [`KeyedStorage`](crate::KeyedStorage) does not know the number and asks with 0, which is a
+///   conflict that brings the current one.
+/// - `delete` of what is not there is [`Gone`](Replace::Gone).
+///
+/// The suite `session_tests::keyed_conformance!` (in the folder `tests` of this repository) runs a
+/// `KeyedStorage` over it through all of this but the expiry.
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Returns what is stored under `key`; `None` if nothing is, or it has expired.
     fn read(&self, key: &str) -> impl Future<Output = Result<Option<Versioned>>> + Send;
@@ -56,8 +65,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
 /// A stored value, and the store's own number for this version of it.
 ///
-/// A store that compares values leaves the number 0. One that compares numbers may be asked with
-/// a 0 that it never gave out, for a version that this program wrote itself: that is a conflict.
+/// A store that compares values leaves the number 0.
 #[derive(Clone)]
 #[expect(clippy::exhaustive_structs, reason = "backends make it")]
 pub struct Versioned {

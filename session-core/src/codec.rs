@@ -14,11 +14,11 @@ use crate::Result;
 /// ```
 /// use session_core::{Codec, Error, ErrorKind, Records, Result};
 ///
-/// /// JSON behind a version byte.
+/// /// JSON behind a byte that says so.
 /// #[derive(Debug)]
-/// struct Versioned;
+/// struct Marked;
 ///
-/// impl Codec for Versioned {
+/// impl Codec for Marked {
 ///     fn encode(&self, record: Vec<u8>) -> Result<Vec<u8>> {
 ///         Ok([b"1".as_slice(), &record].concat())
 ///     }
@@ -28,7 +28,7 @@ use crate::Result;
 ///     }
 /// }
 ///
-/// let records = Records::default().with_codec(Versioned);
+/// let records = Records::default().with_codec(Marked);
 /// assert!(records.open(&b"1{\"created\": 1, \"session\": {\"a\": 1}}"[..]).is_some());
 /// assert!(records.open(&b"{\"created\": 1, \"session\": {\"a\": 1}}"[..]).is_none());
 /// ```

@@ -11,8 +11,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Why a session could not be loaded, changed or saved.
 ///
 /// What a *client* sends never ends here: a forged, expired or unreadable cookie is an empty new
-/// session. `Display` and `Debug` show no identity, key, cookie value or session value; the
-/// cause, if there is one, is left to [`source`](StdError::source).
+/// session. Neither `Display` nor `Debug` shows an identity, key, cookie value or session value. The
+/// cause, a backend client's error if there is one, is left to [`source`](StdError::source).
 #[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,
@@ -105,7 +105,7 @@ impl fmt::Debug for Error {
         f.debug_struct("Error")
             .field("kind", &self.kind)
             .field("message", &self.message)
-            .field("source", &self.source)
+            .field("has_source", &self.source.is_some())
             .finish()
     }
 }

@@ -18,7 +18,8 @@ pub type MemoryStorage = KeyedStorage<MemoryBackend>;
 ///
 /// It is bounded: when its capacity is used up by sessions that have not expired, a new one, or
 /// one that grows, is an error of kind [`ErrorKind::Unavailable`], and nobody is logged out to
-/// make room. Expired records go when others are stored.
+/// make room. Expired records go when others are stored. Without a `max_age` no session expires, and
+/// a store that is full stays full: set one.
 pub struct MemoryBackend {
     capacity: usize,
     clock: Arc<dyn Clock>,

@@ -109,14 +109,17 @@ impl RequestSession for request::Parts {
 
 fn context<'a>(extensions: &'a Extensions, name: Option<&str>) -> Result<&'a SessionContext> {
     let innermost = extensions.get::<SessionContext>();
-    innermost
-        .and_then(|context| name.map_or(Some(context), |name| context.named(name)))
-        .ok_or_else(|| {
-            Error::with_message(
-                ErrorKind::Settings,
-                "no session service of this cookie name is around the handler",
-            )
-        })
+    let found =
+        innermost.and_then(|context| name.map_or(Some(context), |name| context.named(name)));
+    found.ok_or_else(|| {
+        let why = match name {
+            None => "there is no session service around the handler".into(),
+            Some(name) => {
+                format!("no session service around the handler has a cookie called {name}")
+            }
+        };
+        Error::with_message(ErrorKind::Settings, why)
+    })
 }
 
 /// Takes the Cookie lines along, so that the future borrows nothing.

@@ -107,7 +107,9 @@ impl Session {
 
     /// Returns the value under `key` as a `T`; `None` if there is none.
     ///
-    /// `T`'s `Deserialize` runs while the session is locked: it must not use the session itself.
+    /// `T` owns what it holds: `get::<String>`, not `get::<&str>`. It is a copy: to change a list in
+    /// place, [`update`](Self::update) it. `T`'s `Deserialize` runs while the session is locked and
+    /// must not use the session itself.
     ///
     /// # Errors
     /// [`ErrorKind::Value`] if the value is not a `T`.
@@ -248,9 +250,9 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::Committed`] after the response's headers have left.
-    pub fn set_max_age(&self, max_age: Option<Duration>) -> Result<()> {
+    pub fn set_max_age(&self, max_age: impl Into<Option<Duration>>) -> Result<()> {
         let mut state = self.open()?;
-        let max_age = max_age.map(crate::cookie::whole_seconds);
+        let max_age = max_age.into().map(crate::cookie::whole_seconds);
         state.record.own_max_age = (max_age != state.records.cookie().max_age()).then_some(max_age);
         state.touched();
         state.max_age_set = state.edits;

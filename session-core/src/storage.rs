@@ -1,6 +1,9 @@
 //! The contract between a server and the places where sessions live.
 
 use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -57,6 +60,33 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// is stored.
     async fn save(&self, session: &Session) -> Result<CookieChange>;
 }
+
+/// Written out as async-trait would write it, so that the future is not boxed a second time.
+impl<S: Storage + ?Sized> Storage for Arc<S> {
+    fn records(&self) -> &Records {
+        (**self).records()
+    }
+
+    fn load<'a, 'b, 'f>(&'a self, cookie: Option<&'b str>) -> Boxed<'f, Result<Session>>
+    where
+        'a: 'f,
+        'b: 'f,
+        Self: 'f,
+    {
+        (**self).load(cookie)
+    }
+
+    fn save<'a, 'b, 'f>(&'a self, session: &'b Session) -> Boxed<'f, Result<CookieChange>>
+    where
+        'a: 'f,
+        'b: 'f,
+        Self: 'f,
+    {
+        (**self).save(session)
+    }
+}
+
+type Boxed<'f, T> = Pin<Box<dyn Future<Output = T> + Send + 'f>>;
 
 /// What a save means for the client's cookie.
 #[derive(Clone, Eq, PartialEq)]

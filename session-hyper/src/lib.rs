@@ -28,9 +28,10 @@
 //! - After the handler answered, whatever the status, and before the headers leave, a changed
 //!   session is saved. A streaming body, an event stream or an upgrade goes on after that; what it
 //!   changes then is [`ErrorKind::Committed`](session_core::ErrorKind::Committed). It can load and
-//!   save through the storage itself.
-//! - A handler that returns an error saves nothing, and the error goes to hyper; unless its session
-//!   could not be loaded: that is answered.
+//!   save through the storage itself, given the identity of a server-side session.
+//! - A handler that returns an error saves nothing, and the error goes to hyper, which closes the
+//!   connection without an answer: turn your own errors into responses. Only where the session could
+//!   not be loaded the handler's `?` is enough, and answered as below.
 //! - A response whose session was looked at carries `Vary: Cookie`, one that sets the cookie
 //!   `Cache-Control: no-store` unless the handler set another.
 //!
@@ -44,6 +45,41 @@
 //!
 //! With an empty body, no Set-Cookie and `Cache-Control: no-store`;
 //! [`on_error`](SessionService::on_error) writes another one.
+//!
+//! # What it logs
+//!
+//! Through [`tracing`](https://docs.rs/tracing), with `session` as the first 8 hex digits of the
+//! SHA-256 of an identity, and never a secret:
+//!
+//! | level | event | means |
+//! | --- | --- | --- |
+//! | error | `session not loaded`, `session not saved` | the backend failed; `error` says how |
+//! | warn | `session record is unreadable` | what is stored, or was sealed, is no record |
+//! | info | `session change dropped` | another request ended the session: the 409 |
+//! | debug | `session save conflicts`, `session expired`, `session is unknown`, `session cookie refused` | the ordinary |
+//!
+//! # Several sessions
+//!
+//! Services nest, each with a storage of another cookie name:
+//!
+//! ```
+//! use session_cookie::{EncryptedCookieStorage, Key};
+//! use session_core::{CookieSettings, MemoryStorage, RequestSession};
+//! use session_hyper::SessionService;
+//! # use http::{Request, Response};
+//!
+//! # fn main() -> Result<(), session_core::Error> {
+//! let cart = EncryptedCookieStorage::new(Key::generate()?).with_cookie(CookieSettings::builder("cart").build()?);
+//! let login = MemoryStorage::default().with_cookie(CookieSettings::builder("login").build()?);
+//! let handler = async |request: Request<String>| -> Result<Response<String>, session_core::Error> {
+//!     request.session_named("cart").await?.insert("apples", 3)?;
+//!     let user: Option<String> = request.session().await?.get("user")?; // the innermost
+//!     Ok(Response::new(user.unwrap_or_default()))
+//! };
+//! let service = SessionService::new(cart, SessionService::new(login, hyper::service::service_fn(handler)));
+//! # Ok(())
+//! # }
+//! ```
 //!
 //! # What this crate does not do
 //!

@@ -25,24 +25,23 @@ pub struct SessionService<S, A = DefaultAnswer> {
 }
 
 impl<S> SessionService<S> {
-    /// Puts sessions of `storage` around `inner`.
+    /// Puts sessions of `storage` around `inner`. An `Arc<dyn Storage>` is a storage too: one that
+    /// was chosen at run time, or is used elsewhere as well.
     pub fn new(storage: impl Storage, inner: S) -> Self {
-        Self::with_storage(Arc::new(storage), inner)
-    }
-
-    /// Puts sessions of a storage that was chosen at run time, or is used elsewhere too, around
-    /// `inner`.
-    pub fn with_storage(storage: Arc<dyn Storage>, inner: S) -> Self {
         Self {
-            storage,
+            storage: Arc::new(storage),
             inner,
             answer: DefaultAnswer,
         }
     }
 
     /// Lets `answer` write the response when a session could not be loaded or saved. [`status`]
-    /// says which status fits. It must not put the error's text into it.
-    pub fn on_error<A>(self, answer: A) -> SessionService<S, A> {
+    /// says which status fits. It must not put the error's text into it; no-store is added unless it
+    /// says something else about caching. Of nested services each answers for its own session.
+    pub fn on_error<A, B>(self, answer: A) -> SessionService<S, A>
+    where
+        A: Fn(&Error) -> Response<B>,
+    {
         SessionService {
             storage: self.storage,
             inner: self.inner,
@@ -51,14 +50,24 @@ impl<S> SessionService<S> {
     }
 }
 
-/// Writes the response when a session could not be loaded or saved; a closure
-/// `Fn(&Error) -> Response<B>` does.
-pub trait ErrorAnswer<B> {
+/// Writes the response when a session could not be loaded or saved: [`DefaultAnswer`], or the
+/// closure given to [`on_error`](SessionService::on_error).
+pub trait ErrorAnswer<B>: sealed::Sealed<B> {
     /// Returns the response for `error`.
     fn answer(&self, error: &Error) -> Response<B>;
 }
 
-/// Answers with the [`status`] that fits, no-store and the default body, which is an empty one.
+mod sealed {
+    use super::{DefaultAnswer, Error, Response};
+
+    /// Only this crate says what can answer.
+    pub trait Sealed<B> {}
+
+    impl<B: Default> Sealed<B> for DefaultAnswer {}
+    impl<B, F: Fn(&Error) -> Response<B>> Sealed<B> for F {}
+}
+
+/// Answers with the [`status`] that fits and the default body, which is an empty one.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultAnswer;
 
@@ -66,9 +75,6 @@ impl<B: Default> ErrorAnswer<B> for DefaultAnswer {
     fn answer(&self, error: &Error) -> Response<B> {
         let mut response = Response::new(B::default());
         *response.status_mut() = status(error);
-        response
-            .headers_mut()
-            .insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
 }
@@ -149,7 +155,7 @@ where
                 Err(error) => {
                     // A `?` on the session's own load failure is all that a handler needs.
                     return Poll::Ready(match this.context.0.load_error() {
-                        Some(error) => Ok(this.answer.answer(&error)),
+                        Some(error) => Ok(uncached(this.answer.answer(&error))),
                         None => Err(error),
                     });
                 }
@@ -171,9 +177,18 @@ where
                 saved.apply(&mut response);
                 response
             }
-            Err(error) => answer_instead(&response, this.answer.answer(&error)),
+            Err(error) => answer_instead(&response, uncached(this.answer.answer(&error))),
         }))
     }
+}
+
+/// A failure is nothing to keep, unless the application thinks otherwise.
+fn uncached<B>(mut answer: Response<B>) -> Response<B> {
+    let headers = answer.headers_mut();
+    headers
+        .entry(CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
+    answer
 }
 
 impl<S, A> fmt::Debug for SessionService<S, A> {

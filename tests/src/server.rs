@@ -58,7 +58,7 @@ impl Server {
         F: Future<Output = Result<Response<B>, BoxError>> + Send + 'static,
         B: Body<Data = Bytes, Error: Into<BoxError>> + Default + Send + 'static,
     {
-        Self::serve(SessionService::with_storage(storage, service_fn(handler))).await
+        Self::serve(SessionService::new(storage, service_fn(handler))).await
     }
 
     /// Serves `service` as it is.

@@ -52,7 +52,7 @@ async fn serve<F>(
 where
     F: Future<Output = Result<Response<String>, Error>>,
 {
-    let service = SessionService::with_storage(storage.clone(), service_fn(handler));
+    let service = SessionService::new(storage.clone(), service_fn(handler));
     service.call(request(&[("sid", cookie)])).await.unwrap()
 }
 
@@ -218,7 +218,7 @@ async fn a_handler_that_fails_saves_nothing() {
         request.session().await?.insert("k", 2)?;
         Err::<Response<String>, Error>(ErrorKind::Value.into())
     });
-    let service = SessionService::with_storage(storage.clone(), handler);
+    let service = SessionService::new(storage.clone(), handler);
     let failed = service.call(request(&[("sid", &cookie)])).await;
     assert_eq!(failed.unwrap_err().kind(), ErrorKind::Value);
     let session = storage.load(Some(&cookie)).await.unwrap();
@@ -245,8 +245,8 @@ async fn nested<F>(
 where
     F: Future<Output = Result<Response<String>, Error>>,
 {
-    let cart = SessionService::with_storage(stores.1.clone(), service_fn(handler));
-    let both = SessionService::with_storage(stores.0.clone(), cart);
+    let cart = SessionService::new(stores.1.clone(), service_fn(handler));
+    let both = SessionService::new(stores.0.clone(), cart);
     both.call(request(cookies)).await.unwrap()
 }
 

@@ -50,7 +50,7 @@ fn request(path: &'static str, cookie: &HeaderValue) -> Request<String> {
 
 /// Returns how many allocations a request makes more than it would without sessions.
 fn allocations(storage: Arc<dyn Storage>, path: &'static str) -> u64 {
-    let service = SessionService::with_storage(storage, service_fn(handler));
+    let service = SessionService::new(storage, service_fn(handler));
     let written = now(service.call(request("/write", &HeaderValue::from_static("a=1")))).unwrap();
     let cookie = written.headers()[header::SET_COOKIE].to_str().unwrap();
     let cookie = HeaderValue::from_str(cookie.split(';').next().unwrap()).unwrap();

@@ -485,7 +485,7 @@ async fn nested_services_keep_a_session_each() {
         let seen = format!("{:?} {:?}", user.get::<u64>("n")?, cart.get::<u64>("n")?);
         Ok::<_, BoxError>(Response::new(Full::<Bytes>::from(seen)))
     });
-    let service = SessionService::with_storage(outer, SessionService::with_storage(inner, handler));
+    let service = SessionService::new(outer, SessionService::new(inner, handler));
     let server = Server::serve(service).await;
     let both = server.get("/user/cart", &[]).await;
     let jar = ["USER", "CART"]
@@ -733,7 +733,7 @@ async fn on_error_writes_the_answer_in_place_of_ours() {
             page(200, &[("set-cookie", "a=1")])
         }
     });
-    let service = SessionService::with_storage(storage, handler).on_error(|error: &Error| {
+    let service = SessionService::new(storage, handler).on_error(|error: &Error| {
         let mut response = Response::new(Full::from("come back later"));
         *response.status_mut() = status(error);
         response

@@ -93,7 +93,7 @@ async fn main() -> Result<(), BoxError> {
         "memory" => Arc::new(MemoryStorage::default().with_cookie(cookie)),
         other => return Err(format!("no storage is called {other:?}").into()),
     };
-    let service = SessionService::with_storage(storage, service_fn(handle));
+    let service = SessionService::new(storage, service_fn(handle));
     loop {
         let (stream, _) = listener.accept().await?;
         tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone()));

@@ -52,7 +52,7 @@ async fn main() -> Result<(), BoxError> {
         flags.need("--storage")?,
         listener.local_addr()?
     );
-    let sessions = SessionService::with_storage(storage, service_fn(handle));
+    let sessions = SessionService::new(storage, service_fn(handle));
     loop {
         let (stream, _) = listener.accept().await?;
         let sessions = sessions.clone();

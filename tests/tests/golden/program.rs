@@ -105,8 +105,7 @@ impl Program {
             sent = sent.header(header::COOKIE, HeaderValue::from_bytes(cookie).unwrap());
         }
         let sent = sent.body(Full::new(Bytes::copy_from_slice(body.as_bytes())));
-        let service =
-            SessionService::with_storage(self.storage.clone(), service_fn(parity::handle));
+        let service = SessionService::new(self.storage.clone(), service_fn(parity::handle));
         let response = parity::answer(service, sent.unwrap()).await;
         let (head, body) = response
             .unwrap_or_else(|never: Infallible| match never {})

@@ -81,7 +81,7 @@ impl App {
         if let Some(cookie) = cookie {
             request = request.header(COOKIE, format!("sid={cookie}"));
         }
-        let service = SessionService::with_storage(self.storage.clone(), service_fn(handler));
+        let service = SessionService::new(self.storage.clone(), service_fn(handler));
         let response = service
             .call(request.body(String::new()).unwrap())
             .await

@@ -49,7 +49,7 @@ async fn p6_nothing_is_written_after_a_failed_load_that_the_handler_swallowed() 
         }
         Ok::<_, std::convert::Infallible>(http::Response::new(String::from("without")))
     });
-    let service = session_hyper::SessionService::with_storage(app.storage.clone(), handler);
+    let service = session_hyper::SessionService::new(app.storage.clone(), handler);
     app.failing().fail(0..=0, When::Before);
     let request = http::Request::builder().header("cookie", format!("sid={cookie}"));
     let response = service

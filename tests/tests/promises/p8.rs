@@ -111,7 +111,7 @@ async fn p8_a_cookie_too_large_is_a_500_and_the_client_keeps_its_old_one() {
             session.insert("filler", "x".repeat(5000))?;
             Ok::<_, Error>(Response::new(String::from("too much")))
         });
-        let service = SessionService::with_storage(make(named("sid")), handler);
+        let service = SessionService::new(make(named("sid")), handler);
         let response = service.call(Request::new(String::new())).await.unwrap();
         assert_eq!(response.status(), 500, "{kind}");
         assert!(!response.headers().contains_key("set-cookie"));
@@ -132,7 +132,7 @@ async fn p8_every_change_after_the_commit_is_an_error() {
             Ok::<_, Error>(Response::new(String::new()))
         });
         let storage = Arc::new(MemoryStorage::default());
-        let service = SessionService::with_storage(storage.clone(), handler);
+        let service = SessionService::new(storage.clone(), handler);
         let request = Request::builder().uri(path).body(String::new()).unwrap();
         service.call(request).await.unwrap();
         let session = kept.lock().unwrap().take().unwrap();
