@@ -2,6 +2,7 @@
 
 mod save;
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -74,7 +75,8 @@ impl<B: Backend> KeyedStorage<B> {
     }
 
     /// Draws identities with `factory` in place of [`Identity::random`]. They must be impossible
-    /// to guess, 128 random bits or so, and have the shape that [`Identity::parse`] takes.
+    /// to guess, 128 random bits or so, and have the shape that [`Identity::parse`] takes. If they can
+    /// hold a `_`, no cookie name `a` may share the store with one that starts with `a_`.
     #[must_use]
     pub fn with_key_factory(
         mut self,
@@ -98,12 +100,27 @@ impl<B: Backend> KeyedStorage<B> {
         &self.backend
     }
 
+    /// Returns the identity that a cookie spells. One with a `_` could make the key of another cookie
+    /// name (`a` with `b_1`, `a_b` with `1`): only an application's own factory makes such.
+    fn parse(&self, cookie: &str) -> Option<Identity> {
+        let identity = Identity::parse(cookie)?;
+        (self.key_factory.is_some() || !cookie.contains('_')).then_some(identity)
+    }
+
     fn key(&self, identity: &Identity) -> String {
-        let name = self.records.cookie().name();
+        self.key_of(&self.suffix(identity))
+    }
+
+    fn key_of(&self, suffix: &str) -> String {
+        [self.records.cookie().name(), "_", suffix].concat()
+    }
+
+    /// What stands for the identity in the store's key.
+    fn suffix<'a>(&self, identity: &'a Identity) -> Cow<'a, str> {
         if self.hash_identities {
-            format!("{name}_{}", identity.sha256())
+            Cow::Owned(identity.sha256())
         } else {
-            [name, "_", identity.as_str()].concat()
+            Cow::Borrowed(identity.as_str())
         }
     }
 
@@ -127,7 +144,7 @@ impl<B: Backend> Storage for KeyedStorage<B> {
     }
 
     async fn load(&self, cookie: Option<&str>) -> Result<Session> {
-        let Some(identity) = cookie.and_then(Identity::parse) else {
+        let Some(identity) = cookie.and_then(|cookie| self.parse(cookie)) else {
             return Ok(self.records.fresh(cookie.is_some()));
         };
         let Some(found) = self.backend.read(&self.key(&identity)).await? else {
@@ -135,7 +152,9 @@ impl<B: Backend> Storage for KeyedStorage<B> {
             return Ok(self.records.fresh(true));
         };
         let Some(session) = self.records.open(found.value.clone()) else {
-            return Ok(self.records.fresh(true));
+            let session = self.records.fresh(true);
+            session.state().moved_to = self.moved_to(&found);
+            return Ok(session);
         };
         {
             let mut state = session.state();

@@ -42,8 +42,8 @@ struct Entry {
     /// Whether there is an escape in the name's text: what it spells is something else then.
     escaped: bool,
     value: Text,
-    /// Set by this request: part of the delta.
-    dirty: bool,
+    /// The edit that set it, part of the delta; 0: as the store has it.
+    dirty: u64,
 }
 
 /// A piece of the loaded text, or text of its own.
@@ -140,15 +140,15 @@ impl Record {
     }
 
     /// Puts `value`, a JSON text, under `name`: in its place if there is one, else at the end.
-    pub(crate) fn set(&mut self, name: &str, value: String) {
+    pub(crate) fn set(&mut self, name: &str, value: String, edit: u64) {
         let value = Text::Own(value);
         match self.position(name) {
             Some(at) => {
                 self.entries[at].value = value;
-                self.entries[at].dirty = true;
+                self.entries[at].dirty = edit;
             }
             None => self.entries.push(Entry {
-                dirty: true,
+                dirty: edit,
                 ..Entry::own(name, value)
             }),
         }
@@ -166,30 +166,30 @@ impl Record {
 
     /// Puts this record's delta onto `base`, what another request stored meanwhile, and becomes
     /// the result. Removed are the names in `removed`, and if `cleared` all that `base` holds.
-    pub(crate) fn rebase(&mut self, base: Record, removed: &[Box<str>], cleared: bool) {
+    pub(crate) fn rebase(&mut self, base: Record, removed: &[(Box<str>, u64)], cleared: bool) {
         let mine = std::mem::replace(self, base);
         if cleared {
             self.clear();
         }
-        for name in removed {
+        for (name, _) in removed {
             self.remove(name);
         }
-        for entry in mine.entries.iter().filter(|entry| entry.dirty) {
+        for entry in mine.entries.iter().filter(|entry| entry.dirty > 0) {
             if let Some(name) = entry.spelled(&mine.text) {
-                self.set(&name, entry.value.str(&mine.text).into());
+                self.set(&name, entry.value.str(&mine.text).into(), entry.dirty);
             }
         }
     }
 
     /// Returns whether this request set an entry.
     pub(crate) fn is_dirty(&self) -> bool {
-        self.entries.iter().any(|entry| entry.dirty)
+        self.entries.iter().any(|entry| entry.dirty > 0)
     }
 
     /// Forgets the delta: all entries are as the store has them.
-    pub(crate) fn settle(&mut self) {
-        for entry in &mut self.entries {
-            entry.dirty = false;
+    pub(crate) fn settle(&mut self, edits: u64) {
+        for entry in self.entries.iter_mut().filter(|entry| entry.dirty <= edits) {
+            entry.dirty = 0;
         }
     }
 
@@ -242,7 +242,7 @@ impl Entry {
             escaped: inside.contains('\\'),
             name: Text::Own(inside),
             value,
-            dirty: false,
+            dirty: 0,
         }
     }
 

@@ -277,10 +277,8 @@ impl State {
         for flag in flags.into_iter().filter(|flag| **flag <= edits) {
             *flag = 0;
         }
-        if self.edits == edits {
-            self.removed.clear();
-            self.record.settle();
-        }
+        self.removed.retain(|(_, edit)| *edit > edits);
+        self.record.settle(edits);
     }
 
     /// Becomes a new session after its record and cookie went: an empty one, unless something was

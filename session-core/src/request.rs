@@ -309,13 +309,21 @@ impl Drop for Turn<'_> {
 /// Tries the cookies in turn: the first that yields a session is the one.
 async fn load(storage: &dyn Storage, cookies: &CookieLines) -> Result<Session> {
     let name = storage.records().cookie().name();
-    for cookie in cookies.values(name) {
+    let (mut moved_to, mut others) = (None, Vec::new());
+    let mut values = cookies.values(name);
+    while let Some(cookie) = values.next() {
         let session = storage.load(Some(&cookie)).await?;
         if !session.is_new() {
+            others.extend(values.map(Cow::into_owned));
+            session.state().others = others;
             return Ok(session);
         }
+        moved_to = moved_to.or(session.state().moved_to.take());
+        others.push(cookie.into_owned());
     }
-    Ok(storage.records().fresh(cookies.have(name)))
+    let session = storage.records().fresh(cookies.have(name));
+    session.state().moved_to = moved_to;
+    Ok(session)
 }
 
 /// An error with its causes, for a log. Only what backends say; no error of ours holds a secret.

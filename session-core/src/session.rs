@@ -58,7 +58,7 @@ pub(crate) struct State {
     /// This request gave the session a lifetime of its own.
     pub(crate) max_age_set: u64,
     /// Names that this request took out; with the record's dirty entries, the delta.
-    pub(crate) removed: Vec<Box<str>>,
+    pub(crate) removed: Vec<(Box<str>, u64)>,
     pub(crate) new: bool,
     /// Loaded from a rolling storage with so much of its life gone that a read restarts it.
     pub(crate) rolls: bool,
@@ -72,9 +72,13 @@ pub(crate) struct State {
     pub(crate) base: Option<Versioned>,
     /// The identity that the application wants for a new session.
     pub(crate) wanted: Option<Identity>,
-    /// A record that a save began to create, and what it wrote: if that save was cut off, the next
-    /// one goes on with it.
-    pub(crate) attempt: Option<(Identity, Bytes)>,
+    /// A record that a save began to create, and what it may have written: if that save was cut off,
+    /// the next one goes on with it.
+    pub(crate) attempt: Option<(Identity, Vec<Bytes>)>,
+    /// The client's cookie stood for a session that a renewal moved to this key.
+    pub(crate) moved_to: Option<String>,
+    /// Further cookies of the name that the client sent.
+    pub(crate) others: Vec<String>,
     /// Found ended by another request: it can never be saved again.
     pub(crate) ended: bool,
     pub(crate) closed: bool,
@@ -100,6 +104,8 @@ impl Session {
             base: None,
             wanted: None,
             attempt: None,
+            moved_to: None,
+            others: Vec::new(),
             ended: false,
             closed: false,
         })))
@@ -139,8 +145,9 @@ impl Session {
         let mut state = self.open()?;
         let found = state.record.remove(key);
         if found {
-            state.removed.push(key.into());
             state.written();
+            let edit = state.edits;
+            state.removed.push((key.into(), edit));
         }
         Ok(found)
     }
@@ -159,15 +166,17 @@ impl Session {
         mut change: impl FnMut(Option<T>) -> T,
     ) -> Result<T> {
         loop {
-            let (edits, before) = {
+            let (text_before, before) = {
                 let state = self.open()?;
-                (state.edits, state.record.get(key).map(parse).transpose()?)
+                let text = state.record.get(key).map(str::to_owned);
+                let value = text.as_deref().map(parse).transpose()?;
+                (text, value)
             };
             // Without the lock: `change` may well look at the session.
             let after = change(before);
             let text = to_text(&after)?;
             let mut state = self.open()?;
-            if state.edits == edits {
+            if state.record.get(key) == text_before.as_deref() {
                 state.set(key, text);
                 return Ok(after);
             }
@@ -341,9 +350,9 @@ impl Session {
 
 impl State {
     fn set(&mut self, key: &str, text: String) {
-        self.record.set(key, text);
-        self.removed.retain(|name| **name != *key);
         self.written();
+        self.record.set(key, text, self.edits);
+        self.removed.retain(|(name, _)| **name != *key);
     }
 
     /// Notes that a key was set or removed.

@@ -31,6 +31,12 @@ const DRAWS: usize = 8;
 /// tried again may take.
 const MARK_LIFE: Duration = Duration::from_secs(60);
 
+/// A version that no record has: to compare with it brings the one that is there.
+const UNKNOWN: Versioned = Versioned {
+    value: Bytes::new(),
+    version: 0,
+};
+
 /// What a session's flags ask for.
 enum Task {
     Nothing,
@@ -80,19 +86,10 @@ impl<B: Backend> KeyedStorage<B> {
     /// Starts anew: what the session holds, if anything, begins under a fresh identity, and what
     /// the client had before ends.
     async fn start(&self, session: &Session, edits: u64) -> Result<CookieChange> {
-        let (before, replaced, empty, removes) = {
+        let (ends, empty, removes) = {
             let state = session.state();
-            let replaced = state.replaces.iter().flatten();
-            let replaced: Vec<_> = replaced
-                .filter_map(|cookie| Identity::parse(cookie))
-                .collect();
             let removes = state.identity.is_some() || state.drops_client_cookie();
-            (
-                state.identity.clone(),
-                replaced,
-                state.record.is_empty(),
-                removes,
-            )
+            (self.ends(&state), state.record.is_empty(), removes)
         };
         let new = if empty {
             self.forget_attempt(session).await;
@@ -101,14 +98,13 @@ impl<B: Backend> KeyedStorage<B> {
             Some(self.create(session).await?)
         };
         // Not before: a failure up to here leaves the client with the session that it had.
-        for old in &replaced {
-            self.delete(old).await?;
-        }
-        if let Some(old) = before
-            && !self.end(session, &old).await?
-        {
-            self.forget_attempt(session).await;
-            return lost(session, &old);
+        for (count, (key, was)) in ends.into_iter().enumerate() {
+            match self.end(key, was).await {
+                Err(error) if count == 0 => return Err(error),
+                // The first is gone: to fail now would leave the client with nothing.
+                Err(error) => tracing::error!(%error, "one of several sessions not ended"),
+                Ok(()) => {}
+            }
         }
         let mut state = session.state();
         match new {
@@ -124,10 +120,37 @@ impl<B: Backend> KeyedStorage<B> {
         }
     }
 
+    /// Returns where the sessions are that end when this one starts: the one that it was; and for a
+    /// logout and a login whatever else the client's cookies stand for.
+    fn ends(&self, state: &State) -> Vec<(String, Versioned)> {
+        let mut ends = Vec::new();
+        if let Some(identity) = &state.identity {
+            ends.push((self.key(identity), state.base()));
+        }
+        let mut also: &[String] = state.replaces.as_deref().unwrap_or_default();
+        if state.invalidated > 0 {
+            also = if also.is_empty() { &state.others } else { also };
+            // The cookie was that of a session which a renewal has just moved.
+            ends.extend(state.moved_to.clone().map(|key| (key, UNKNOWN)));
+        }
+        let also = also.iter().filter_map(|cookie| self.parse(cookie));
+        ends.extend(also.map(|identity| (self.key(&identity), UNKNOWN)));
+        ends
+    }
+
     /// Saves by compare-and-swap under the identity that the session has.
     async fn update(&self, session: &Session, identity: Identity) -> Result<CookieChange> {
         let key = self.key(&identity);
         for round in 0..ROUNDS {
+            let moves = {
+                let state = session.state();
+                (state.renewed > 0 && state.invalidated == 0 && !state.record.is_empty())
+                    .then_some(state.edits)
+            };
+            if let Some(edits) = moves {
+                // Asked for meanwhile, or a merge filled what was empty.
+                return Box::pin(self.renew(session, identity, edits)).await;
+            }
             let (write, was) = {
                 let mut state = session.state();
                 if state.invalidated > 0 {
@@ -175,7 +198,7 @@ impl<B: Backend> KeyedStorage<B> {
         let begun = session.state().attempt.clone();
         let new = self.create(session).await?;
         let resumed = begun.is_some_and(|(identity, _)| identity == new);
-        let mark = mark(&new);
+        let mark = mark(&self.suffix(&new));
         let stored = Bytes::from(self.records.encode(mark.clone())?);
         // A codec that writes the mark another way makes it like any other: then only a session
         // that tried before takes it for its own.
@@ -208,7 +231,11 @@ impl<B: Backend> KeyedStorage<B> {
             let done = match &ended {
                 Replace::Done => true,
                 // The mark is this session's own: an attempt went through whose answer was lost.
-                Replace::Conflict(now) => (is_own || resumed || failed) && now.value == stored,
+                Replace::Conflict(now) if is_own => self
+                    .records
+                    .decode(now.value.clone())
+                    .is_some_and(|text| text == mark),
+                Replace::Conflict(now) => (resumed || failed) && now.value == stored,
                 Replace::Gone => false,
             };
             if done {
@@ -259,7 +286,7 @@ impl<B: Backend> KeyedStorage<B> {
             };
             let is_wanted = wanted.is_some();
             let identity = wanted.map_or_else(|| self.draw(), Ok)?;
-            session.state().attempt = Some((identity.clone(), write.value.clone()));
+            session.state().attempt = Some((identity.clone(), vec![write.value.clone()]));
             let key = self.key(&identity);
             let created = self.backend.create(&key, write.value, write.ttl);
             match created.await? {
@@ -285,11 +312,15 @@ impl<B: Backend> KeyedStorage<B> {
         };
         let key = self.key(&identity);
         let found = self.backend.read(&key).await?;
-        if let Some(found) = found.filter(|found| found.value == wrote) {
+        if let Some(found) = found.filter(|found| wrote.contains(&found.value)) {
             let write = Write::of(&mut session.state())?;
-            session.state().attempt = Some((identity, write.value.clone()));
+            let value = write.value.clone();
+            // Both, until one is known to be there.
+            let may_be = vec![found.value.clone(), value.clone()];
+            session.state().attempt = Some((identity.clone(), may_be));
             let replaced = self.backend.replace(&key, write.value, write.ttl, &found);
             if let Replace::Done = replaced.await? {
+                session.state().attempt = Some((identity, vec![value]));
                 return Ok(true);
             }
         }
@@ -297,58 +328,53 @@ impl<B: Backend> KeyedStorage<B> {
         Ok(false)
     }
 
-    /// Ends a session that was logged out, whatever others saved meanwhile; false if another
-    /// request moved it to a new identity, where it lives on.
-    async fn end(&self, session: &Session, identity: &Identity) -> Result<bool> {
-        let key = self.key(identity);
+    /// Ends the session at `key`, whatever others saved meanwhile, and if one of them moved it, where
+    /// it is now. Tried twice: what this request stored before must not make two sessions of one
+    /// when a single answer is lost.
+    async fn end(&self, mut key: String, mut was: Versioned) -> Result<()> {
         let mut failed = false;
         for _ in 0..ROUNDS {
-            let was = session.state().base();
             match self.backend.delete(&key, Some(&was)).await {
-                Ok(Replace::Done | Replace::Gone) => return Ok(true),
-                Ok(Replace::Conflict(now)) if self.is_moved(&now) => return Ok(false),
-                Ok(Replace::Conflict(now)) => session.state().base = Some(now),
+                Ok(Replace::Done | Replace::Gone) => return Ok(()),
+                Ok(Replace::Conflict(now)) => match self.moved_to(&now) {
+                    Some(next) => (key, was) = (next, UNKNOWN),
+                    None => was = now,
+                },
                 Err(error) if failed => return Err(error),
                 Err(_) => failed = true,
             }
         }
         // So many writers: nobody is asked any more.
-        self.delete(identity).await?;
-        Ok(true)
+        self.backend.delete(&key, None).await.map(drop)
     }
 
-    /// Deletes a record. Tried twice: what this request stored before must not make two sessions
-    /// of one when a single answer is lost.
-    async fn delete(&self, identity: &Identity) -> Result<()> {
-        let key = self.key(identity);
-        match self.backend.delete(&key, None).await {
-            Err(_) => self.backend.delete(&key, None).await.map(drop),
-            Ok(_) => Ok(()),
-        }
-    }
-
-    /// Deletes a record that this session created and will not use. Nobody knows its identity:
-    /// should this fail, it only expires.
+    /// Deletes a record that this session created and will not use. Should this fail, the record stays
+    /// for its time to live, but nobody knows its identity.
     async fn forget_attempt(&self, session: &Session) {
         let attempt = session.state().attempt.take();
-        let Some((identity, value)) = attempt else {
+        let Some((identity, wrote)) = attempt else {
             return;
         };
         // Only what this session wrote: its creation may never have arrived, and the identity, if
         // the application chose it, be somebody else's by now.
-        let (key, was) = (self.key(&identity), Versioned { value, version: 0 });
+        let key = self.key(&identity);
+        let was = wrote.last().map_or(UNKNOWN, |value| Versioned {
+            value: value.clone(),
+            version: 0,
+        });
         if let Ok(Replace::Conflict(now)) = self.backend.delete(&key, Some(&was)).await
-            && now.value == was.value
+            && wrote.contains(&now.value)
         {
-            // A store that compares numbers, and has now said which.
+            // A store that compares numbers, and has now said which; or what was written before.
             let _ = self.backend.delete(&key, Some(&now)).await;
         }
     }
 
-    /// Returns whether this is the mark of a renewal.
-    fn is_moved(&self, found: &Versioned) -> bool {
-        let text = self.records.decode(found.value.clone());
-        text.is_some_and(|text| is_moved(&text))
+    /// Returns the key at which a session lives on, if this is the mark of its renewal.
+    pub(super) fn moved_to(&self, found: &Versioned) -> Option<String> {
+        let text = self.records.decode(found.value.clone())?;
+        let suffix = Identity::parse(&read_mark(&text)?)?;
+        Some(self.key_of(suffix.as_str()))
     }
 }
 
@@ -390,10 +416,7 @@ impl State {
     /// What the store held when the session was loaded. After a renewal or a start it is not
     /// known, and a compare with it is a conflict that brings it.
     fn base(&self) -> Versioned {
-        self.base.clone().unwrap_or(Versioned {
-            value: Bytes::new(),
-            version: 0,
-        })
+        self.base.clone().unwrap_or(UNKNOWN)
     }
 
     /// Puts the delta onto what another request stored; false if that is an ended session or no
@@ -425,10 +448,11 @@ impl State {
     fn moved(&mut self, new: Identity) -> CookieChange {
         let change = self.set_cookie(&new);
         self.identity = Some(new);
-        self.base = self
+        let wrote = self
             .attempt
             .take()
-            .map(|(_, value)| Versioned { value, version: 0 });
+            .and_then(|(_, wrote)| wrote.into_iter().next_back());
+        self.base = wrote.map(|value| Versioned { value, version: 0 });
         self.wanted = None;
         change
     }
@@ -441,25 +465,61 @@ impl State {
     }
 }
 
-/// Returns the mark of a renewal: an empty object with the digest of the new identity written in
-/// its white space, so that the session that wrote it knows it again, and others know that the
-/// session lives on.
-fn mark(new: &Identity) -> Vec<u8> {
-    let digest = new.sha256();
-    let bits = digest.bytes().map(|digit| {
-        if matches!(digit, b'0'..=b'7') {
-            b' '
-        } else {
-            b'\t'
-        }
-    });
-    [b'{'].into_iter().chain(bits).chain([b'}']).collect()
+/// The white space of JSON, as digits to the base of four.
+const DIGITS: [u8; 4] = *b" \t\n\r";
+
+/// Returns the mark of a renewal: an empty object with the end of the new record's key written in
+/// its white space. To Python and to whoever loads it that is an ended session; a logout that comes
+/// late follows it, and the session that wrote it knows it again.
+fn mark(suffix: &str) -> Vec<u8> {
+    let digits = suffix
+        .bytes()
+        .flat_map(|b| [b >> 6, b >> 4, b >> 2, b].map(|d| DIGITS[usize::from(d & 3)]));
+    [b'{'].into_iter().chain(digits).chain([b'}']).collect()
 }
 
-/// Returns whether `text` is such a mark, and not the `{}` that Python writes.
-fn is_moved(text: &[u8]) -> bool {
-    let inside = text
-        .strip_prefix(b"{")
-        .and_then(|text| text.strip_suffix(b"}"));
-    inside.is_some_and(|inside| !inside.is_empty() && inside.iter().all(u8::is_ascii_whitespace))
+/// Reads what [`mark`] wrote.
+fn read_mark(text: &[u8]) -> Option<String> {
+    let inside = text.strip_prefix(b"{")?.strip_suffix(b"}")?;
+    let (bytes, []) = inside.as_chunks::<4>() else {
+        return None;
+    };
+    let digit = |b: &u8| DIGITS.iter().position(|digit| digit == b);
+    let byte = |four: &[u8; 4]| {
+        four.iter()
+            .try_fold(0, |byte, b| Some(byte << 2 | digit(b)?))
+    };
+    bytes
+        .iter()
+        .map(|four| {
+            byte(four)
+                .and_then(|byte| u8::try_from(byte).ok())
+                .map(char::from)
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_is_an_empty_object_that_says_where_the_session_went() {
+        let suffix = "0123456789abcdef0123456789ABCDEF-_";
+        let mark = mark(suffix);
+        assert_eq!(read_mark(&mark).unwrap(), suffix);
+        let json: serde_json::Value = serde_json::from_slice(&mark).unwrap();
+        assert_eq!(json, serde_json::json!({}));
+        for other in [
+            &b"{}"[..],
+            b"{ }",
+            b"{   }",
+            b"{\"a\":1}",
+            b"",
+            b"{",
+            b"null",
+        ] {
+            assert!(read_mark(other).is_none_or(|text| Identity::parse(&text).is_none()));
+        }
+    }
 }

@@ -132,7 +132,7 @@ fn entries(scanner: &mut Scanner<'_>, json: &str) -> Option<Vec<Entry>> {
                 name: inside.into(),
                 escaped,
                 value,
-                dirty: false,
+                dirty: 0,
             });
             Some(())
         })?;

@@ -83,9 +83,10 @@ async fn p9_a_new_session_is_one_call() {
 
 #[tokio::test]
 async fn p9_a_login_reads_nothing() {
+    // Twice, for what it deletes it has not read: a renewal may have moved it.
     let expected = Calls {
         create: 1,
-        delete: 1,
+        delete: 2,
         ..FREE
     };
     assert_eq!(cost("/login").await, expected);
