@@ -25,6 +25,7 @@
 //!
 //! - It cannot end a session: a copy of the cookie works until it expires, after a logout or a
 //!   renewal too. Where a logout must hold, keep sessions in a store.
+//! - A rolling one is set again by whatever read is in flight during a logout.
 //! - It cannot merge: of two responses to one client the browser keeps the cookie of the last.
 //! - It does not bind a cookie to its name: the wire format has no room for it. Two encrypted
 //!   cookies of one program need **two keys**, or a client could send the value of one as the

@@ -33,8 +33,9 @@ use crate::Result;
 /// assert!(records.open(&b"{\"created\": 1, \"session\": {\"a\": 1}}"[..]).is_none());
 /// ```
 ///
-/// What `decode` returns for what `encode` wrote is the same text, to the byte: white space, too,
-/// has a meaning where a session was renewed.
+/// Its `Debug` is printed with the storage's: a codec that holds a key must not derive it. What
+/// `decode` returns for what `encode` wrote is the same text, to the byte: white space, too, has a
+/// meaning where a session was renewed.
 pub trait Codec: fmt::Debug + Send + Sync + 'static {
     /// Turns the JSON text of a record, ASCII unless a value came as other UTF-8, into what is
     /// stored.

@@ -296,8 +296,9 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps the data and changes the identity when it is saved: the old cookie is then dead.
-    /// Call it whenever the session's rights change. A session that lives in its cookie has no
+    /// Keeps the data and changes the identity when it is saved: the old cookie then gives nobody the
+    /// data. (For a minute a logout that comes with it still ends the session: it may have
+    /// been on the way.) Call it whenever the session's rights change. A session that lives in its cookie has no
     /// identity; there the old cookie cannot be recalled.
     ///
     /// # Errors

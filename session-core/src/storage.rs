@@ -50,7 +50,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     async fn load(&self, cookie: Option<&str>) -> Result<Session>;
 
     /// Saves what was changed in `session`, if anything was, and returns what that means for the
-    /// cookie. A session may be changed and saved again after that.
+    /// cookie. A session may be changed and saved again after that; save one session at a time: of two
+    /// saves of a new one that run at once each may store it.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the backend did not
