@@ -4,8 +4,8 @@
 
 use bytes::Bytes;
 use session_core::{
-    Backend, Codec, CookieChange, CookieSettings, Create, Identity, KeyedStorage, MemoryBackend,
-    Records, Replace, RequestSession, Result, SessionContext, Storage, Versioned,
+    Backend, Codec, CookieChange, CookieSettings, Create, ErrorKind, Identity, KeyedStorage,
+    MemoryBackend, Records, Replace, RequestSession, Result, SessionContext, Storage, Versioned,
 };
 use session_tests::stores::{Call, Failing, Gate, When};
 use std::sync::Arc;
@@ -288,4 +288,21 @@ async fn p6_a_login_that_ends_one_of_two_sessions_leaves_the_client_with_one() {
         out.is_ok() || keys(&*s, &c).await.is_some(),
         "503, and the client's session is gone"
     );
+}
+
+#[tokio::test]
+async fn p6_a_logout_that_ended_one_of_two_sessions_is_an_error() {
+    let m = Arc::new(mem());
+    let s: Arc<dyn Storage> = m.clone();
+    let (c, d) = (client(&*s).await, client(&*s).await);
+    let both = format!("AIOHTTP_SESSION={c}; AIOHTTP_SESSION={d}");
+    let session = request(&s, &both).session().await.unwrap();
+    session.invalidate().unwrap();
+    m.backend().inner().fail(1..=2, When::Before);
+    let out = s.save(&session).await;
+    m.backend().inner().heal();
+    assert_eq!(out.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert!(keys(&*s, &c).await.is_none() && keys(&*s, &d).await.is_some());
+    s.save(&session).await.unwrap();
+    assert!(keys(&*s, &d).await.is_none(), "saved again, it is done");
 }

@@ -100,8 +100,9 @@ impl<B: Backend> KeyedStorage<B> {
         // Not before: a failure up to here leaves the client with the session that it had.
         for (count, (key, was)) in ends.into_iter().enumerate() {
             match self.end(key, was).await {
-                Err(error) if count == 0 => return Err(error),
-                // The first is gone: to fail now would leave the client with nothing.
+                Err(error) if count == 0 || new.is_none() => return Err(error),
+                // The first is gone, and a login has its new one: to fail now would leave the client
+                // with nothing.
                 Err(error) => tracing::error!(%error, "one of several sessions not ended"),
                 Ok(()) => {}
             }
