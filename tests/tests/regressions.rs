@@ -306,3 +306,35 @@ async fn p6_a_logout_that_ended_one_of_two_sessions_is_an_error() {
     s.save(&session).await.unwrap();
     assert!(keys(&*s, &d).await.is_none(), "saved again, it is done");
 }
+
+/// A request with its context, as an adapter other than ours would make it.
+fn attached() -> (http::Request<()>, SessionContext) {
+    let s: Arc<dyn Storage> = Arc::new(mem());
+    let mut req = http::Request::new(());
+    let context = SessionContext::attach(&s, req.extensions_mut());
+    (req, context)
+}
+
+#[tokio::test]
+async fn p8_what_is_first_asked_for_after_a_context_was_closed_takes_no_change() {
+    let (req, context) = attached();
+    assert!(context.close(&mut http::HeaderMap::new()).is_none());
+    assert_eq!(req.new_session().unwrap_err().kind(), ErrorKind::Committed);
+    let late = req.session().await.unwrap();
+    assert_eq!(
+        late.insert("k", 1).unwrap_err().kind(),
+        ErrorKind::Committed
+    );
+}
+
+#[tokio::test]
+async fn p8_a_request_that_ended_without_a_response_takes_no_change() {
+    let (req, context) = attached();
+    let held = req.session().await.unwrap();
+    context.abandon();
+    assert_eq!(
+        held.insert("k", 1).unwrap_err().kind(),
+        ErrorKind::Committed
+    );
+    assert_eq!(req.new_session().unwrap_err().kind(), ErrorKind::Committed);
+}
