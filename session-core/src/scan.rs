@@ -1,8 +1,8 @@
 //! Finds where JSON values begin and end, and whether they are JSON (RFC 8259), without building
 //! them.
 //!
-//! `serde_json`'s `RawValue` does the same at four times the cost, and loading a session is little
-//! else; a property test holds the two together. No recursion: a client may send 100,000 brackets.
+//! With `serde_json`'s `RawValue` loading a session took 1.8 times the instructions, and loading is
+//! half of what a read costs; a property test holds the two together. No recursion: a client may send 100,000 brackets.
 
 use std::ops::Range;
 
