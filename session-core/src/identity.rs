@@ -10,7 +10,8 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// [`random`](Self::random) draws 128 bits and writes them as 32 lowercase hexadecimal digits,
 /// the shape of aiohttp_session's `uuid4().hex`. An application's own identities are 16 to 128
-/// characters of `A-Z a-z 0-9 - _`: text of any other shape never reaches a store.
+/// characters of `A-Z a-z 0-9 - _`, the last only where the storage has a
+/// [key factory](crate::KeyedStorage::with_key_factory): text of any other shape never reaches a store.
 ///
 /// Whoever holds it is the user, so `Debug` never shows it; logs carry its
 /// [`fingerprint`](Self::fingerprint).

@@ -314,8 +314,8 @@ impl Session {
     ///
     /// # Errors
     /// [`ErrorKind::Identity`] if the session is not new; [`ErrorKind::Committed`] after the
-    /// response's headers have left. If the store holds such a session already, it is the save
-    /// that ends with [`ErrorKind::Identity`].
+    /// response's headers have left. If the store holds such a session already, or the identity has
+    /// a `_` and the storage no key factory, it is the save that ends with [`ErrorKind::Identity`].
     pub fn set_new_identity(&self, identity: Identity) -> Result<()> {
         let mut state = self.open()?;
         if !state.new {

@@ -54,6 +54,7 @@
 //! | level | event | means |
 //! | --- | --- | --- |
 //! | error | `session not loaded`, `session not saved` | the backend failed; `error` says how |
+//! | error | `one of several sessions not ended` | the same, in a login that ended the client's first one |
 //! | warn | `session record is unreadable` | what is stored, or was sealed, is no record |
 //! | info | `session change dropped` | another request ended the session: the 409 |
 //! | debug | `session save conflicts`, `session expired`, `session is unknown`, `session cookie refused` | the ordinary |

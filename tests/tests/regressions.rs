@@ -338,3 +338,25 @@ async fn p8_a_request_that_ended_without_a_response_takes_no_change() {
     );
     assert_eq!(req.new_session().unwrap_err().kind(), ErrorKind::Committed);
 }
+
+#[tokio::test]
+async fn p8_an_identity_that_could_not_be_loaded_again_is_refused() {
+    let wanted = "own_0123456789abcdef";
+    for factory in [false, true] {
+        let mut s = mem();
+        if factory {
+            s = s.with_key_factory(|| unreachable!("the session has its own"));
+        }
+        let a = s.load(None).await.unwrap();
+        a.set_new_identity(Identity::parse(wanted).unwrap())
+            .unwrap();
+        a.insert("k", 1).unwrap();
+        let saved = s.save(&a).await;
+        if factory {
+            assert_eq!(keys(&s, &value(saved.unwrap())).await.unwrap(), ["k"]);
+        } else {
+            assert_eq!(saved.unwrap_err().kind(), ErrorKind::Identity);
+            assert!(s.backend().inner().inner().is_empty(), "nothing is stored");
+        }
+    }
+}

@@ -287,6 +287,11 @@ impl<B: Backend> KeyedStorage<B> {
             };
             let is_wanted = wanted.is_some();
             let identity = wanted.map_or_else(|| self.draw(), Ok)?;
+            if self.parse(identity.as_str()).is_none() {
+                // It would be stored, and never found again.
+                let why = "an identity with a '_' needs a storage with a key factory";
+                return Err(Error::with_message(ErrorKind::Identity, why));
+            }
             session.state().attempt = Some((identity.clone(), vec![write.value.clone()]));
             let key = self.key(&identity);
             let created = self.backend.create(&key, write.value, write.ttl);
