@@ -42,6 +42,29 @@ pub struct KeyedStorage<B> {
     hash_identities: bool,
 }
 
+/// A [`Backend`] for which an address is enough.
+pub trait Connect: Backend + Sized {
+    /// Reaches the store at `address`, with default settings; the backend's docs say what an
+    /// address looks like.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`] if it is no address, [`ErrorKind::Unavailable`] if nobody answers
+    /// there within the backend's default timeout.
+    fn connect(address: &str) -> impl Future<Output = Result<Self>> + Send;
+}
+
+impl<B: Connect> KeyedStorage<B> {
+    /// Keeps sessions in the store at `address`, with default settings.
+    ///
+    /// # Errors
+    ///
+    /// See [`Connect::connect`].
+    pub async fn connect(address: &str) -> Result<Self> {
+        B::connect(address).await.map(Self::new)
+    }
+}
+
 impl<B: Backend> KeyedStorage<B> {
     /// Keeps sessions in `backend`, with the default cookie settings.
     pub fn new(backend: B) -> Self {

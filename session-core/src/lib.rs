@@ -62,7 +62,7 @@ pub use cookie::{CookieBuilder, CookieSettings, DEFAULT_NAME, MAX_COOKIE_BYTES, 
 pub use error::{Error, ErrorKind, Result};
 pub use header::MAX_CANDIDATES;
 pub use identity::Identity;
-pub use keyed::KeyedStorage;
+pub use keyed::{Connect, KeyedStorage};
 pub use memory::{MemoryBackend, MemoryStorage};
 pub use records::{Pending, Records};
 pub use request::{RequestSession, SessionContext};

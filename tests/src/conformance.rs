@@ -30,6 +30,7 @@ use session_core::{
     Clock, CookieBuilder, CookieChange, CookieSettings, ManualClock, Session, Storage,
 };
 
+pub mod backend;
 pub mod keyed;
 
 /// Makes fresh storages; an `async fn(CookieSettings, ManualClock) -> impl Storage` is one.

@@ -11,7 +11,10 @@
 
 pub mod conformance;
 pub mod logs;
+pub mod memcached;
+pub mod processes;
 pub mod python;
+pub mod redis;
 pub mod server;
 pub mod stores;
 pub mod vectors;

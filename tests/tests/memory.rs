@@ -6,7 +6,7 @@
 )]
 
 use session_core::{Codec, CookieSettings, ManualClock, MemoryBackend, MemoryStorage, Result};
-use session_tests::keyed_conformance;
+use session_tests::{backend_conformance, keyed_conformance};
 
 async fn memory(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
     MemoryStorage::new(MemoryBackend::new().with_clock(clock.clone()))
@@ -20,6 +20,10 @@ async fn memory_hashed(cookie: CookieSettings, clock: ManualClock) -> MemoryStor
 
 async fn memory_with_codec(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
     memory(cookie, clock).await.with_codec(Masked)
+}
+
+async fn memory_backend() -> MemoryBackend {
+    MemoryBackend::new()
 }
 
 /// Not JSON, and nothing that could be taken for it.
@@ -43,3 +47,4 @@ impl Codec for Masked {
 keyed_conformance!(memory);
 keyed_conformance!(memory_hashed);
 keyed_conformance!(memory_with_codec);
+backend_conformance!(memory_backend);

@@ -32,6 +32,8 @@ use serde_json::value::RawValue;
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
 use session_core::{CookieSettings, Identity, RequestSession as _, SameSite, Session, Storage};
 use session_hyper::SessionService;
+use session_memcached::MemcachedStorage;
+use session_redis::RedisStorage;
 use tokio::net::TcpListener;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
@@ -43,7 +45,7 @@ const USAGE: &str = "usage: parity --port N --storage simple|fernet|nacl [--host
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let flags = Flags::parse(std::env::args().skip(1))?;
-    let storage = storage(&flags)?;
+    let storage = storage(&flags).await?;
     let port: u16 = flags.need("--port")?.parse()?;
     let listener = TcpListener::bind((flags.get("--host").unwrap_or("127.0.0.1"), port)).await?;
     // Tests wait for this line, and learn the port from it.
@@ -338,15 +340,24 @@ fn percent_decoded(text: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-fn storage(flags: &Flags) -> Result<Arc<dyn Storage>, BoxError> {
+async fn storage(flags: &Flags) -> Result<Arc<dyn Storage>, BoxError> {
     let cookie = cookie(flags)?;
     let key = || Ok::<_, BoxError>(Key::parse(flags.need("--key")?)?);
     Ok(match flags.need("--storage")? {
         "simple" => Arc::new(SimpleCookieStorage::unprotected().with_cookie(cookie)),
         "fernet" => Arc::new(EncryptedCookieStorage::new(key()?).with_cookie(cookie)),
         "nacl" => Arc::new(NaClCookieStorage::new(key()?).with_cookie(cookie)),
-        later @ ("redis" | "memcached") => {
-            return Err(format!("--storage {later} comes with its crate, later").into());
+        "redis" => {
+            let url = flags.need("--redis-url")?;
+            Arc::new(RedisStorage::connect(url).await?.with_cookie(cookie))
+        }
+        "memcached" => {
+            let address = flags.need("--memcached")?;
+            Arc::new(
+                MemcachedStorage::connect(address)
+                    .await?
+                    .with_cookie(cookie),
+            )
         }
         other => return Err(format!("there is no storage {other}\n{USAGE}").into()),
     })

@@ -1,0 +1,236 @@
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use deadpool::managed::{Pool, PoolConfig, PoolError, QueueMode};
+use session_core::{Backend, Connect, Create, Error, ErrorKind, Replace, Result, Versioned};
+use tokio::time::{Instant, timeout_at};
+
+use crate::address::Address;
+use crate::command::{Answer, Command};
+use crate::expiry::{OVER, exptime};
+use crate::pool::Connector;
+
+/// The bound on a call unless the application sets another.
+const TIMEOUT: Duration = Duration::from_secs(1);
+
+/// How many connections there are at most unless the application sets another number.
+const CONNECTIONS: usize = 32;
+
+/// How often a delete is repeated that somebody wrote after.
+const ROUNDS: usize = 16;
+
+/// A [`Backend`] in memcached, on a bounded pool of connections.
+///
+/// A connection carries one command at a time, and goes back to the pool when the whole of an answer
+/// that fits the command was read; otherwise (a timeout, a request that was cancelled, an error) it is
+/// closed. Versions are memcached's cas uniques.
+pub struct MemcachedBackend {
+    pool: Pool<Connector>,
+    timeout: Duration,
+}
+
+impl MemcachedBackend {
+    /// Keeps sessions in the memcached at `address`: `host`, `host:port`, `[IPv6]:port` or
+    /// `unix:/path`; the port is 11211 unless it is said. Connects when it is first used.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`] if it is no address.
+    pub fn new(address: &str) -> Result<Self> {
+        let config = PoolConfig {
+            // The one that was used last is the least likely to have been closed for idleness.
+            queue_mode: QueueMode::Lifo,
+            ..PoolConfig::new(CONNECTIONS)
+        };
+        let pool = Pool::builder(Connector(Address::parse(address)?)).config(config);
+        Ok(Self {
+            pool: pool
+                .build()
+                .map_err(|error| Error::new(ErrorKind::Settings, error))?,
+            timeout: TIMEOUT,
+        })
+    }
+
+    /// Bounds each call: waiting for a free connection, connecting and the answer together.
+    /// Default: one second.
+    #[must_use]
+    pub fn with_timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
+    }
+
+    /// Opens at most so many connections, at least one; calls beyond wait their turn. Default: 32.
+    #[must_use]
+    pub fn with_max_connections(self, connections: usize) -> Self {
+        self.pool.resize(connections.max(1));
+        self
+    }
+
+    async fn ask(&self, key: &str, command: Command<'_>) -> Result<Answer> {
+        if !fits(key) {
+            let text = "the key is none that memcached takes".to_owned();
+            return Err(Error::new(ErrorKind::Unavailable, Failure(text)));
+        }
+        let deadline = Instant::now() + self.timeout;
+        let mut connection = match timeout_at(deadline, self.pool.get()).await {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(PoolError::Backend(error))) => return Err(unavailable(&error, key)),
+            Ok(Err(error)) => return Err(Error::new(ErrorKind::Unavailable, error)),
+            Err(_) => return Err(self.late("no connection")),
+        };
+        match timeout_at(deadline, connection.ask(key, command)).await {
+            Ok(answer) => answer.map_err(|error| unavailable(&error, key)),
+            Err(_) => Err(self.late("no answer")),
+        }
+    }
+
+    fn late(&self, what: &str) -> Error {
+        let text = format!("{what} within {:?}", self.timeout);
+        Error::new(ErrorKind::Unavailable, Failure(text))
+    }
+
+    /// Returns the record that is there after a write that failed to find what it was to replace.
+    async fn conflict(&self, key: &str) -> Result<Replace> {
+        let now = self.read(key).await?;
+        Ok(now.map_or(Replace::Gone, Replace::Conflict))
+    }
+}
+
+impl Backend for MemcachedBackend {
+    async fn read(&self, key: &str) -> Result<Option<Versioned>> {
+        match self.ask(key, Command::Get).await? {
+            Answer::Missing => Ok(None),
+            Answer::Value { value, unique } => Ok(Some(versioned(value, unique))),
+            Answer::Stored | Answer::Exists => Err(unexpected()),
+        }
+    }
+
+    async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<Create> {
+        let add = Command::Add {
+            value: &value,
+            exptime: exptime(ttl, SystemTime::now()),
+        };
+        match self.ask(key, add).await? {
+            Answer::Stored => Ok(Create::Done),
+            Answer::Exists => Ok(Create::Exists),
+            Answer::Missing | Answer::Value { .. } => Err(unexpected()),
+        }
+    }
+
+    async fn replace(
+        &self,
+        key: &str,
+        value: Bytes,
+        ttl: Option<Duration>,
+        was: &Versioned,
+    ) -> Result<Replace> {
+        if was.version == 0 {
+            return self.conflict(key).await;
+        }
+        let swap = Command::CompareAndSwap {
+            value: &value,
+            exptime: exptime(ttl, SystemTime::now()),
+            unique: was.version,
+        };
+        match self.ask(key, swap).await? {
+            Answer::Stored => Ok(Replace::Done),
+            Answer::Missing => Ok(Replace::Gone),
+            Answer::Exists => self.conflict(key).await,
+            Answer::Value { .. } => Err(unexpected()),
+        }
+    }
+
+    /// A compare-and-delete is a compare-and-swap for nothing whose time is over.
+    async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
+        if let Some(was) = was {
+            if was.version == 0 {
+                return self.conflict(key).await;
+            }
+            let swap = Command::CompareAndSwap {
+                value: b"",
+                exptime: OVER,
+                unique: was.version,
+            };
+            return match self.ask(key, swap).await? {
+                Answer::Stored => Ok(Replace::Done),
+                Answer::Missing => Ok(Replace::Gone),
+                Answer::Exists => self.conflict(key).await,
+                Answer::Value { .. } => Err(unexpected()),
+            };
+        }
+        if self.read(key).await?.is_none() {
+            return Ok(Replace::Gone);
+        }
+        for _ in 0..ROUNDS {
+            match self.ask(key, Command::Delete).await? {
+                Answer::Missing => return Ok(Replace::Done),
+                Answer::Value { .. } => {} // written again between the two commands
+                Answer::Stored | Answer::Exists => return Err(unexpected()),
+            }
+        }
+        let text = "the record was written again after each delete".to_owned();
+        Err(Error::new(ErrorKind::Unavailable, Failure(text)))
+    }
+}
+
+impl Connect for MemcachedBackend {
+    /// See [`MemcachedBackend::new`] for the address. One command is sent, to see that somebody
+    /// answers.
+    async fn connect(address: &str) -> Result<Self> {
+        let backend = Self::new(address)?;
+        backend.read("session-memcached-connect").await?;
+        Ok(backend)
+    }
+}
+
+fn versioned(value: Vec<u8>, version: u64) -> Versioned {
+    Versioned {
+        value: value.into(),
+        version,
+    }
+}
+
+/// Returns whether memcached takes this key (`doc/protocol.txt`, "Keys"): memcache-async sends
+/// whatever it is given, line breaks too.
+fn fits(key: &str) -> bool {
+    key.len() <= 250 && key.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// What the server or the connection said; no key and no value.
+#[derive(Debug)]
+struct Failure(String);
+
+fn unavailable(error: &io::Error, key: &str) -> Error {
+    // A line of the server ends in its line break; `key` in case it repeats the command.
+    let text = error.to_string();
+    let text = text.trim_end().replace(key, "..");
+    Error::new(ErrorKind::Unavailable, Failure(text))
+}
+
+fn unexpected() -> Error {
+    let text = "an answer that does not fit the command".to_owned();
+    Error::new(ErrorKind::Unavailable, Failure(text))
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "memcached: {}", self.0)
+    }
+}
+
+impl StdError for Failure {}
+
+impl fmt::Debug for MemcachedBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let status = self.pool.status();
+        f.debug_struct("MemcachedBackend")
+            .field("address", &self.pool.manager().0)
+            .field("timeout", &self.timeout)
+            .field("connections", &status.size)
+            .field("max_connections", &status.max_size)
+            .finish()
+    }
+}
