@@ -7,9 +7,12 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use redis::aio::MultiplexedConnection;
-use redis::{Client, Cmd, FromRedisValue};
+use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue};
 
 use crate::processes::{Process, ask_raw, free_port, new_folder, wait_for};
+
+/// A busy machine is no failure.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A redis-server on a port of its own, without persistence.
 #[derive(Debug)]
@@ -94,7 +97,11 @@ impl RedisServer {
     /// A connection of the test's own.
     pub async fn connection(&self) -> MultiplexedConnection {
         let client = Client::open(self.url()).unwrap();
-        client.get_multiplexed_async_connection().await.unwrap()
+        let patient = AsyncConnectionConfig::new()
+            .set_connection_timeout(Some(PATIENCE))
+            .set_response_timeout(Some(PATIENCE));
+        let connection = client.get_multiplexed_async_connection_with_config(&patient);
+        connection.await.unwrap()
     }
 
     /// Asks the server on a connection of the test's own: `server.ask("DBSIZE")`.

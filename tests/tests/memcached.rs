@@ -6,18 +6,23 @@
 )]
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use session_core::{CookieSettings, ManualClock};
 use session_memcached::{MemcachedBackend, MemcachedStorage};
 use session_tests::memcached::MemcachedServer;
 use session_tests::{backend_conformance, keyed_conformance};
 
+/// A busy machine is no failure.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 static TCP: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start);
 static SOCKET: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start_on_socket);
 
 async fn memcached(cookie: CookieSettings, clock: ManualClock) -> MemcachedStorage {
-    let storage = MemcachedStorage::connect(&TCP.address()).await.unwrap();
-    storage.with_cookie(cookie).with_clock(clock)
+    MemcachedStorage::new(memcached_backend().await)
+        .with_cookie(cookie)
+        .with_clock(clock)
 }
 
 async fn memcached_hashed(cookie: CookieSettings, clock: ManualClock) -> MemcachedStorage {
@@ -25,11 +30,16 @@ async fn memcached_hashed(cookie: CookieSettings, clock: ManualClock) -> Memcach
 }
 
 async fn memcached_backend() -> MemcachedBackend {
-    MemcachedBackend::new(&TCP.address()).unwrap()
+    backend(&TCP)
 }
 
 async fn memcached_backend_on_a_socket() -> MemcachedBackend {
-    MemcachedBackend::new(&SOCKET.address()).unwrap()
+    backend(&SOCKET)
+}
+
+fn backend(server: &MemcachedServer) -> MemcachedBackend {
+    let backend = MemcachedBackend::new(&server.address()).unwrap();
+    backend.with_timeout(PATIENCE)
 }
 
 keyed_conformance!(memcached);

@@ -1,7 +1,8 @@
-//! The server that is measured beside its peers: `bench PORT fernet|nacl|memory|none`.
+//! The server that is measured beside its peers: `bench PORT fernet|nacl|memory|redis|memcached|none`,
+//! with the store's address in REDIS_URL or MEMCACHED.
 //!
 //! `/none` does not touch the session, `/read` answers its counter, `/write` increments it, first
-//! setting what a logged-in user's session holds. One thread, HTTP/1, no timer.
+//! setting what a logged-in user's session holds. One thread, HTTP/1.
 
 use std::convert::Infallible;
 use std::error::Error;
@@ -18,6 +19,8 @@ use hyper_util::rt::TokioIo;
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage};
 use session_core::{CookieSettings, MemoryStorage, RequestSession, Session, Storage};
 use session_hyper::SessionService;
+use session_memcached::MemcachedStorage;
+use session_redis::RedisStorage;
 use tokio::net::TcpListener;
 
 type BoxError = Box<dyn Error + Send + Sync>;
@@ -91,6 +94,14 @@ async fn main() -> Result<(), BoxError> {
         "fernet" => Arc::new(EncryptedCookieStorage::new(Key::generate()?).with_cookie(cookie)),
         "nacl" => Arc::new(NaClCookieStorage::new(Key::generate()?).with_cookie(cookie)),
         "memory" => Arc::new(MemoryStorage::default().with_cookie(cookie)),
+        "redis" => {
+            let storage = RedisStorage::connect(&std::env::var("REDIS_URL")?).await?;
+            Arc::new(storage.with_cookie(cookie))
+        }
+        "memcached" => {
+            let storage = MemcachedStorage::connect(&std::env::var("MEMCACHED")?).await?;
+            Arc::new(storage.with_cookie(cookie))
+        }
         other => return Err(format!("no storage is called {other:?}").into()),
     };
     let service = SessionService::new(storage, service_fn(handle));

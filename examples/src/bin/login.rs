@@ -5,23 +5,14 @@
 //! worthless afterwards; a logout is `invalidate()`, and no request that is still running brings
 //! the session back; a flash message is a value that is taken out when it is shown.
 
-use std::error::Error;
 use std::time::Duration;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Limited};
+use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo};
-use hyper_util::server::conn::auto;
 use session_core::{CookieSettings, MemoryStorage, Session};
+use session_examples::{Answer, BoxError, escape, field, form, see_other, serve};
 use session_hyper::{RequestSession, SessionService};
-use tokio::net::TcpListener;
-
-type BoxError = Box<dyn Error + Send + Sync>;
-type Answer = Result<Response<String>, BoxError>;
-
-const MAX_FORM_BYTES: usize = 4096;
 
 async fn handler(request: Request<Incoming>) -> Answer {
     match (request.method(), request.uri().path()) {
@@ -66,22 +57,14 @@ fn private(session: &Session) -> Answer {
 
 async fn login(request: Request<Incoming>) -> Answer {
     let (parts, body) = request.into_parts();
-    let Ok(form) = Limited::new(body, MAX_FORM_BYTES).collect().await else {
+    let Some(form) = form(body).await else {
         return Ok(page(
             StatusCode::PAYLOAD_TOO_LARGE,
             "<p>That is too much for a login.</p>",
         ));
     };
-    let form = form.to_bytes();
-    let field = |name: &str| {
-        let mut fields = form_urlencoded::parse(&form);
-        fields
-            .find(|(key, _)| key == name)
-            .map(|(_, value)| value.into_owned())
-            .unwrap_or_default()
-    };
-    let user = field("user");
-    if user.is_empty() || field("password") != "open sesame" {
+    let user = field(&form, "user");
+    if user.is_empty() || field(&form, "password") != "open sesame" {
         parts
             .session()
             .await?
@@ -107,31 +90,8 @@ fn take_flash(session: &Session) -> Result<String, BoxError> {
         .unwrap_or_default())
 }
 
-fn see_other(place: &'static str) -> Response<String> {
-    let mut response = Response::new(String::new());
-    *response.status_mut() = StatusCode::SEE_OTHER;
-    response
-        .headers_mut()
-        .insert(header::LOCATION, HeaderValue::from_static(place));
-    response
-}
-
 fn page(status: StatusCode, body: &str) -> Response<String> {
-    let head = "<!doctype html><html lang=en><meta charset=utf-8><title>Login</title>
-<style>body { font: 1.1rem/1.6 system-ui, sans-serif; max-width: 32rem; margin: 4rem auto; color: #223 }
-label, button { display: block; margin: .5rem 0 } [role=status] { background: #eef3ff; padding: .5rem 1rem }</style>";
-    let mut response = Response::new(format!("{head}\n<h1>Login</h1>\n{body}\n"));
-    *response.status_mut() = status;
-    let html = HeaderValue::from_static("text/html; charset=utf-8");
-    response.headers_mut().insert(header::CONTENT_TYPE, html);
-    response
-}
-
-fn escape(text: &str) -> String {
-    text.replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;")
+    session_examples::page(status, "Login", body)
 }
 
 #[tokio::main]
@@ -147,17 +107,5 @@ async fn main() -> Result<(), BoxError> {
         MemoryStorage::default().with_cookie(cookie),
         service_fn(handler),
     );
-
-    let port = std::env::var("PORT").map_or(Ok(8080), |port| port.parse())?;
-    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    println!("Listening on http://{}", listener.local_addr()?);
-    loop {
-        let (stream, _) = listener.accept().await?;
-        let service = service.clone();
-        tokio::spawn(async move {
-            // A connection that breaks off concerns nobody but its client.
-            let server = auto::Builder::new(TokioExecutor::new());
-            let _ = server.serve_connection(TokioIo::new(stream), service).await;
-        });
-    }
+    match serve(service).await? {}
 }

@@ -1,0 +1,129 @@
+//! Two sessions in one program: what is in the cart travels in an encrypted cookie, who is logged
+//! in is kept in Redis.
+//!
+//! ```text
+//! REDIS_URL=redis://127.0.0.1/ cargo run --bin mixed
+//! ```
+//!
+//! What to look at: the cart costs no server anything, outlives a logout, and goes on working while
+//! Redis is away; a login can be recalled, at once and everywhere, because the cookie holds only its
+//! name. Each page asks for the sessions that it needs and for no other.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use http::{Method, Request, Response, StatusCode};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use session_cookie::{EncryptedCookieStorage, Key};
+use session_core::CookieSettings;
+use session_examples::{Answer, BoxError, escape, field, form, see_other, serve};
+use session_hyper::{RequestSession, SessionService};
+use session_redis::RedisStorage;
+
+const CART: &str = "cart";
+const LOGIN: &str = "login";
+
+/// So that the cart fits its cookie whatever is put into it.
+const GOODS: [&str; 3] = ["apples", "pears", "plums"];
+
+async fn handler(request: Request<Incoming>) -> Answer {
+    match (request.method(), request.uri().path()) {
+        (&Method::GET, "/") => shop(&request).await,
+        (&Method::POST, "/cart") => add(request).await,
+        (&Method::GET, "/account") => account(&request).await,
+        (&Method::POST, "/login") => login(request).await,
+        (&Method::POST, "/logout") => {
+            request.session_named(LOGIN).await?.invalidate()?;
+            Ok(see_other("/"))
+        }
+        _ => Ok(page(StatusCode::NOT_FOUND, "<p>There is no such page.</p>")),
+    }
+}
+
+/// Does not ask who the user is, and so works without Redis.
+async fn shop(request: &Request<Incoming>) -> Answer {
+    let cart: BTreeMap<String, u32> = request
+        .session_named(CART)
+        .await?
+        .get("goods")?
+        .unwrap_or_default();
+    let row = |good| {
+        let count = cart.get(good).copied().unwrap_or(0);
+        format!(
+            "<form method=post action=/cart><input type=hidden name=good value={good}>
+<button>{good}: {count} in your cart. One more</button></form>\n"
+        )
+    };
+    let rows = GOODS.map(row).concat() + "<p><a href=/account>Your account</a></p>";
+    Ok(page(StatusCode::OK, &rows))
+}
+
+async fn add(request: Request<Incoming>) -> Answer {
+    let (parts, body) = request.into_parts();
+    let form = form(body).await.unwrap_or_default();
+    let wanted = field(&form, "good");
+    if let Some(good) = GOODS.into_iter().find(|good| *good == wanted) {
+        let cart = parts.session_named(CART).await?;
+        cart.update("goods", |goods: Option<BTreeMap<String, u32>>| {
+            let mut goods = goods.unwrap_or_default();
+            let count = goods.entry(good.to_owned()).or_default();
+            *count = count.saturating_add(1);
+            goods
+        })?;
+    }
+    Ok(see_other("/"))
+}
+
+async fn account(request: &Request<Incoming>) -> Answer {
+    let user: Option<String> = request.session_named(LOGIN).await?.get("user")?;
+    let body = match user {
+        Some(user) => format!(
+            "<p>You are <b>{}</b>.</p><form method=post action=/logout><button>Log out</button></form>",
+            escape(&user)
+        ),
+        None => "<form method=post action=/login>
+<label>Name <input name=user autofocus required></label>
+<label>Password <input name=password type=password required></label>
+<button>Log in</button></form>"
+            .to_owned(),
+    };
+    Ok(page(
+        StatusCode::OK,
+        &format!("{body}<p><a href=/>Back to the shop</a></p>"),
+    ))
+}
+
+/// The password of everybody is "open sesame".
+async fn login(request: Request<Incoming>) -> Answer {
+    let (parts, body) = request.into_parts();
+    let form = form(body).await.unwrap_or_default();
+    let user = field(&form, "user");
+    if !user.is_empty() && field(&form, "password") == "open sesame" {
+        parts.new_session_named(LOGIN)?.insert("user", user)?;
+    }
+    Ok(see_other("/account"))
+}
+
+fn page(status: StatusCode, body: &str) -> Response<String> {
+    session_examples::page(status, "Shop", body)
+}
+
+#[tokio::main]
+async fn main() -> Result<(), BoxError> {
+    let url = std::env::var("REDIS_URL").map_err(|_| "set REDIS_URL, to redis://127.0.0.1/ say")?;
+    let cookie = |name: &'static str, days: u64| {
+        CookieSettings::builder(name)
+            .max_age(Duration::from_secs(days * 24 * 3600))
+            .secure(false) // only because this program speaks plain http
+            .build()
+    };
+    // A cart that has to outlive this program needs a key that does.
+    let cart = EncryptedCookieStorage::new(Key::generate()?).with_cookie(cookie(CART, 30)?);
+    let login = RedisStorage::connect(&url)
+        .await?
+        .with_cookie(cookie(LOGIN, 1)?);
+    let handler = service_fn(handler);
+    let service = SessionService::new(cart, SessionService::new(login, handler));
+    match serve(service).await? {}
+}

@@ -1,0 +1,92 @@
+//! What the larger examples share that has nothing to do with sessions: pages, forms, a server loop.
+
+use std::convert::Infallible;
+use std::error::Error;
+
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Limited};
+use hyper::body::{Body, Incoming};
+use hyper::service::Service;
+use hyper_util::rt::{TokioExecutor, TokioIo};
+use hyper_util::server::conn::auto;
+use tokio::net::TcpListener;
+
+/// Any error.
+pub type BoxError = Box<dyn Error + Send + Sync>;
+
+/// What a handler returns.
+pub type Answer = Result<Response<String>, BoxError>;
+
+const MAX_FORM_BYTES: usize = 4096;
+
+/// Reads the fields of a small form; `None` if it is larger.
+pub async fn form(body: Incoming) -> Option<Vec<(String, String)>> {
+    let bytes = Limited::new(body, MAX_FORM_BYTES).collect().await.ok()?;
+    let bytes = bytes.to_bytes();
+    Some(form_urlencoded::parse(&bytes).into_owned().collect())
+}
+
+/// Returns the first field of that name, or nothing.
+pub fn field<'a>(form: &'a [(String, String)], name: &str) -> &'a str {
+    let mut fields = form.iter().filter(|(key, _)| key == name);
+    fields.next().map_or("", |(_, value)| value)
+}
+
+/// Sends the browser to another page.
+pub fn see_other(place: &'static str) -> Response<String> {
+    let mut response = Response::new(String::new());
+    *response.status_mut() = StatusCode::SEE_OTHER;
+    response
+        .headers_mut()
+        .insert(header::LOCATION, HeaderValue::from_static(place));
+    response
+}
+
+/// Makes a page of `body`, which is HTML.
+pub fn page(status: StatusCode, title: &str, body: &str) -> Response<String> {
+    let style = "body { font: 1.1rem/1.6 system-ui, sans-serif; max-width: 32rem; margin: 4rem auto; color: #223 }
+label, button { display: block; margin: .5rem 0 } [role=status] { background: #eef3ff; padding: .5rem 1rem }";
+    let head = format!("<meta charset=utf-8><title>{title}</title>\n<style>{style}</style>");
+    let html = format!("<!doctype html><html lang=en>{head}\n<h1>{title}</h1>\n{body}\n");
+    let mut response = Response::new(html);
+    *response.status_mut() = status;
+    let html = HeaderValue::from_static("text/html; charset=utf-8");
+    response.headers_mut().insert(header::CONTENT_TYPE, html);
+    response
+}
+
+/// Makes text safe to put into HTML.
+pub fn escape(text: &str) -> String {
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;")
+}
+
+/// Serves HTTP/1 and HTTP/2 on 127.0.0.1, on the port in PORT, or 8080.
+///
+/// # Errors
+///
+/// If it cannot listen there.
+pub async fn serve<S, B>(service: S) -> Result<Infallible, BoxError>
+where
+    S: Service<Request<Incoming>, Response = Response<B>> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Error: Into<BoxError>,
+    B: Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    let port = std::env::var("PORT").map_or(Ok(8080), |port| port.parse())?;
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    println!("Listening on http://{}", listener.local_addr()?);
+    loop {
+        let (stream, _) = listener.accept().await?;
+        let service = service.clone();
+        tokio::spawn(async move {
+            // A connection that breaks off concerns nobody but its client.
+            let server = auto::Builder::new(TokioExecutor::new());
+            let _ = server.serve_connection(TokioIo::new(stream), service).await;
+        });
+    }
+}
