@@ -31,8 +31,8 @@ use crate::Result;
 ///   conflict that brings the current one.
 /// - `delete` of what is not there is [`Gone`](Replace::Gone).
 ///
-/// The suite `session_tests::keyed_conformance!` (in the folder `tests` of this repository) runs a
-/// `KeyedStorage` over it through all of this but the expiry.
+/// Two suites in the folder `tests` of this repository check it: `session_tests::backend_conformance!`
+/// these four methods, `session_tests::keyed_conformance!` a `KeyedStorage` over them.
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Returns what is stored under `key`; `None` if nothing is, or it has expired.
     fn read(&self, key: &str) -> impl Future<Output = Result<Option<Versioned>>> + Send;

@@ -1,7 +1,7 @@
 //! What a web session is, wire compatible with Python's aiohttp_session.
 //!
 //! An application takes a storage and an adapter for its server from the crates beside this one
-//! (`session-cookie`, `session-hyper`); this crate is what they agree on, and has a storage in
+//! (`session-cookie`, `session-redis`, `session-memcached`, `session-hyper`); this crate is what they agree on, and has a storage in
 //! memory:
 //!
 //! ```
