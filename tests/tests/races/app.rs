@@ -60,7 +60,7 @@ async fn run(backend: impl Backend) {
     let storage = app.storage.clone();
     let server = Server::start(storage, move |request| app.clone().handle(request)).await;
     println!("{SERVING}{}", server.address());
-    std::future::pending().await
+    std::future::pending::<()>().await;
 }
 
 struct App<B> {

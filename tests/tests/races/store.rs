@@ -49,8 +49,12 @@ impl Store {
             }
             Self::Memcached(server) => {
                 for key in server.keys() {
+                    // A mark has line breaks of its own.
                     let answer = server.ask(&format!("get {key}"), "END\r\n");
-                    let value = answer.lines().nth(1).map(str::to_owned);
+                    let value = answer.strip_suffix("\r\nEND\r\n").map(|answer| {
+                        let (_, value) = answer.split_once("\r\n").unwrap();
+                        value.to_owned()
+                    });
                     records.extend(value.map(|value| (key, value)));
                 }
             }
