@@ -6,7 +6,7 @@ use crate::pair::{A, B, Pair};
 use crate::store::Store;
 
 /// Lets `writers` set a key each at the same time, half of them through each process, `runs` times. In
-/// every second run all of them have loaded before one is saved: then one at most meets no conflict.
+/// every second run all of them have loaded before one is saved, so that all but one meet a conflict.
 async fn all_keep_theirs(pair: &Pair, writers: usize, runs: usize) {
     pair.client().await; // so that Redis has its script
     let before = pair.store.counters().await;
@@ -51,14 +51,14 @@ async fn count(pair: &Pair, writers: usize, runs: usize, before: &BTreeMap<Strin
         usize::try_from(count(&now).unwrap_or(0) - count(before).unwrap_or(0)).unwrap()
     };
     let (saves, reads) = (runs * writers, runs * (writers + 2)); // two look at the result
-    let conflicts = match &*pair.store {
+    let (store, conflicts) = match &*pair.store {
         Store::Redis(_) => {
             let conflicts = of("evalsha") - saves;
             // A script begins with a GET: one command a conflict, which brings the record.
             assert_eq!(of("get"), reads + saves + conflicts);
             assert_eq!(of("set"), runs + saves);
             assert_eq!((of("eval"), of("del")), (0, 0));
-            conflicts
+            ("Redis", conflicts)
         }
         Store::Memcached(_) => {
             let conflicts = of("cas_badval");
@@ -66,12 +66,12 @@ async fn count(pair: &Pair, writers: usize, runs: usize, before: &BTreeMap<Strin
             assert_eq!(of("cmd_get"), reads + conflicts);
             assert_eq!(of("cmd_set"), runs + saves + conflicts);
             assert_eq!((of("cas_hits"), of("cas_misses")), (saves, 0));
-            conflicts
+            ("memcached", conflicts)
         }
     };
     // The held runs did meet.
     assert!(conflicts >= runs / 2 * (writers - 1), "{conflicts}");
-    println!("{runs} runs of {writers} writers: {saves} saves, {conflicts} conflicts");
+    println!("{store}: {runs} runs of {writers} writers: {saves} saves, {conflicts} conflicts");
 }
 
 async fn p2_eight_writers_through_two_processes_keep_all_their_keys(pair: &Pair) {
