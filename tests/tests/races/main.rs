@@ -1,7 +1,8 @@
 //! P2 and P3 on real Redis and memcached, through two server processes that share the store: what
 //! runs at the same time loses nothing, and what has ended stays ended.
 //!
-//! The processes are this program once more, see [`app`].
+//! The processes are this program once more, see [`app`]. `SESSION_TEST_RUNS=N` runs each race N
+//! times in place of the usual number.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -29,6 +30,12 @@ macro_rules! in_store {
     };
 }
 use in_store;
+
+/// How often a race is run, which chance may let pass.
+fn runs(usual: usize) -> usize {
+    let wanted = std::env::var("SESSION_TEST_RUNS");
+    wanted.map_or(usual, |runs| runs.parse().unwrap())
+}
 
 mod app;
 mod p2;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::pair::{A, B, Pair};
+use crate::runs;
 use crate::store::Store;
 
 /// Lets `writers` set a key each at the same time, half of them through each process, `runs` times. In
@@ -75,11 +76,11 @@ async fn count(pair: &Pair, writers: usize, runs: usize, before: &BTreeMap<Strin
 }
 
 async fn p2_eight_writers_through_two_processes_keep_all_their_keys(pair: &Pair) {
-    all_keep_theirs(pair, 8, 300).await;
+    all_keep_theirs(pair, 8, runs(300)).await;
 }
 
 async fn p2_sixty_four_writers_through_two_processes_keep_all_their_keys(pair: &Pair) {
-    all_keep_theirs(pair, 64, 30).await;
+    all_keep_theirs(pair, 64, runs(30)).await;
 }
 
 in_both_stores! {

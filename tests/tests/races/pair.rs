@@ -107,9 +107,9 @@ impl Pair {
         of_a
     }
 
-    /// The names in the session that a cookie stands for.
-    pub(crate) async fn keys(&self, cookie: &str) -> Option<Vec<String>> {
-        let session = self.session(cookie).await?;
+    /// The names in the session that a cookie stands for, if it stands for one.
+    pub(crate) async fn keys(&self, cookie: Option<&String>) -> Option<Vec<String>> {
+        let session = self.session(cookie?).await?;
         Some(session.into_keys().collect())
     }
 }

@@ -22,7 +22,7 @@ pub(crate) enum Watch<'a> {
 pub(crate) struct Seen {
     /// How many commands came.
     pub(crate) commands: usize,
-    /// How many records were stored or deleted.
+    /// How many commands were no reads, or how many records were stored, touched or deleted.
     pub(crate) writes: usize,
     /// Redis's words.
     pub(crate) lines: Vec<String>,
@@ -117,16 +117,14 @@ impl Watch<'_> {
         match self {
             Self::Redis(monitor) => {
                 let lines = monitor.take_with_scripts();
-                let is = |line: &&String, words: [&str; 2]| {
+                let reads = ["\"GET\" ", "\"EVALSHA\" "]; // what a script writes has a line of its own
+                let is_read = |line: &&String| {
                     let command = line.trim_start_matches("lua ");
-                    words.iter().any(|word| command.starts_with(word))
+                    reads.iter().any(|read| command.starts_with(read))
                 };
                 Seen {
                     commands: lines.iter().filter(|l| !l.starts_with("lua ")).count(),
-                    writes: lines
-                        .iter()
-                        .filter(|l| is(l, ["\"SET\"", "\"DEL\""]))
-                        .count(),
+                    writes: lines.iter().filter(|line| !is_read(line)).count(),
                     lines,
                 }
             }
