@@ -152,15 +152,35 @@ impl Monitor {
     /// Returns the commands since this was asked last, each as `"GET" "key"`, without the times and
     /// addresses, and without what scripts did.
     pub fn take(&self) -> Vec<String> {
+        let mut commands = self.take_with_scripts();
+        commands.retain(|command| !command.starts_with(IN_A_SCRIPT));
+        commands
+    }
+
+    /// As [`take`](Self::take), with what scripts did, each as `lua "GET" "key"`.
+    pub fn take_with_scripts(&self) -> Vec<String> {
+        let commands = self.lines().into_iter().filter_map(|line| {
+            let (source, command) = line.split_once("] ")?;
+            let script = if source.ends_with(" lua") {
+                IN_A_SCRIPT
+            } else {
+                ""
+            };
+            Some([script, command].concat())
+        });
+        commands.collect()
+    }
+
+    fn lines(&self) -> Vec<String> {
         // A word of our own: when it is heard, all before it was.
         let mark = format!("mark-{:?}", Instant::now()).replace([' ', '"'], "");
         ask_raw(self.port, &format!("ECHO {mark}\r\n"), "\r\n").unwrap();
         let begun = Instant::now();
-        let lines = loop {
+        loop {
             let mut lines = self.lines.lock().unwrap();
             if lines.last().is_some_and(|line| line.contains(&mark)) {
                 lines.pop();
-                break std::mem::take(&mut *lines);
+                return std::mem::take(&mut *lines);
             }
             drop(lines);
             assert!(
@@ -168,10 +188,8 @@ impl Monitor {
                 "MONITOR fell silent"
             );
             std::thread::sleep(Duration::from_millis(2));
-        };
-        let commands = lines.iter().filter(|line| !line.contains(" lua] "));
-        commands
-            .filter_map(|line| line.split_once("] ").map(|(_, command)| command.to_owned()))
-            .collect()
+        }
     }
 }
+
+const IN_A_SCRIPT: &str = "lua ";

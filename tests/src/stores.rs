@@ -88,7 +88,7 @@ struct Bar {
     hold: Hold,
 }
 
-/// A call that is held, or will be.
+/// A call that is held, or will be; or a handler that [`wait`](Hold::wait)s.
 #[derive(Clone, Debug)]
 pub struct Hold {
     reached: Arc<Semaphore>,
@@ -121,10 +121,7 @@ impl<B> Gate<B> {
 
     /// Holds the next call that is one of `calls`, on the record whose key ends with `key`, once.
     pub fn hold_on(&self, key: &str, calls: &[Call], when: When) -> Hold {
-        let hold = Hold {
-            reached: Arc::new(Semaphore::new(0)),
-            open: Arc::new(Semaphore::new(0)),
-        };
+        let hold = Hold::default();
         lock(&self.bars).push(Bar {
             calls: calls.to_vec(),
             key: key.to_owned(),
@@ -163,6 +160,15 @@ impl<B> Gate<B> {
     }
 }
 
+impl Default for Hold {
+    fn default() -> Self {
+        Self {
+            reached: Arc::new(Semaphore::new(0)),
+            open: Arc::new(Semaphore::new(0)),
+        }
+    }
+}
+
 impl Hold {
     /// Waits until the call stands at the gate; a call that never comes is a failure, not a test
     /// that hangs.
@@ -176,7 +182,8 @@ impl Hold {
         self.open.add_permits(1);
     }
 
-    async fn wait(&self) {
+    /// Stands at the gate until it is opened.
+    pub async fn wait(&self) {
         self.reached.add_permits(1);
         self.open.acquire().await.unwrap().forget();
     }

@@ -1,0 +1,46 @@
+//! P2 and P3 on real Redis and memcached, through two server processes that share the store: what
+//! runs at the same time loses nothing, and what has ended stays ended.
+//!
+//! The processes are this program once more, see [`app`]. `SESSION_TEST_RUNS=N` runs each race N
+//! times in place of the usual number.
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "these are tests"
+)]
+
+/// Makes a test of each function for each store, in a module of the store's name.
+macro_rules! in_both_stores {
+    ($($rule:ident,)+) => {
+        crate::in_store! { redis, $($rule,)+ }
+        crate::in_store! { memcached, $($rule,)+ }
+    };
+}
+
+macro_rules! in_store {
+    ($store:ident, $($rule:ident,)+) => {
+        mod $store {
+            $(
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn $rule() {
+                    super::$rule(&crate::pair::Pair::$store()).await;
+                }
+            )+
+        }
+    };
+}
+use in_store;
+
+/// How often a race is run, which chance may let pass.
+fn runs(usual: usize) -> usize {
+    let wanted = std::env::var("SESSION_TEST_RUNS");
+    wanted.map_or(usual, |runs| runs.parse().unwrap())
+}
+
+mod app;
+mod p2;
+mod p3;
+mod p3_free;
+mod p3_order;
+mod pair;
+mod store;

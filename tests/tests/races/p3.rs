@@ -1,0 +1,178 @@
+//! P3: a logout, a renewal, a login and an emptying win over a request that is slower, held by a
+//! gate; seen in the store, by `MONITOR` or memcached's counters.
+
+use std::collections::BTreeMap;
+
+use crate::pair::{A, B, Pair};
+use crate::store::Seen;
+
+/// What ends the identity.
+pub(crate) const ENDS: [&str; 6] = [
+    "/logout", "/restart", "/renew", "/empty", "/clear", "/login",
+];
+
+/// What changes the session and must not bring it back.
+const CHANGES: [&str; 5] = ["/set/slow/1", "/remove/k", "/touch", "/renew", "/empty"];
+
+/// Where the slower request stands, in process A, while the session ends through process B.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum At {
+    /// In its handler, which has loaded the session.
+    Loaded,
+    /// Before the command that is to save it: the store gets that one after the end's.
+    Saving,
+}
+
+/// The keys of the session that the client has after it ended one.
+pub(crate) fn next_keys(end: &str) -> Option<Vec<String>> {
+    let keys: &[&str] = match end {
+        "/renew" => &["k", "other"],
+        "/restart" => &["restarted"],
+        "/login" => &["user"],
+        _ => return None,
+    };
+    Some(keys.iter().map(ToString::to_string).collect())
+}
+
+/// The store holds what the end left, and no more: the next session if there is one, and for
+/// a renewal the mark, which is an empty record, in the place of the old one.
+fn assert_left(records: &BTreeMap<String, String>, end: &str, old: &str, next: Option<&String>) {
+    let mut left: Vec<&str> = next.map(|next| &**next).into_iter().collect();
+    if end == "/renew" {
+        left.push(old);
+        let mark: serde_json::Value = serde_json::from_str(&records[old]).unwrap();
+        assert_eq!(mark, serde_json::json!({}));
+    }
+    left.sort_unstable();
+    assert!(records.keys().eq(left), "{records:?}");
+}
+
+/// Lets a session end while a request on `slow` stands at `at`; that one's answer, the store and
+/// all that comes later must be right.
+async fn ended_meanwhile(pair: &Pair, end: &str, slow: &str, at: At) {
+    let case = format!("{end} while {slow} stood at {at:?}");
+    let old = pair.client().await;
+    let gate = match at {
+        At::Loaded => "/hold/1",
+        At::Saving => "/hold/saving",
+    };
+    pair.order(A, gate).await;
+    let request = pair.start(A, &old, slow);
+    pair.order(A, "/reached").await;
+
+    let ended = pair.ask(B, Some(&old), end).await;
+    assert_eq!(ended.status, 200, "{case}");
+    let next = ended.cookie();
+    assert_eq!(next.is_some(), next_keys(end).is_some(), "{case}");
+    let at_the_end = pair.store.raw(&old).await;
+    let mut watch = pair.store.watch();
+
+    pair.order(A, "/open").await;
+    let told = request.await.unwrap();
+    let seen = watch.take();
+    println!("{case}: {told:?}, {seen:?}");
+    told.assert_refused(409);
+    // The old record was not touched. A renewal makes the new record first, and takes it back.
+    assert_eq!(pair.store.raw(&old).await, at_the_end, "{case}");
+    let writes = match (slow, at) {
+        ("/renew", At::Loaded) => 2,
+        ("/renew", At::Saving) => 1,
+        _ => 0,
+    };
+    assert_eq!(seen.writes, writes, "{case}");
+    assert_no_write_of(&seen, &old);
+
+    let records = pair.store.records().await;
+    assert_left(&records, end, &old, next.as_ref());
+    assert_eq!(pair.session(&old).await, None, "{case}");
+    assert_eq!(pair.keys(next.as_ref()).await, next_keys(end), "{case}");
+
+    // It stays dead: whoever writes with the old cookie gets a session of its own.
+    let again = pair.ask(A, Some(&old), "/set/again/1").await;
+    let fresh = again.cookie().unwrap();
+    assert!(fresh != old && Some(&fresh) != next.as_ref());
+    assert_eq!(pair.keys(Some(&fresh)).await.unwrap(), ["again"]);
+    assert_eq!(pair.session(&old).await, None, "{case}");
+    pair.store.clear().await;
+}
+
+fn assert_no_write_of(seen: &Seen, identity: &str) {
+    let key = format!("sid_{identity}");
+    for line in seen.lines.iter().filter(|line| line.contains(&key)) {
+        let reads = ["\"EVALSHA\" ", "lua \"GET\" ", "\"GET\" "];
+        assert!(reads.iter().any(|read| line.starts_with(read)), "{line}");
+    }
+}
+
+async fn every_slower_change_loses_to(pair: &Pair, end: &str) {
+    for slow in CHANGES {
+        for at in [At::Loaded, At::Saving] {
+            ended_meanwhile(pair, end, slow, at).await;
+        }
+    }
+}
+
+async fn p3_a_logout_wins_over_every_slower_change(pair: &Pair) {
+    every_slower_change_loses_to(pair, "/logout").await;
+}
+
+async fn p3_a_logout_that_starts_a_new_session_wins_over_every_slower_change(pair: &Pair) {
+    every_slower_change_loses_to(pair, "/restart").await;
+}
+
+async fn p3_a_renewal_wins_over_every_slower_change(pair: &Pair) {
+    every_slower_change_loses_to(pair, "/renew").await;
+}
+
+async fn p3_a_login_wins_over_every_slower_change(pair: &Pair) {
+    every_slower_change_loses_to(pair, "/login").await;
+}
+
+async fn p3_an_emptying_wins_over_every_slower_change(pair: &Pair) {
+    every_slower_change_loses_to(pair, "/empty").await;
+    every_slower_change_loses_to(pair, "/clear").await;
+}
+
+/// A reader, and one whose read is to restart the session's lifetime.
+async fn p3_a_slower_reader_is_answered_and_writes_nothing(pair: &Pair) {
+    for rolls in [false, true] {
+        for end in ENDS {
+            let old = pair.client().await;
+            if rolls {
+                for process in [A, B] {
+                    pair.order(process, "/advance/1800").await;
+                }
+            }
+            pair.order(A, "/hold/1").await;
+            let request = pair.start(A, &old, "/read");
+            pair.order(A, "/reached").await;
+            let ended = pair.ask(B, Some(&old), end).await;
+            assert_eq!(ended.status, 200);
+            let at_the_end = pair.store.raw(&old).await;
+            let mut watch = pair.store.watch();
+
+            pair.order(A, "/open").await;
+            let read = request.await.unwrap();
+            let seen = watch.take();
+            let keys: Vec<String> = read.session().unwrap().into_keys().collect();
+            assert_eq!(keys, ["k", "other"]);
+            assert_eq!(seen.writes, 0, "{end}: {seen:?}");
+            assert_no_write_of(&seen, &old);
+            assert_eq!(seen.commands > 0, rolls, "{end}: {seen:?}");
+            assert_eq!(pair.store.raw(&old).await, at_the_end, "{end}");
+            let records = pair.store.records().await;
+            assert_left(&records, end, &old, ended.cookie().as_ref());
+            assert_eq!(pair.session(&old).await, None, "{end}");
+            pair.store.clear().await;
+        }
+    }
+}
+
+in_both_stores! {
+    p3_a_logout_wins_over_every_slower_change,
+    p3_a_logout_that_starts_a_new_session_wins_over_every_slower_change,
+    p3_a_renewal_wins_over_every_slower_change,
+    p3_a_login_wins_over_every_slower_change,
+    p3_an_emptying_wins_over_every_slower_change,
+    p3_a_slower_reader_is_answered_and_writes_nothing,
+}

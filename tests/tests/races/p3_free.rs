@@ -1,0 +1,121 @@
+//! P3 without gates: a writer, a renewer and a logout at the same time, through both processes.
+
+use std::collections::BTreeMap;
+
+use crate::p3::next_keys;
+use crate::pair::{A, Answer, B, Pair};
+use crate::runs;
+
+/// Sends `paths` one after the other as one client would, each with the cookie that the answer before
+/// gave; `delay` requests that need no session go ahead.
+async fn client(
+    pair: Pair,
+    process: usize,
+    delay: usize,
+    mut cookie: String,
+    paths: &'static [&'static str],
+) -> Vec<Answer> {
+    let mut answers = Vec::new();
+    for _ in 0..delay {
+        pair.order(process, "/none").await;
+    }
+    for path in paths {
+        let answer = pair.ask(process, Some(&cookie), path).await;
+        if answer.set_cookie.is_some() {
+            match answer.cookie() {
+                Some(next) => cookie = next,
+                // Nobody removes a cookie but a logout, which is a client's last word.
+                None => assert_eq!(path, paths.last().unwrap()),
+            }
+        }
+        answers.push(answer);
+    }
+    answers
+}
+
+async fn race(pair: &Pair, end: &'static [&'static str], round: usize) -> String {
+    let old = pair.client().await;
+    // Who starts first, and where, differs from round to round.
+    let delays = [round % 3, round / 3 % 3, round / 9 % 3];
+    let sides = if round.is_multiple_of(2) {
+        [A, B]
+    } else {
+        [B, A]
+    };
+    let start = |at: usize, process, paths| {
+        let client = client(pair.clone(), process, delays[at], old.clone(), paths);
+        tokio::spawn(client)
+    };
+    let writer = start(0, sides[0], &["/set/w/1", "/set/x/1"]);
+    let renewer = start(1, sides[1], &["/renew", "/renew"]);
+    let ender = start(2, sides[0], end);
+    let (writer, renewer, ender) = (
+        writer.await.unwrap(),
+        renewer.await.unwrap(),
+        ender.await.unwrap().remove(0),
+    );
+    let statuses =
+        |answers: &[Answer]| -> Vec<u16> { answers.iter().map(|answer| answer.status).collect() };
+    let outcome = format!(
+        "write {:?}, renew {:?} to {} cookies",
+        statuses(&writer),
+        statuses(&renewer),
+        renewer.iter().filter_map(Answer::cookie).count()
+    );
+    let case = format!("{end:?}, round {round}: {outcome}");
+
+    assert_eq!(ender.status, 200, "{case}");
+    assert!(ender.set_cookie.is_some(), "{case}");
+    for answer in writer.iter().chain(&renewer) {
+        assert!([200, 409].contains(&answer.status), "{case}");
+        assert!(
+            answer.status == 200 || answer.set_cookie.is_none(),
+            "{case}"
+        );
+    }
+    // Whatever cookie a client holds, and whatever is in the store: the old data are gone.
+    let records = pair.store.records().await;
+    let secret = records.values().any(|record| record.contains("secret"));
+    assert!(!secret, "{case}: {records:?}");
+    assert_eq!(pair.session(&old).await, None, "{case}");
+    let mine = ender.cookie();
+    for cookie in writer.iter().chain(&renewer).filter_map(Answer::cookie) {
+        // A write that came after the end began a session of its own.
+        let keys = pair.keys(Some(&cookie)).await.unwrap_or_default();
+        assert!(
+            keys.iter().all(|key| key == "w" || key == "x"),
+            "{case}: {keys:?}"
+        );
+        assert!(Some(cookie) != mine, "{case}");
+    }
+    assert_eq!(pair.keys(mine.as_ref()).await, next_keys(end[0]), "{case}");
+    pair.store.clear().await;
+    outcome
+}
+
+async fn rounds(pair: &Pair, end: &'static [&'static str]) {
+    let mut outcomes: BTreeMap<String, usize> = BTreeMap::new();
+    for round in 0..runs(300) {
+        *outcomes.entry(race(pair, end, round).await).or_default() += 1;
+    }
+    println!("{end:?}: {outcomes:#?}");
+    assert!(outcomes.len() > 1, "they never met: {outcomes:?}");
+}
+
+async fn p3_a_logout_wins_the_race_with_a_writer_and_a_renewer(pair: &Pair) {
+    rounds(pair, &["/logout"]).await;
+}
+
+async fn p3_a_logout_that_starts_a_new_session_wins_the_race(pair: &Pair) {
+    rounds(pair, &["/restart"]).await;
+}
+
+async fn p3_a_login_wins_the_race_with_a_writer_and_a_renewer(pair: &Pair) {
+    rounds(pair, &["/login"]).await;
+}
+
+in_both_stores! {
+    p3_a_logout_wins_the_race_with_a_writer_and_a_renewer,
+    p3_a_logout_that_starts_a_new_session_wins_the_race,
+    p3_a_login_wins_the_race_with_a_writer_and_a_renewer,
+}

@@ -1,0 +1,148 @@
+//! The store behind the processes, looked at directly.
+
+use std::collections::BTreeMap;
+
+use session_tests::memcached::MemcachedServer;
+use session_tests::redis::{Monitor, RedisServer};
+
+/// A server of the test's own.
+pub(crate) enum Store {
+    Redis(RedisServer),
+    Memcached(MemcachedServer),
+}
+
+/// What the store did since it was asked last: by `MONITOR` or by memcached's counters.
+pub(crate) enum Watch<'a> {
+    Redis(Monitor),
+    Memcached(&'a MemcachedServer, BTreeMap<String, u64>),
+}
+
+/// What a [`Watch`] saw.
+#[derive(Debug)]
+pub(crate) struct Seen {
+    /// How many commands came.
+    pub(crate) commands: usize,
+    /// How many commands were no reads, or how many records were stored, touched or deleted.
+    pub(crate) writes: usize,
+    /// Redis's words.
+    pub(crate) lines: Vec<String>,
+}
+
+impl Store {
+    /// As the processes are told it.
+    pub(crate) fn address(&self) -> String {
+        match self {
+            Self::Redis(server) => server.url(),
+            Self::Memcached(server) => server.address(),
+        }
+    }
+
+    /// All records, by their identities.
+    pub(crate) async fn records(&self) -> BTreeMap<String, String> {
+        let mut records = BTreeMap::new();
+        match self {
+            Self::Redis(server) => {
+                for key in server.ask::<Vec<String>>("KEYS *").await {
+                    let value: Option<String> = server.ask(&format!("GET {key}")).await;
+                    records.extend(value.map(|value| (key, value)));
+                }
+            }
+            Self::Memcached(server) => {
+                for key in server.keys() {
+                    // A mark has line breaks of its own.
+                    let answer = server.ask(&format!("get {key}"), "END\r\n");
+                    let value = answer.strip_suffix("\r\nEND\r\n").map(|answer| {
+                        let (_, value) = answer.split_once("\r\n").unwrap();
+                        value.to_owned()
+                    });
+                    records.extend(value.map(|value| (key, value)));
+                }
+            }
+        }
+        let identity = |key: String| key.strip_prefix("sid_").unwrap().to_owned();
+        let records = records.into_iter();
+        records.map(|(key, value)| (identity(key), value)).collect()
+    }
+
+    /// The identity's record as the store has it, memcached's number for this version with it.
+    pub(crate) async fn raw(&self, identity: &str) -> String {
+        match self {
+            Self::Redis(server) => {
+                let value: Option<String> = server.ask(&format!("GET sid_{identity}")).await;
+                format!("{value:?}")
+            }
+            Self::Memcached(server) => server.ask(&format!("gets sid_{identity}"), "END\r\n"),
+        }
+    }
+
+    /// Deletes all records.
+    pub(crate) async fn clear(&self) {
+        match self {
+            Self::Redis(server) => server.ask::<()>("FLUSHDB").await,
+            Self::Memcached(server) => {
+                for key in server.keys() {
+                    server.ask(&format!("delete {key}"), "\r\n");
+                }
+            }
+        }
+    }
+
+    /// How often each command was carried out so far, a script's too: Redis's `get`, `set`,
+    /// `evalsha`..; memcached's counters.
+    pub(crate) async fn counters(&self) -> BTreeMap<String, u64> {
+        match self {
+            Self::Redis(server) => {
+                let text: String = server.ask("INFO commandstats").await;
+                let count = |line: &str| {
+                    let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
+                    let (calls, _) = rest.split_once(',')?;
+                    Some((name.to_owned(), calls.parse().ok()?))
+                };
+                text.lines().filter_map(count).collect()
+            }
+            Self::Memcached(server) => server.stats(),
+        }
+    }
+
+    pub(crate) fn watch(&self) -> Watch<'_> {
+        match self {
+            Self::Redis(server) => Watch::Redis(server.monitor()),
+            Self::Memcached(server) => Watch::Memcached(server, server.stats()),
+        }
+    }
+}
+
+impl Watch<'_> {
+    pub(crate) fn take(&mut self) -> Seen {
+        match self {
+            Self::Redis(monitor) => {
+                let lines = monitor.take_with_scripts();
+                let reads = ["\"GET\" ", "\"EVALSHA\" "]; // what a script writes has a line of its own
+                let is_read = |line: &&String| {
+                    let command = line.trim_start_matches("lua ");
+                    reads.iter().any(|read| command.starts_with(read))
+                };
+                Seen {
+                    commands: lines.iter().filter(|l| !l.starts_with("lua ")).count(),
+                    writes: lines.iter().filter(|line| !is_read(line)).count(),
+                    lines,
+                }
+            }
+            Self::Memcached(server, before) => {
+                let now = server.stats();
+                let count = |names: &[&str]| {
+                    let delta = |name: &&str| now[*name] - before[*name];
+                    usize::try_from(names.iter().map(delta).sum::<u64>()).unwrap()
+                };
+                let deletes = ["delete_hits", "delete_misses"];
+                let seen = Seen {
+                    commands: count(&["cmd_get", "cmd_set", "cmd_touch"]) + count(&deletes),
+                    writes: count(&["total_items", "delete_hits", "cmd_touch"]),
+                    lines: Vec::new(),
+                };
+                *before = now;
+                seen
+            }
+        }
+    }
+}
