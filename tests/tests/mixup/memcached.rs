@@ -12,7 +12,7 @@ use session_memcached::{MemcachedBackend, MemcachedStorage};
 use session_tests::logs::Logs;
 use session_tests::server::{BoxError, Server};
 
-use crate::backend::until;
+use crate::backend::{PATIENT, until};
 use crate::fake::{Fake, Say, all_texts};
 
 pub(crate) const IDENTITY: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
@@ -20,9 +20,11 @@ const KEY: &str = "AIOHTTP_SESSION_0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 const VALUE: &str = r#"{"created": 1700000000, "session": {"name": "Rosalind Elsie"}}"#;
 pub(crate) const SECRETS: [&str; 4] = [IDENTITY, "0a1b2c3d", "Rosalind", "1700000000"];
 
-/// Far beyond the bound of a call, here.
-const SLACK: Duration = Duration::from_secs(5);
-const BOUND: Duration = Duration::from_millis(250);
+/// Short, as many of the wrong answers are none.
+pub(crate) const BOUND: Duration = Duration::from_millis(80);
+
+/// Far beyond it.
+pub(crate) const SLACK: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Ask {
@@ -170,6 +172,11 @@ fn backend(fake: &Fake) -> MemcachedBackend {
     backend.with_timeout(BOUND)
 }
 
+/// For answers that are to come.
+fn patient(fake: &Fake) -> MemcachedBackend {
+    backend(fake).with_timeout(PATIENT)
+}
+
 #[tokio::test]
 async fn p5_a_wrong_answer_of_memcached_is_an_error_and_ends_its_connection() {
     for (asks, say) in wrong() {
@@ -205,7 +212,7 @@ fn say_text(say: &Say) -> String {
 #[tokio::test]
 async fn p5_what_memcached_says_unasked_is_nobodys_answer() {
     let fake = Fake::start(|_| Vec::new(), |_| Some(Say::This(b"END\r\n".to_vec()))).await;
-    let backend = self::backend(&fake);
+    let backend = patient(&fake);
     assert!(backend.read(KEY).await.unwrap().is_none());
     assert!(backend.read(KEY).await.unwrap().is_none());
     assert_eq!(
@@ -218,7 +225,7 @@ async fn p5_what_memcached_says_unasked_is_nobodys_answer() {
         let answer = b"END\r\n".to_vec();
         let say = Say::ThisAndLater(answer, unasked.as_bytes().to_vec());
         let fake = Fake::start(|_| Vec::new(), move |_| Some(say.clone())).await;
-        let backend = self::backend(&fake);
+        let backend = patient(&fake);
         for round in 1..4 {
             assert!(backend.read(KEY).await.unwrap().is_none());
             assert_eq!((fake.accepted(), fake.reused()), (round, 0));
@@ -234,13 +241,13 @@ async fn p5_what_memcached_says_unasked_is_nobodys_answer() {
 async fn p5_a_value_with_flags_is_an_unreadable_record() {
     let answer = format!("VALUE {KEY} 4 {} 9\r\n{VALUE}\r\nEND\r\n", VALUE.len());
     let fake = Fake::start(move |_| answer.clone().into_bytes(), |_| None).await;
-    let found = backend(&fake).read(KEY).await.unwrap().unwrap();
+    let found = patient(&fake).read(KEY).await.unwrap().unwrap();
     assert_eq!((found.value.len(), found.version), (0, 9));
     let unknown = Versioned {
         value: Bytes::new(),
         version: 0,
     };
-    let conflict = backend(&fake)
+    let conflict = patient(&fake)
         .replace(KEY, Bytes::new(), None, &unknown)
         .await;
     assert!(matches!(conflict.unwrap(), Replace::Conflict(now) if now.version == 9));

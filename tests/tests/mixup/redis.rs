@@ -1,7 +1,7 @@
 //! A Redis that answers wrongly: each answer is an error, which repeats nothing of what was asked.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bytes::Bytes;
 use redis::{AsyncConnectionConfig, Client};
@@ -11,12 +11,10 @@ use session_tests::logs::Logs;
 use session_tests::server::Server;
 
 use crate::fake::{Fake, Say, all_texts};
-use crate::memcached::{IDENTITY, SECRETS};
+use crate::memcached::{BOUND, IDENTITY, SECRETS, SLACK};
 
 const KEY: &str = "AIOHTTP_SESSION_0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 const VALUE: &str = r#"{"created": 1700000000, "session": {"name": "Rosalind Elsie"}}"#;
-const BOUND: Duration = Duration::from_millis(250);
-const SLACK: Duration = Duration::from_secs(5);
 
 /// What is wrong as an answer to `GET`, to `SET NX`, to the script and to `DEL`.
 fn wrong() -> Vec<Say> {

@@ -1,5 +1,6 @@
 //! The store answers, and says no.
 
+use std::fmt::Write as _;
 use std::fs;
 
 use session_tests::memcached::MemcachedServer;
@@ -66,10 +67,8 @@ async fn p6_memcached_without_memory_refuses_new_sessions_and_loses_nothing() {
     let mut filled = 0;
     let mut lines = String::new();
     for number in 0..40_000 {
-        lines += &format!(
-            "set fill-{number:036} 0 0 60 noreply\r\n{}\r\n",
-            "x".repeat(60)
-        );
+        let value = "x".repeat(60);
+        write!(lines, "set fill-{number:036} 0 0 60 noreply\r\n{value}\r\n").unwrap();
     }
     lines += "version";
     block_in_place(|| store.ask(&lines, "\r\n"));
@@ -199,4 +198,30 @@ async fn p6_a_user_whose_rights_are_taken_away_is_an_outage() {
     client.expect(503, &["/read"]).await;
     ok(&store, "ACL SETUSER sessions on").await;
     assert_eq!(client.resumes("the user is on again").await.body, "first k");
+}
+
+/// With snapshots only: what came after the last one never was, be it a change or a logout.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_redis_that_was_killed_knows_what_its_docs_say() {
+    let folder = new_folder();
+    fs::create_dir_all(&folder).unwrap();
+    let mut store = RedisServer::start_with(&["--dir", folder.to_str().unwrap()]);
+    let server = serve(&store.url()).await;
+    let client = Client::new(server.address()).await;
+    let other = Client::new(server.address()).await;
+    ok(&store, "SAVE").await;
+    client.expect(200, &["/write/later"]).await;
+    other.expect(200, &["/logout"]).await;
+    let unknown = Client::new(server.address()).await;
+    block_in_place(|| {
+        store.kill();
+        store.restart();
+    });
+    assert_eq!(client.resumes("back to the snapshot").await.body, "first");
+    assert_eq!(other.ask("/read").await.body, "first");
+    let answer = unknown.ask("/write/anew").await;
+    assert_eq!(answer.body, "anew");
+    assert_ne!(answer.cookie().unwrap(), unknown.cookie);
+    drop(store);
+    fs::remove_dir_all(folder).unwrap();
 }

@@ -1,8 +1,11 @@
 //! What operators read in the log: the cause, and no secret.
 
+use std::error::Error as _;
 use std::net::SocketAddr;
 
-use session_core::DEFAULT_NAME;
+use session_core::{DEFAULT_NAME, ErrorKind};
+use session_memcached::MemcachedStorage;
+use session_redis::RedisStorage;
 use session_tests::logs::Logs;
 use session_tests::memcached::MemcachedServer;
 use session_tests::proxy::Proxy;
@@ -126,4 +129,27 @@ async fn p6_the_log_says_what_memcached_said() {
     };
     let log = refused(direct.address(), &client, &["/read"], &logs).await;
     assert_says(&log, "session not loaded", "memcached: Connection refused");
+}
+
+#[tokio::test]
+async fn p6_a_store_that_cannot_be_used_is_heard_of_when_the_program_starts() {
+    let mut store = RedisServer::start();
+    let connect = async |url: String| {
+        let error = RedisStorage::connect(&url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let text = format!("{error}: {}", error.source().unwrap());
+        println!("{text}");
+        assert!(!format!("{text} {error:?}").contains("secret"), "{text}");
+        text
+    };
+    let url = |who: &str| format!("redis://{who}127.0.0.1:{}/", store.port());
+    let text = connect(url("nobody:secret@")).await;
+    assert!(text.contains("redis: the password was refused"), "{text}");
+    let here = url("");
+    store.kill();
+    let text = connect(here).await;
+    assert!(text.contains("redis: Connection refused"), "{text}");
+    let error = MemcachedStorage::connect(&format!("127.0.0.1:{}", store.port())).await;
+    let text = error.unwrap_err().source().unwrap().to_string();
+    assert!(text.contains("memcached: Connection refused"), "{text}");
 }
