@@ -158,10 +158,18 @@ fn wrong() -> Vec<(Vec<Ask>, Say)> {
         (all(), Say::Last(b"STO".to_vec())),
         (all(), Say::Last(Vec::new())),
     ];
-    // Errors, which repeat what they were told.
+    cases.extend(repeating());
+    cases
+}
+
+/// Errors, which repeat what memcached was told.
+fn repeating() -> Vec<(Vec<Ask>, Say)> {
+    let all = vec![Read, Create, Ask::Replace, CompareAndDelete, Delete];
+    let mut cases = Vec::new();
     for said in [KEY, IDENTITY, VALUE, &format!("add {KEY} 0 0 62 {VALUE}")] {
         for kind in ["ERROR", "CLIENT_ERROR", "SERVER_ERROR"] {
-            cases.push((all(), this(&format!("{kind} cannot do {said}\r\n"))));
+            let line = format!("{kind} cannot do {said}\r\n");
+            cases.push((all.clone(), Say::This(line.into_bytes())));
         }
     }
     cases
