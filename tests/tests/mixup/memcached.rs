@@ -70,7 +70,6 @@ fn wrong() -> Vec<(Vec<Ask>, Say)> {
         (reads(), this("DELETED\r\n")),
         (writes(), this("END\r\n")),
         (writes(), this("DELETED\r\n")),
-        (writes(), this("OK\r\n")),
         (
             writes(),
             this(&format!("VALUE {KEY} 0 2 9\r\n{{}}\r\nEND\r\n")),
@@ -138,7 +137,6 @@ fn wrong() -> Vec<(Vec<Ask>, Say)> {
         // No line, or one without an end.
         (all(), this("STORED")),
         (all(), this("")),
-        (all(), this("\r\n")),
         (all(), this("STORED\n")),
         (all(), this(" STORED\r\n")),
         (
