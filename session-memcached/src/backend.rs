@@ -40,16 +40,8 @@ impl MemcachedBackend {
     ///
     /// [`ErrorKind::Settings`] if it is no address.
     pub fn new(address: &str) -> Result<Self> {
-        let config = PoolConfig {
-            // The one that was used last is the least likely to have been closed for idleness.
-            queue_mode: QueueMode::Lifo,
-            ..PoolConfig::new(CONNECTIONS)
-        };
-        let pool = Pool::builder(Connector(Address::parse(address)?)).config(config);
         Ok(Self {
-            pool: pool
-                .build()
-                .map_err(|error| Error::new(ErrorKind::Settings, error))?,
+            pool: pool(Address::parse(address)?, CONNECTIONS),
             timeout: TIMEOUT,
         })
     }
@@ -64,8 +56,9 @@ impl MemcachedBackend {
 
     /// Opens at most so many connections, at least one; calls beyond wait their turn. Default: 32.
     #[must_use]
-    pub fn with_max_connections(self, connections: usize) -> Self {
-        self.pool.resize(connections.max(1));
+    pub fn with_max_connections(mut self, connections: usize) -> Self {
+        // Another pool: deadpool's `resize` takes away only connections that are open.
+        self.pool = pool(self.pool.manager().0.clone(), connections.max(1));
         self
     }
 
@@ -77,12 +70,12 @@ impl MemcachedBackend {
         let deadline = Instant::now() + self.timeout;
         let mut connection = match timeout_at(deadline, self.pool.get()).await {
             Ok(Ok(connection)) => connection,
-            Ok(Err(PoolError::Backend(error))) => return Err(unavailable(&error, key)),
+            Ok(Err(PoolError::Backend(error))) => return Err(unavailable(&error)),
             Ok(Err(error)) => return Err(Error::new(ErrorKind::Unavailable, error)),
             Err(_) => return Err(self.late("no connection")),
         };
         match timeout_at(deadline, connection.ask(key, command)).await {
-            Ok(answer) => answer.map_err(|error| unavailable(&error, key)),
+            Ok(answer) => answer.map_err(|error| unavailable(&error)),
             Err(_) => Err(self.late("no answer")),
         }
     }
@@ -186,6 +179,17 @@ impl Connect for MemcachedBackend {
     }
 }
 
+fn pool(address: Address, connections: usize) -> Pool<Connector> {
+    let config = PoolConfig {
+        // The one that was used last is the least likely to have been closed for idleness.
+        queue_mode: QueueMode::Lifo,
+        ..PoolConfig::new(connections)
+    };
+    let pool = Pool::builder(Connector(address)).config(config);
+    pool.build()
+        .expect("only a pool with timeouts of its own needs a runtime")
+}
+
 fn versioned(value: Vec<u8>, version: u64) -> Versioned {
     Versioned {
         value: value.into(),
@@ -203,11 +207,26 @@ fn fits(key: &str) -> bool {
 #[derive(Debug)]
 struct Failure(String);
 
-fn unavailable(error: &io::Error, key: &str) -> Error {
-    // A line of the server ends in its line break; `key` in case it repeats the command.
-    let text = error.to_string();
-    let text = text.trim_end().replace(key, "..");
+fn unavailable(error: &io::Error) -> Error {
+    let text = match error.kind() {
+        io::ErrorKind::Other => plain(&error.to_string()),
+        io::ErrorKind::UnexpectedEof => "the connection was closed".to_owned(),
+        _ => error.to_string(),
+    };
     Error::new(ErrorKind::Unavailable, Failure(text))
+}
+
+/// Returns what a server said up to the first word that may be no word, should it repeat the command.
+/// Keys and identities have 16 characters at least, records a brace.
+fn plain(said: &str) -> String {
+    let is_plain = |word: &&str| {
+        word.len() < 16
+            && word
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"'.,:;-_/()".contains(&b))
+    };
+    let words: Vec<&str> = said.split_whitespace().take_while(is_plain).collect();
+    words.join(" ")
 }
 
 fn unexpected() -> Error {

@@ -5,6 +5,7 @@ use bytes::Bytes;
 use redis::aio::{ConnectionLike, ConnectionManager};
 use redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind, Value};
 use session_core::{Backend, Create, Replace, Result, Versioned};
+use tokio::time::{Instant, timeout_at};
 
 use crate::failure;
 
@@ -65,11 +66,16 @@ impl<C> RedisBackend<C> {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
+    /// When a call that begins now must end.
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
     /// Sends a command and waits for its answer; an error of the server is an `Err`.
-    async fn ask(&self, command: &Cmd) -> RedisResult<Value> {
+    async fn ask(&self, command: &Cmd, deadline: Instant) -> RedisResult<Value> {
         let mut connection = self.connection.clone();
         let answer = connection.req_packed_command(command);
-        match tokio::time::timeout(self.timeout, answer).await {
+        match timeout_at(deadline, answer).await {
             Ok(answer) => answer?.extract_error(),
             Err(_) => Err(failure::no_answer(self.timeout)),
         }
@@ -87,10 +93,12 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
             command.arg(name).arg(script).arg(1).arg(key).arg(arguments);
             command
         };
-        let mut answer = self.ask(&command("EVALSHA", self.replace.get_hash())).await;
+        let deadline = self.deadline();
+        let by_hash = command("EVALSHA", self.replace.get_hash());
+        let mut answer = self.ask(&by_hash, deadline).await;
         if answer.as_ref().is_err_and(is_no_script) {
             // A server that has just started: EVAL also tells it the script for the next time.
-            answer = self.ask(&command("EVAL", REPLACE)).await;
+            answer = self.ask(&command("EVAL", REPLACE), deadline).await;
         }
         match answer {
             Ok(Value::Int(1)) => Ok(Replace::Done),
@@ -98,7 +106,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
             Ok(Value::BulkString(now)) => Ok(Replace::Conflict(versioned(now))),
             Err(error) if failure::is_wrong_type(&error) => Ok(Replace::Conflict(unreadable())),
             Ok(_) => Err(failure::unexpected()),
-            Err(error) => Err(failure::unavailable(&error, key)),
+            Err(error) => Err(failure::unavailable(&error)),
         }
     }
 }
@@ -107,12 +115,24 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
     async fn read(&self, key: &str) -> Result<Option<Versioned>> {
         let mut get = Cmd::with_capacity(2, 3 + key.len());
         get.arg("GET").arg(key);
-        match self.ask(&get).await {
+        let deadline = self.deadline();
+        let mut answer = self.ask(&get, deadline).await;
+        if let Err(closed) = &answer
+            && closed.is_connection_dropped()
+        {
+            // That the server was restarted while nobody asked is noticed by whoever asks next, and
+            // a connection that reconnects does so then. A read can be repeated.
+            answer = match self.ask(&get, deadline).await {
+                Err(error) if error.is_timeout() => answer,
+                again => again,
+            };
+        }
+        match answer {
             Ok(Value::BulkString(value)) => Ok(Some(versioned(value))),
             Ok(Value::Nil) => Ok(None),
             Err(error) if failure::is_wrong_type(&error) => Ok(Some(unreadable())),
             Ok(_) => Err(failure::unexpected()),
-            Err(error) => Err(failure::unavailable(&error, key)),
+            Err(error) => Err(failure::unavailable(&error)),
         }
     }
 
@@ -122,11 +142,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
         if let Some(ttl) = ttl {
             set.arg("EX").arg(seconds(ttl));
         }
-        match self.ask(&set).await {
+        match self.ask(&set, self.deadline()).await {
             Ok(Value::Okay) => Ok(Create::Done),
             Ok(Value::Nil) => Ok(Create::Exists),
             Ok(_) => Err(failure::unexpected()),
-            Err(error) => Err(failure::unavailable(&error, key)),
+            Err(error) => Err(failure::unavailable(&error)),
         }
     }
 
@@ -152,11 +172,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
         }
         let mut delete = Cmd::with_capacity(2, 3 + key.len());
         delete.arg("DEL").arg(key);
-        match self.ask(&delete).await {
+        match self.ask(&delete, self.deadline()).await {
             Ok(Value::Int(1)) => Ok(Replace::Done),
             Ok(Value::Int(0)) => Ok(Replace::Gone),
             Ok(_) => Err(failure::unexpected()),
-            Err(error) => Err(failure::unavailable(&error, key)),
+            Err(error) => Err(failure::unavailable(&error)),
         }
     }
 }

@@ -30,11 +30,7 @@ impl Connect for RedisBackend<ConnectionManager> {
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(Some(TIMEOUT));
         let first = client.get_multiplexed_async_connection_with_config(&first);
-        drop(
-            first
-                .await
-                .map_err(|error| failure::unavailable(&error, ""))?,
-        );
+        drop(first.await.map_err(|error| failure::unavailable(&error))?);
 
         let config = ConnectionManagerConfig::new()
             .set_connection_timeout(Some(TIMEOUT))

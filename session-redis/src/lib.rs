@@ -54,10 +54,12 @@
 //! # What Redis forgets
 //!
 //! A session that was acknowledged is as safe as Redis keeps it: without persistence a restart logs
-//! everybody out; with `appendfsync everysec` a crash may lose the last second; a failover loses what
-//! the new master had not received. A lost session is an empty new one, never another one's. With
+//! everybody out; with snapshots a crash takes everything back to the last one, with `appendfsync
+//! everysec` to what was written a second or two before, with `appendfsync always` nothing is lost; a
+//! failover loses what the new master had not received. A lost session is an empty new one, never
+//! another one's. But a lost logout or renewal is a session that lives again until it expires. With
 //! `maxmemory`, choose a `volatile-` policy or `noeviction`: under `noeviction` a full server refuses
-//! new sessions, which is a 503, and loses none.
+//! new sessions and changes, which is a 503, still lets people log out, and loses no session.
 //!
 //! # What this crate does not do
 //!

@@ -13,6 +13,7 @@ pub mod conformance;
 pub mod logs;
 pub mod memcached;
 pub mod processes;
+pub mod proxy;
 pub mod python;
 pub mod redis;
 pub mod server;

@@ -71,6 +71,22 @@ impl Process {
         assert!(status.success(), "{kill}");
     }
 
+    /// Stops it with `STOP`, and waits until all of its threads stand.
+    pub fn stop(&self) {
+        self.signal("STOP");
+        let tasks = format!("/proc/{}/task", self.pid);
+        let stands = |folder: PathBuf| {
+            let line = fs::read_to_string(folder.join("stat")).unwrap_or_default();
+            line.rsplit(')').next().unwrap().starts_with(" T")
+        };
+        while !fs::read_dir(&tasks)
+            .unwrap()
+            .all(|task| stands(task.unwrap().path()))
+        {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// Returns whether the process still runs.
     pub fn is_alive(&self) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/stat", self.pid));

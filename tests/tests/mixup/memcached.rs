@@ -1,0 +1,303 @@
+//! A memcached that answers wrongly: each answer is an error, whose connection is never used again.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http::Request;
+use session_core::{
+    Backend, DEFAULT_NAME, ErrorKind, Replace, RequestSession as _, Result, Versioned,
+};
+use session_memcached::{MemcachedBackend, MemcachedStorage};
+use session_tests::logs::Logs;
+use session_tests::server::{BoxError, Server};
+
+use crate::backend::{PATIENT, until};
+use crate::fake::{Fake, Say, all_texts};
+
+pub(crate) const IDENTITY: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
+const KEY: &str = "AIOHTTP_SESSION_0a1b2c3d4e5f60718293a4b5c6d7e8f9";
+const VALUE: &str = r#"{"created": 1700000000, "session": {"name": "Rosalind Elsie"}}"#;
+pub(crate) const SECRETS: [&str; 4] = [IDENTITY, "0a1b2c3d", "Rosalind", "1700000000"];
+
+/// Short, as many of the wrong answers are none.
+pub(crate) const BOUND: Duration = Duration::from_millis(80);
+
+/// Far beyond it.
+pub(crate) const SLACK: Duration = Duration::from_secs(5);
+
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ask {
+    Read,
+    Create,
+    Replace,
+    CompareAndDelete,
+    Delete,
+}
+
+use Ask::{CompareAndDelete, Create, Delete, Read};
+
+async fn ask(backend: &impl Backend, what: Ask) -> Result<String> {
+    let was = Versioned {
+        value: Bytes::from_static(VALUE.as_bytes()),
+        version: 7,
+    };
+    let value = was.value.clone();
+    Ok(match what {
+        Ask::Read => format!("{:?}", backend.read(KEY).await?),
+        Ask::Create => format!("{:?}", backend.create(KEY, value, None).await?),
+        Ask::Replace => format!("{:?}", backend.replace(KEY, value, None, &was).await?),
+        Ask::CompareAndDelete => format!("{:?}", backend.delete(KEY, Some(&was)).await?),
+        Ask::Delete => format!("{:?}", backend.delete(KEY, None).await?),
+    })
+}
+
+/// What is wrong as an answer to each of these.
+fn wrong() -> Vec<(Vec<Ask>, Say)> {
+    let all = || vec![Read, Create, Ask::Replace, CompareAndDelete, Delete];
+    let reads = || vec![Read, Delete];
+    let writes = || vec![Create, Ask::Replace, CompareAndDelete];
+    let this = |text: &str| Say::This(text.as_bytes().to_vec());
+    let mut cases = vec![
+        // Of another command, or of another key.
+        (
+            reads(),
+            this("VALUE AIOHTTP_SESSION_ffffffffffffffffffffffffffffffff 0 2 9\r\n{}\r\nEND\r\n"),
+        ),
+        (reads(), this("VALUE  0 2 9\r\n{}\r\nEND\r\n")),
+        (reads(), this("STORED\r\n")),
+        (reads(), this("NOT_FOUND\r\n")),
+        (reads(), this("DELETED\r\n")),
+        (writes(), this("END\r\n")),
+        (writes(), this("DELETED\r\n")),
+        (
+            writes(),
+            this(&format!("VALUE {KEY} 0 2 9\r\n{{}}\r\nEND\r\n")),
+        ),
+        (vec![Create], this("EXISTS\r\n")),
+        (vec![Create], this("NOT_FOUND\r\n")),
+        (vec![Ask::Replace, CompareAndDelete], this("NOT_STORED\r\n")),
+        // Too long, too short, or two.
+        (
+            reads(),
+            this(&format!("VALUE {KEY} 0 2 9\r\n{{}}..\r\nEND\r\n")),
+        ),
+        (
+            reads(),
+            this(&format!("VALUE {KEY} 0 9 9\r\n{{}}\r\nEND\r\n")),
+        ),
+        (
+            reads(),
+            this(&format!("VALUE {KEY} 0 2 9\r\n{{}}\r\nEND\r\nEND\r\n")),
+        ),
+        (
+            reads(),
+            this(&format!(
+                "VALUE {KEY} 0 2 9\r\n{{}}\r\nVALUE {KEY} 0 2 9\r\n{{}}\r\nEND\r\n"
+            )),
+        ),
+        (reads(), this("END\r\nEND\r\n")),
+        (writes(), this("STORED\r\nSTORED\r\n")),
+        (writes(), this("STORED\r\n\r\n")),
+        // Numbers that are none, or absurd.
+        (
+            reads(),
+            this(&format!(
+                "VALUE {KEY} 0 18446744073709551615 9\r\n{{}}\r\nEND\r\n"
+            )),
+        ),
+        (
+            reads(),
+            this(&format!("VALUE {KEY} 0 99999999999 9\r\n{{}}\r\nEND\r\n")),
+        ),
+        (
+            reads(),
+            this(&format!("VALUE {KEY} 0 -2 9\r\n{{}}\r\nEND\r\n")),
+        ),
+        (
+            reads(),
+            this(&format!("VALUE {KEY} 0 2 x\r\n{{}}\r\nEND\r\n")),
+        ),
+        (
+            reads(),
+            this(&format!("VALUE {KEY} 0 2\r\n{{}}\r\nEND\r\n")),
+        ),
+        (
+            reads(),
+            this(&format!("VALUE {KEY} 0 2 0\r\n{{}}\r\nEND\r\n")),
+        ),
+        (
+            reads(),
+            this(&format!("VALUE {KEY} 0 2 9 9\r\n{{}}\r\nEND\r\n")),
+        ),
+        (
+            reads(),
+            this(&format!("VALUE {KEY} 99999999999 2 9\r\n{{}}\r\nEND\r\n")),
+        ),
+        // No line, or one without an end.
+        (all(), this("STORED")),
+        (all(), this("")),
+        (all(), this("STORED\n")),
+        (all(), this(" STORED\r\n")),
+        (
+            all(),
+            this("HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n"),
+        ),
+        (all(), Say::This(vec![b'x'; 4000])),
+        (all(), Say::This(b"\0\xff\xfe\r\n".to_vec())),
+        (
+            all(),
+            Say::This(b"VALUE \xff\xff 0 2 9\r\n{}\r\nEND\r\n".to_vec()),
+        ),
+        (
+            reads(),
+            Say::Last(format!("VALUE {KEY} 0 2 9\r\n{{").into_bytes()),
+        ),
+        (all(), Say::Last(b"STO".to_vec())),
+        (all(), Say::Last(Vec::new())),
+    ];
+    cases.extend(repeating());
+    cases
+}
+
+/// Errors, which repeat what memcached was told.
+fn repeating() -> Vec<(Vec<Ask>, Say)> {
+    let all = vec![Read, Create, Ask::Replace, CompareAndDelete, Delete];
+    let mut cases = Vec::new();
+    for said in [KEY, IDENTITY, VALUE, &format!("add {KEY} 0 0 62 {VALUE}")] {
+        for kind in ["ERROR", "CLIENT_ERROR", "SERVER_ERROR"] {
+            let line = format!("{kind} cannot do {said}\r\n");
+            cases.push((all.clone(), Say::This(line.into_bytes())));
+        }
+    }
+    cases
+}
+
+fn backend(fake: &Fake) -> MemcachedBackend {
+    let backend = MemcachedBackend::new(&format!("127.0.0.1:{}", fake.port)).unwrap();
+    backend.with_timeout(BOUND)
+}
+
+/// For answers that are to come.
+fn patient(fake: &Fake) -> MemcachedBackend {
+    backend(fake).with_timeout(PATIENT)
+}
+
+#[tokio::test]
+async fn p5_a_wrong_answer_of_memcached_is_an_error_and_ends_its_connection() {
+    for (asks, say) in wrong() {
+        for what in asks {
+            let case = format!("{what:?} answered by {:.60?}", say_text(&say));
+            let answer = say.clone();
+            let fake = Fake::start(|_| Vec::new(), move |_| Some(answer.clone())).await;
+            let backend = backend(&fake);
+            for round in 1..3 {
+                let begun = Instant::now();
+                let error = ask(&backend, what).await.expect_err(&case);
+                assert!(begun.elapsed() < BOUND + SLACK, "{case}");
+                assert_eq!(error.kind(), ErrorKind::Unavailable, "{case}");
+                let text = all_texts(&error);
+                for secret in SECRETS {
+                    assert!(!text.contains(secret), "{case}: {text}");
+                }
+                assert_eq!((fake.accepted(), fake.reused()), (round, 0), "{case}");
+                if let Say::This(_) = say {
+                    until(|| fake.closed(), round).await;
+                }
+            }
+        }
+    }
+}
+
+fn say_text(say: &Say) -> String {
+    let (Say::This(bytes) | Say::Last(bytes) | Say::ThisAndLater(bytes, _)) = say;
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// An answer to nobody's question: the connection is closed before it is used again.
+#[tokio::test]
+async fn p5_what_memcached_says_unasked_is_nobodys_answer() {
+    let fake = Fake::start(|_| Vec::new(), |_| Some(Say::This(b"END\r\n".to_vec()))).await;
+    let backend = patient(&fake);
+    assert!(backend.read(KEY).await.unwrap().is_none());
+    assert!(backend.read(KEY).await.unwrap().is_none());
+    assert_eq!(
+        fake.accepted(),
+        1,
+        "an answer that fits keeps its connection"
+    );
+
+    for unasked in ["END\r\n", "STORED\r\n", "x"] {
+        let answer = b"END\r\n".to_vec();
+        let say = Say::ThisAndLater(answer, unasked.as_bytes().to_vec());
+        let fake = Fake::start(|_| Vec::new(), move |_| Some(say.clone())).await;
+        let backend = patient(&fake);
+        for round in 1..4 {
+            assert!(backend.read(KEY).await.unwrap().is_none());
+            assert_eq!((fake.accepted(), fake.reused()), (round, 0));
+            until(|| fake.said_later(), round).await;
+            // For the runtime to hear of it, too.
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+}
+
+/// Another program's record: not a session, and left alone.
+#[tokio::test]
+async fn p5_a_value_with_flags_is_an_unreadable_record() {
+    let answer = format!("VALUE {KEY} 4 {} 9\r\n{VALUE}\r\nEND\r\n", VALUE.len());
+    let fake = Fake::start(move |_| answer.clone().into_bytes(), |_| None).await;
+    let found = patient(&fake).read(KEY).await.unwrap().unwrap();
+    assert_eq!((found.value.len(), found.version), (0, 9));
+    let unknown = Versioned {
+        value: Bytes::new(),
+        version: 0,
+    };
+    let conflict = patient(&fake)
+        .replace(KEY, Bytes::new(), None, &unknown)
+        .await;
+    assert!(matches!(conflict.unwrap(), Replace::Conflict(now) if now.version == 9));
+}
+
+async fn handler(
+    request: Request<hyper::body::Incoming>,
+) -> Result<http::Response<http_body_util::Full<Bytes>>, BoxError> {
+    let session = request.session().await?;
+    session.insert("name", "Rosalind Elsie")?;
+    Ok(http::Response::default())
+}
+
+#[tokio::test]
+async fn p5_no_log_and_no_response_repeats_what_memcached_said() {
+    let (logs, _capture) = Logs::capture();
+    let cookie = format!("{DEFAULT_NAME}={IDENTITY}");
+    let wrong = wrong().into_iter();
+    for (asks, say) in wrong.filter(|(asks, _)| asks.contains(&Read) || asks.contains(&Create)) {
+        let fake = Fake::start(
+            |_| b"END\r\n".to_vec(),
+            move |question| {
+                let writes = question.starts_with("add ");
+                (asks.contains(&Read) || writes && asks.contains(&Create)).then(|| say.clone())
+            },
+        );
+        let fake = fake.await;
+        let storage = MemcachedStorage::new(backend(&fake));
+        let web = Server::start(Arc::new(storage), handler).await;
+        let answer = web.get("/", &[cookie.as_bytes()]).await;
+        assert_eq!(
+            (answer.status().as_u16(), &**answer.body()),
+            (503, &b""[..])
+        );
+        assert!(!answer.headers().contains_key("set-cookie"));
+        for secret in SECRETS {
+            assert!(!format!("{:?}", answer.headers()).contains(secret));
+        }
+    }
+    let text = logs.text();
+    assert!(text.contains("session not loaded") && text.contains("session not saved"));
+    assert!(
+        text.contains("an answer that does not fit the command"),
+        "{text}"
+    );
+    logs.assert_without(&SECRETS);
+}

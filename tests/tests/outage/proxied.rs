@@ -1,0 +1,117 @@
+//! The network between us and the store fails.
+
+use session_tests::memcached::MemcachedServer;
+use session_tests::proxy::Proxy;
+use session_tests::redis::RedisServer;
+
+use crate::app::{ALL, Client, serve};
+
+/// Every second connection is closed when the store answers on it.
+async fn every_second_connection(through: &str, proxy: &Proxy) {
+    let server = serve(through).await;
+    let client = Client::new(server.address()).await;
+    proxy.cut_every(2);
+    let (mut done, mut refused) = (0, 0);
+    for turn in 0..60 {
+        if turn % 3 == 0 {
+            proxy.cut();
+        }
+        let answer = client.ask("/write/k").await;
+        if answer.status == 200 {
+            assert_eq!(answer.cookie(), Some(client.cookie.clone()));
+            done += 1;
+        } else {
+            refused += 1;
+        }
+    }
+    println!("every second connection dropped: {done} answered, {refused} refused");
+    assert!(done >= 10);
+    proxy.cut_every(0);
+    proxy.cut();
+    let answer = client.resumes("every second connection dropped").await;
+    assert_eq!(answer.body, "first k");
+}
+
+/// Nothing gets through, and nobody is told.
+async fn black_hole(through: &str, proxy: &Proxy) {
+    let server = serve(through).await;
+    let client = Client::new(server.address()).await;
+    proxy.black_hole();
+    client.expect(503, &ALL).await;
+    proxy.pass();
+    assert_eq!(client.resumes("a black hole").await.body, "first");
+    client.expect(200, &["/write/after", "/renew"]).await;
+}
+
+/// The question arrives, the answer does not: a write that was refused may be there, and is there
+/// once; a session whose logout was refused may be over.
+async fn answers_lost(through: &str, proxy: &Proxy) {
+    let server = serve(through).await;
+    let client = Client::new(server.address()).await;
+    proxy.hold_answers();
+    client
+        .expect(
+            503,
+            &["/read", "/write/lost", "/renew", "/logout", "/login"],
+        )
+        .await;
+    proxy.pass();
+    assert_eq!(client.resumes("answers held back").await.body, "first");
+    client.expect(200, &["/write/after", "/renew"]).await;
+}
+
+/// What there is of connections is dead, and nobody is told; new ones work.
+async fn dead_connections(through: &str, proxy: &Proxy) {
+    let server = serve(through).await;
+    let client = Client::new(server.address()).await;
+    proxy.black_hole_present();
+    assert_eq!(client.resumes("dead connections").await.body, "first");
+}
+
+async fn redis() -> (RedisServer, Proxy, String) {
+    let store = RedisServer::start();
+    let proxy = Proxy::start(store.port()).await;
+    let through = format!("redis://127.0.0.1:{}/", proxy.port());
+    (store, proxy, through)
+}
+
+async fn memcached() -> (MemcachedServer, Proxy, String) {
+    let store = MemcachedServer::start();
+    let proxy = Proxy::start(store.port()).await;
+    let through = format!("127.0.0.1:{}", proxy.port());
+    (store, proxy, through)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_a_network_that_drops_every_second_connection_to_redis_harms_nobody() {
+    let (_store, proxy, through) = redis().await;
+    every_second_connection(&through, &proxy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_a_network_that_drops_every_second_connection_to_memcached_harms_nobody() {
+    let (_store, proxy, through) = memcached().await;
+    every_second_connection(&through, &proxy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_a_network_that_swallows_everything_harms_nobody() {
+    let (_store, proxy, through) = redis().await;
+    black_hole(&through, &proxy).await;
+    let (_store, proxy, through) = memcached().await;
+    black_hole(&through, &proxy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_a_network_that_swallows_answers_harms_nobody() {
+    let (_store, proxy, through) = redis().await;
+    answers_lost(&through, &proxy).await;
+    let (_store, proxy, through) = memcached().await;
+    answers_lost(&through, &proxy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_dead_connections_to_memcached_are_replaced() {
+    let (_store, proxy, through) = memcached().await;
+    dead_connections(&through, &proxy).await;
+}

@@ -1,0 +1,155 @@
+//! What operators read in the log: the cause, and no secret.
+
+use std::error::Error as _;
+use std::net::SocketAddr;
+
+use session_core::{DEFAULT_NAME, ErrorKind};
+use session_memcached::MemcachedStorage;
+use session_redis::RedisStorage;
+use session_tests::logs::Logs;
+use session_tests::memcached::MemcachedServer;
+use session_tests::proxy::Proxy;
+use session_tests::redis::RedisServer;
+
+use crate::app::{Client, serve};
+
+/// Asks for `paths`, which are refused, and returns what was logged for it.
+async fn refused(web: SocketAddr, client: &Client, paths: &[&str], logs: &Logs) -> String {
+    assert_eq!(web, client.web);
+    let before = logs.text().len();
+    client.expect(503, paths).await;
+    logs.assert_without(&[&client.cookie, DEFAULT_NAME]);
+    let text = logs.text()[before..].to_owned();
+    print!("{text}");
+    text
+}
+
+#[track_caller]
+fn assert_says(log: &str, event: &str, cause: &str) {
+    let mut lines = log.lines();
+    let said = |line: &str| line.contains("ERROR") && line.contains(event) && line.contains(cause);
+    assert!(lines.any(said), "no {event:?} with {cause:?}:\n{log}");
+}
+
+#[tokio::test]
+async fn p6_the_log_says_what_redis_said() {
+    let (logs, _capture) = Logs::capture();
+    let mut store = RedisServer::start();
+    let server = serve(&store.url()).await;
+    let web = server.address();
+    let client = Client::new(web).await;
+    let ok = async |command: &str| {
+        let answer: String = store.ask(command).await;
+        assert_eq!(answer, "OK");
+    };
+
+    ok("CONFIG SET maxmemory 1").await;
+    let log = refused(web, &client, &["/write/k", "/renew"], &logs).await;
+    assert_says(
+        &log,
+        "session not saved",
+        "redis: OOM command not allowed when used memory > 'maxmemory'",
+    );
+    ok("CONFIG SET maxmemory 0").await;
+
+    ok("REPLICAOF 127.0.0.1 1").await;
+    let log = refused(web, &client, &["/write/k", "/login"], &logs).await;
+    assert_says(
+        &log,
+        "session not saved",
+        "redis: READONLY You can't write against a read only replica",
+    );
+    ok("CONFIG SET replica-serve-stale-data no").await;
+    let log = refused(web, &client, &["/read"], &logs).await;
+    assert_says(
+        &log,
+        "session not loaded",
+        "redis: MASTERDOWN Link with MASTER is down",
+    );
+    ok("REPLICAOF NO ONE").await;
+
+    ok("ACL SETUSER default -get").await;
+    let log = refused(web, &client, &["/read"], &logs).await;
+    assert_says(
+        &log,
+        "session not loaded",
+        "redis: NOPERM this user has no permissions to run the 'get' command",
+    );
+    ok("ACL SETUSER default +get").await;
+
+    store.process().stop();
+    let log = refused(web, &client, &["/read"], &logs).await;
+    assert_says(&log, "session not loaded", "redis: no answer within 500ms");
+    store.process().signal("CONT");
+    client.resumes("stopped").await;
+
+    store.kill();
+    let log = refused(web, &client, &["/read", "/read"], &logs).await;
+    assert_says(&log, "session not loaded", "redis: ");
+}
+
+#[tokio::test]
+async fn p6_the_log_says_what_memcached_said() {
+    let (logs, _capture) = Logs::capture();
+    let mut store = MemcachedServer::start();
+    let proxy = Proxy::start(store.port()).await;
+    let server = serve(&format!("127.0.0.1:{}", proxy.port())).await;
+    let web = server.address();
+    let client = Client::new(web).await;
+
+    let log = refused(web, &client, &["/big"], &logs).await;
+    assert_says(
+        &log,
+        "session not saved",
+        "memcached: SERVER_ERROR object too large for cache",
+    );
+
+    proxy.hold_answers();
+    let log = refused(web, &client, &["/read"], &logs).await;
+    assert_says(
+        &log,
+        "session not loaded",
+        "memcached: no answer within 500ms",
+    );
+    proxy.pass();
+    proxy.tear(1);
+    let log = refused(web, &client, &["/read"], &logs).await;
+    assert_says(
+        &log,
+        "session not loaded",
+        "memcached: the connection was closed",
+    );
+    proxy.tear(0);
+
+    let direct = serve(&store.address()).await;
+    store.kill();
+    let client = Client {
+        web: direct.address(),
+        ..client
+    };
+    let log = refused(direct.address(), &client, &["/read"], &logs).await;
+    assert_says(&log, "session not loaded", "memcached: Connection refused");
+}
+
+#[tokio::test]
+async fn p6_a_store_that_cannot_be_used_is_heard_of_when_the_program_starts() {
+    let mut store = RedisServer::start();
+    let connect = async |url: String| {
+        let error = RedisStorage::connect(&url).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        let text = format!("{error}: {}", error.source().unwrap());
+        println!("{text}");
+        assert!(!format!("{text} {error:?}").contains("secret"), "{text}");
+        text
+    };
+    let url = |who: &str| format!("redis://{who}127.0.0.1:{}/", store.port());
+    let text = connect(url("nobody:secret@")).await;
+    assert!(text.contains("redis: the password was refused"), "{text}");
+    let here = url("");
+    store.kill();
+    let text = connect(here).await;
+    assert!(text.contains("redis: Connection refused"), "{text}");
+    let error = MemcachedStorage::connect(&format!("127.0.0.1:{}", store.port())).await;
+    let text = error.unwrap_err().source().unwrap().to_string();
+    assert!(text.contains("memcached: Connection refused"), "{text}");
+}
