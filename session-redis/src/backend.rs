@@ -2,12 +2,13 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use redis::aio::{ConnectionLike, ConnectionManager};
+use redis::aio::ConnectionLike;
 use redis::{Cmd, ErrorKind, RedisResult, Script, ServerErrorKind, Value};
 use session_core::{Backend, Create, Replace, Result, Versioned};
 use tokio::time::{Instant, timeout_at};
 
 use crate::failure;
+use crate::reconnect::Reconnecting;
 
 /// Compare-and-set and compare-and-delete: `KEYS[1]`, what it must hold, and for a set the new value
 /// and its seconds to live, if it has any. Answers 1; or nil if nothing is stored; or what is stored.
@@ -32,15 +33,16 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
 /// A hundred years: Redis refuses what overflows its clock.
 const LONGEST: Duration = Duration::from_secs(100 * 366 * 24 * 3600);
 
-/// A [`Backend`] in Redis, over a connection that the application made: a [`ConnectionManager`], a
-/// [`MultiplexedConnection`](redis::aio::MultiplexedConnection), a cluster's
-/// `redis::cluster_async::ClusterConnection`, or whatever else is [`ConnectionLike`] and `Clone`.
+/// A [`Backend`] in Redis, over [`Reconnecting`] or a connection that the application has already: a
+/// `redis::aio::ConnectionManager`, a [`MultiplexedConnection`](redis::aio::MultiplexedConnection), a
+/// cluster's `redis::cluster_async::ClusterConnection`, or whatever else is [`ConnectionLike`] and
+/// `Clone`.
 ///
 /// Each call uses a clone of its own, and all clones share what is behind, so that commands of many
 /// requests travel together. A call that is dropped leaves its answer to the connection, which throws
 /// it away. Values are compared byte by byte; versions are not numbered.
 #[derive(Clone)]
-pub struct RedisBackend<C = ConnectionManager> {
+pub struct RedisBackend<C = Reconnecting> {
     connection: C,
     timeout: Duration,
     replace: Script,

@@ -40,14 +40,15 @@
 //!
 //! # Which connection
 //!
-//! - `RedisStorage::connect` is a [`ConnectionManager`](redis::aio::ConnectionManager) with timeouts.
-//! - A `MultiplexedConnection` does not reconnect.
+//! - `RedisStorage::connect`, or your own way to connect: [`Reconnecting`], with timeouts.
+//! - A `MultiplexedConnection` does not reconnect. A `redis::aio::ConnectionManager` (redis's feature
+//!   `connection-manager`) does, but not when nothing is answered any more, and it keeps the reason to
+//!   itself.
 //! - A cluster: `redis::cluster_async::ClusterConnection`, with redis's feature `cluster-async`. Leave
 //!   `read_from_replicas` off: a replica may still show what is gone.
 //! - TLS: redis's features `tokio-rustls-comp` and `tls-rustls-webpki-roots`, or `tokio-native-tls-comp`,
 //!   and an address of `rediss://`.
-//! - Sentinel: redis's feature `sentinel`; `SentinelClient::get_async_connection` connects to who is
-//!   master now, and does not follow a later failover by itself.
+//! - Sentinel: redis's feature `sentinel`, and [`Reconnecting`] around a `SentinelClient`.
 //! - Whoever makes a connection sets `TCP_NODELAY` ([`TcpSettings`](redis::io::tcp::TcpSettings)),
 //!   which the redis crate leaves off.
 //!
@@ -70,10 +71,11 @@
 mod backend;
 mod connect;
 mod failure;
+mod reconnect;
 
 pub use backend::RedisBackend;
+pub use reconnect::Reconnecting;
 pub use redis;
 
 /// Sessions in Redis: [`KeyedStorage`](session_core::KeyedStorage) over [`RedisBackend`].
-pub type RedisStorage<C = redis::aio::ConnectionManager> =
-    session_core::KeyedStorage<RedisBackend<C>>;
+pub type RedisStorage<C = Reconnecting> = session_core::KeyedStorage<RedisBackend<C>>;

@@ -9,6 +9,7 @@
 mod acknowledged;
 mod app;
 mod down;
+mod failover;
 mod proxied;
 mod refusing;
 mod serving;

@@ -115,3 +115,8 @@ async fn p6_dead_connections_to_memcached_are_replaced() {
     let (_store, proxy, through) = memcached().await;
     dead_connections(&through, &proxy).await;
 }
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn p6_a_dead_connection_to_redis_is_replaced() {
+    let (_store, proxy, through) = redis().await;
+    dead_connections(&through, &proxy).await;
+}
