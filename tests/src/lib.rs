@@ -14,6 +14,7 @@ pub mod logs;
 pub mod memcached;
 pub mod processes;
 pub mod python;
+pub mod real;
 pub mod redis;
 pub mod server;
 pub mod stores;
