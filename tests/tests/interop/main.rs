@@ -10,11 +10,13 @@
 )]
 
 mod client;
+mod keyed;
 mod model;
 mod random;
 mod walk;
 
 use client::Pair;
+use session_tests::vectors::KINDS;
 
 #[tokio::test]
 async fn p1_simple_sessions_wander() {
@@ -47,8 +49,33 @@ async fn p1_nacl_sessions_with_a_lifetime_wander() {
 }
 
 #[tokio::test]
+async fn p1_redis_sessions_wander() {
+    keyed::walk("redis", None).await;
+}
+
+#[tokio::test]
+async fn p1_redis_sessions_with_a_lifetime_wander() {
+    keyed::walk("redis", Some(3600)).await;
+}
+
+#[tokio::test]
+async fn p1_memcached_sessions_wander() {
+    keyed::walk("memcached", None).await;
+}
+
+#[tokio::test]
+async fn p1_memcached_sessions_with_a_lifetime_wander() {
+    keyed::walk("memcached", Some(3600)).await;
+}
+
+#[tokio::test]
+async fn p1_memcached_sessions_with_a_lifetime_over_thirty_days_wander() {
+    keyed::walk("memcached", Some(2_592_001)).await;
+}
+
+#[tokio::test]
 async fn p1_what_no_rust_string_holds_survives_our_write() {
-    for kind in ["simple", "fernet", "nacl"] {
+    for kind in KINDS {
         let pair = Pair::start(kind, None);
         let body = "{\"\\ud83d\": [\"\\udc00\"], \"n\": 1234567890123456789012345678901234567890}";
         let theirs = pair.oracle("POST", "/set", None, body).await;
@@ -63,7 +90,7 @@ async fn p1_what_no_rust_string_holds_survives_our_write() {
 
 #[tokio::test]
 async fn what_is_not_json_is_a_new_session_here_and_stays_one_there() {
-    for kind in ["simple", "fernet", "nacl"] {
+    for kind in KINDS {
         let pair = Pair::start(kind, None);
         let theirs = pair.oracle("POST", "/set", None, "{\"a\": NaN}").await;
         let seen = pair.oracle("GET", "/get", theirs.pair(), "").await;
