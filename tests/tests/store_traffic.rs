@@ -293,13 +293,14 @@ fn finds(app: &App) -> Vec<String> {
         let text = String::from_utf8(record.clone()).unwrap();
         let words = text.split(|c: char| !c.is_ascii_alphanumeric());
         finds.extend(words.filter(|word| word.len() >= 16).map(str::to_owned));
-        let digit = |b: &u8| b" \t\n\r".iter().position(|white| white == b);
-        let digits: Vec<usize> = record.iter().filter_map(digit).collect();
-        let letter = |four: &[usize]| four.iter().fold(0_u8, |sum, digit| sum << 2 | *digit as u8);
-        let moved: String = digits
-            .chunks(4)
-            .map(|four| char::from(letter(four)))
+        let digits: Vec<u32> = record
+            .iter()
+            .filter_map(|b| (0..).zip(b" \t\n\r").find(|(_, white)| *white == b))
+            .map(|(digit, _)| digit)
             .collect();
+        let letter = |four: &[u32]| four.iter().fold(0, |sum, digit| sum << 2 | digit);
+        let letters = digits.chunks(4).map(letter);
+        let moved: String = letters.filter_map(char::from_u32).collect();
         finds.push(moved);
         finds.push(key);
     }

@@ -57,7 +57,7 @@ pub(crate) struct Subject {
 /// Where the records are.
 enum Store {
     Memory(Counting),
-    Real(Lease),
+    Real(Box<Lease>),
 }
 
 impl Subject {
@@ -105,7 +105,7 @@ impl Subject {
                     kind,
                     storage,
                     clock,
-                    store: Store::Real(lease),
+                    store: Store::Real(Box::new(lease)),
                 };
             }
         };

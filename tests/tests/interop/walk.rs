@@ -49,6 +49,7 @@ pub(crate) async fn walk(kind: &str, max_age: Option<u64>) {
                     answer.status, answer.body, answer.set_cookie
                 );
             }
+            assert_eq!(answer.identity(), None, "the session is in the cookie");
             ways.push((answer, expected.then));
         }
         let same_head = ways[0].0.content_type == ways[1].0.content_type
