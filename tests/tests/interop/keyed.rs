@@ -212,3 +212,20 @@ impl Walk {
         Ok(())
     }
 }
+
+/// On both sides the cookie stands for no session, and a write begins another one.
+pub(crate) async fn is_over(pair: &Pair, cookie: Option<&String>) {
+    for side in [Side::Python, Side::Ours] {
+        let seen = pair.ask(side, "GET", "/get", cookie.cloned(), "").await;
+        let (new, _, data) = seen.view().unwrap();
+        assert_eq!(
+            (new, &*data, seen.identity()),
+            (true, "{}", None),
+            "{side:?}"
+        );
+        let body = "{\"a\": 1}";
+        let written = pair.ask(side, "POST", "/set", cookie.cloned(), body).await;
+        assert_eq!(written.data(), body, "{side:?}");
+        assert!(written.pair().is_some() && written.pair().as_ref() != cookie);
+    }
+}
