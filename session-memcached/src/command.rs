@@ -75,10 +75,10 @@ where
         return Err(io::ErrorKind::InvalidData.into());
     }
     Ok(match answer {
-        // Another program's: not a session, and left alone.
-        Answer::Value { unique, .. } if exchange.is_foreign() => Answer::Value {
+        // Another program's: not a session, and left alone, as no compare-and-swap meets 0.
+        Answer::Value { .. } if exchange.is_foreign() => Answer::Value {
             value: Vec::new(),
-            unique,
+            unique: 0,
         },
         answer => answer,
     })

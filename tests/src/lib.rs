@@ -15,6 +15,7 @@ pub mod memcached;
 pub mod processes;
 pub mod proxy;
 pub mod python;
+pub mod real;
 pub mod redis;
 pub mod server;
 pub mod stores;

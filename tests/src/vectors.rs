@@ -44,6 +44,7 @@ pub struct Vectors {
     pub storages: BTreeMap<String, StorageVectors>,
     pub set_cookie_attributes: Vec<Attributes>,
     pub session_max_age: Vec<SessionMaxAge>,
+    pub backend_ttl: Vec<BackendTtl>,
     pub cookie_quoting: Vec<Quoting>,
     pub cookie_header_parsing: Vec<HeaderParsing>,
 }
@@ -205,6 +206,17 @@ pub struct SessionMaxAge {
     pub backend_expiry: Option<i64>,
 }
 
+/// What a store said of a record's time to live, at the real clock.
+#[derive(Debug, Deserialize)]
+#[allow(missing_docs)]
+pub struct BackendTtl {
+    pub storage: String,
+    pub max_age: Option<i64>,
+    pub status: u16,
+    /// -1: none.
+    pub ttl_seconds: Option<i64>,
+}
+
 /// A value and how it is written into a cookie.
 #[derive(Debug, Deserialize)]
 #[allow(missing_docs)]
@@ -274,5 +286,6 @@ mod tests {
         assert_eq!(vectors.cookie_header_parsing.len(), 79);
         assert_eq!(vectors.set_cookie_attributes.len(), 92);
         assert_eq!(vectors.session_max_age.len(), 36);
+        assert_eq!(vectors.backend_ttl.len(), 18);
     }
 }

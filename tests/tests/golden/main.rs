@@ -12,6 +12,8 @@
 
 mod cookies;
 mod differences;
+mod foreign;
+mod lifetimes;
 mod load;
 #[path = "../../../examples/src/bin/parity.rs"]
 #[allow(dead_code, reason = "its main and its flags")]

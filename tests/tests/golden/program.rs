@@ -1,7 +1,7 @@
 //! The parity program's own handler, in process, on a storage of any kind.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
@@ -10,11 +10,9 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
 use serde_json::Value;
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
-use session_core::{
-    Backend, CookieSettings, Create, KeyedStorage, MemoryBackend, Replace, Result, Storage,
-    Versioned,
-};
+use session_core::{CookieSettings, Result, Storage};
 use session_hyper::SessionService;
+use session_tests::real::{Lease, Left, RealStore};
 use session_tests::vectors::{self, NAME};
 use session_tests::wire::{SetCookie, canonical, unquoted};
 
@@ -24,7 +22,7 @@ use crate::{parity, reference};
 pub(crate) struct Program {
     pub(crate) kind: String,
     pub(crate) storage: Arc<dyn Storage>,
-    pub(crate) store: Watched,
+    store: Option<Lease>,
 }
 
 /// What the program answered.
@@ -45,13 +43,10 @@ pub(crate) fn settings(max_age: Option<i64>) -> Result<CookieSettings> {
 }
 
 impl Program {
-    pub(crate) fn new(kind: &str, cookie: CookieSettings) -> Self {
+    pub(crate) async fn new(kind: &str, cookie: CookieSettings) -> Self {
         let key = || Key::from(vectors::key());
         let clock = vectors::clock();
-        let store = Watched(Arc::new(Shelf {
-            inner: MemoryBackend::new().with_clock(clock.clone()),
-            writes: Mutex::default(),
-        }));
+        let mut store = None;
         let storage: Arc<dyn Storage> = match kind {
             "simple" => Arc::new(
                 SimpleCookieStorage::unprotected()
@@ -68,11 +63,10 @@ impl Program {
                     .with_cookie(cookie)
                     .with_clock(clock),
             ),
-            _ => Arc::new(
-                KeyedStorage::new(store.clone())
-                    .with_cookie(cookie)
-                    .with_clock(clock),
-            ),
+            _ => {
+                let store = store.insert(Lease::of(kind));
+                store.storage(cookie, Some(clock), false).await
+            }
         };
         Self {
             kind: kind.to_owned(),
@@ -82,20 +76,23 @@ impl Program {
     }
 
     pub(crate) fn is_keyed(&self) -> bool {
-        matches!(self.kind.as_str(), "redis" | "memcached")
+        self.store.is_some()
     }
 
-    /// Puts a record into the store, as another program did before.
-    pub(crate) async fn put(&self, key: &str, value: &[u8]) {
-        let value = Bytes::copy_from_slice(value);
-        let created = self.store.0.inner.create(key, value, None).await.unwrap();
-        assert_eq!(created, Create::Done);
+    /// The Redis or the memcached that the records are in.
+    pub(crate) fn store(&self) -> &RealStore {
+        self.store.as_ref().expect("the record is in the cookie")
+    }
+
+    /// How many writes the store has carried out, other than of what the test put there.
+    pub(crate) fn writes(&self) -> u64 {
+        self.store.as_ref().map_or(0, |store| store.writes())
     }
 
     /// Returns what is in the store.
-    pub(crate) async fn stored(&self, key: &str) -> Option<String> {
-        let found = self.store.0.inner.read(key).await.unwrap()?;
-        Some(String::from_utf8(found.value.to_vec()).unwrap())
+    pub(crate) fn stored(&self, key: &str) -> Option<String> {
+        let found = self.store().get(key)?;
+        Some(String::from_utf8(found).unwrap())
     }
 
     pub(crate) async fn send(&self, request: &str, cookie: Option<&[u8]>, body: &str) -> Reply {
@@ -127,29 +124,42 @@ impl Program {
     }
 
     /// Returns the record that a cookie which was just set stands for.
-    pub(crate) async fn payload(&self, cookie: &SetCookie) -> String {
+    pub(crate) fn payload(&self, cookie: &SetCookie) -> String {
         let value = unquoted(&cookie.raw);
         match self.kind.as_str() {
             "simple" => value,
             "fernet" => reference::open_fernet(&value).payload,
             "nacl" => reference::open_nacl(&value).1,
-            _ => self.stored(&format!("{NAME}_{value}")).await.unwrap(),
+            _ => self.stored(&format!("{NAME}_{value}")).unwrap_or_default(),
         }
     }
 
     /// Makes the cookie's value that stands for `payload`, storing it where that is needed.
-    pub(crate) async fn wrap(&self, payload: &str) -> String {
+    pub(crate) fn wrap(&self, payload: &str) -> String {
         match self.kind.as_str() {
             "simple" => payload.to_owned(),
             "fernet" => reference::seal_fernet(vectors::NOW, [7; 16], payload),
             "nacl" => reference::seal_nacl([7; 24], payload),
             _ => {
                 let key = "0123456789abcdef0123456789abcdef";
-                self.put(&format!("{NAME}_{key}"), payload.as_bytes()).await;
+                self.store()
+                    .put(&format!("{NAME}_{key}"), payload.as_bytes());
                 key.to_owned()
             }
         }
     }
+}
+
+/// How often a test tries again that wants to see a record which lives for a second: memcached counts in
+/// whole seconds of its own clock, and the next one may begin at once.
+pub(crate) const SHORT_LIVES: usize = 20;
+
+/// Compares what a record has to live with a lifetime.
+pub(crate) fn lives_for(left: Left, max_age: Option<u64>) -> std::result::Result<(), String> {
+    if left.is_about(max_age) {
+        return Ok(());
+    }
+    Err(format!("time to live is {left:?}, not {max_age:?}"))
 }
 
 /// A handler's view of the session.
@@ -173,70 +183,6 @@ impl View {
             created: head["created"].as_i64().unwrap(),
             data: canonical(data.strip_suffix('}').unwrap()),
         }
-    }
-}
-
-/// A store that remembers what was written to it.
-#[derive(Clone, Debug)]
-pub(crate) struct Watched(Arc<Shelf>);
-
-#[derive(Debug)]
-struct Shelf {
-    inner: MemoryBackend,
-    writes: Mutex<Vec<Write>>,
-}
-
-/// A write or deletion that succeeded.
-#[derive(Clone, Debug)]
-pub(crate) struct Write {
-    pub(crate) key: String,
-    pub(crate) ttl: Option<Duration>,
-}
-
-impl Watched {
-    pub(crate) fn writes(&self) -> Vec<Write> {
-        self.0.writes.lock().unwrap().clone()
-    }
-
-    fn note(&self, key: &str, ttl: Option<Duration>) {
-        let key = key.to_owned();
-        self.0.writes.lock().unwrap().push(Write { key, ttl });
-    }
-}
-
-impl Backend for Watched {
-    async fn read(&self, key: &str) -> Result<Option<Versioned>> {
-        self.0.inner.read(key).await
-    }
-
-    async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<Create> {
-        let created = self.0.inner.create(key, value, ttl).await?;
-        if created == Create::Done {
-            self.note(key, ttl);
-        }
-        Ok(created)
-    }
-
-    async fn replace(
-        &self,
-        key: &str,
-        value: Bytes,
-        ttl: Option<Duration>,
-        was: &Versioned,
-    ) -> Result<Replace> {
-        let replaced = self.0.inner.replace(key, value, ttl, was).await?;
-        if matches!(replaced, Replace::Done) {
-            self.note(key, ttl);
-        }
-        Ok(replaced)
-    }
-
-    async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
-        let deleted = self.0.inner.delete(key, was).await?;
-        if matches!(deleted, Replace::Done) {
-            self.note(key, None);
-        }
-        Ok(deleted)
     }
 }
 

@@ -1,14 +1,12 @@
 //! What Python wrote, we write byte for byte, and read.
 
-use std::time::Duration;
-
 use session_core::CookieChange;
 use session_tests::vectors::{self, KINDS, NAME, NOW, Save, Vectors};
 use session_tests::wire::{SetCookie, canonical, kind_of, unquoted};
 
 use crate::differences::{ALL, Row, Table, same};
 use crate::plain::Plain;
-use crate::program::{Program, Reply, View, record, settings};
+use crate::program::{Program, Reply, SHORT_LIVES, View, lives_for, record, settings};
 use crate::reference;
 
 enum Instead {
@@ -39,14 +37,17 @@ async fn p1_what_python_writes_we_write_byte_for_byte() {
     let mut table = Table::new(DIFFERENCES);
     for kind in KINDS {
         for vector in &vectors.storages[kind].save {
-            let program = Program::new(kind, settings(vector.max_age).unwrap());
-            let body = if vector.request == "POST /set" {
-                vector.mapping_json.as_str()
-            } else {
-                ""
+            let (mut attempts, body) = (0, body_of(vector));
+            let (program, reply, theirs) = loop {
+                let program = Program::new(kind, settings(vector.max_age).unwrap()).await;
+                let reply = program.send(&vector.request, None, body).await;
+                let theirs = as_python(&program, vector, &reply);
+                attempts += 1;
+                let lasts = vector.max_age != Some(1);
+                if theirs.is_ok() || lasts || attempts == SHORT_LIVES {
+                    break (program, reply, theirs);
+                }
             };
-            let reply = program.send(&vector.request, None, body).await;
-            let theirs = as_python(&program, vector, &reply).await;
             let ours = table.find(kind, &vector.name).map(|instead| {
                 let status = match instead {
                     Instead::Nothing => 200,
@@ -54,7 +55,7 @@ async fn p1_what_python_writes_we_write_byte_for_byte() {
                 };
                 same("status", reply.status, status)?;
                 same("Set-Cookie", kind_of(reply.set_cookie.as_ref()), "none")?;
-                same("store writes", program.store.writes().len(), 0)
+                same("store writes", program.writes(), 0)
             });
             table.check(kind, &vector.name, theirs, ours);
         }
@@ -62,14 +63,21 @@ async fn p1_what_python_writes_we_write_byte_for_byte() {
     table.finish();
 }
 
-async fn as_python(program: &Program, vector: &Save, reply: &Reply) -> Result<(), String> {
+fn body_of(vector: &Save) -> &str {
+    match vector.request.as_str() {
+        "POST /set" => &vector.mapping_json,
+        _ => "",
+    }
+}
+
+fn as_python(program: &Program, vector: &Save, reply: &Reply) -> Result<(), String> {
     same("status", reply.status, 200)?;
     let kind = kind_of(reply.set_cookie.as_ref());
     same("Set-Cookie", kind, &vector.set_cookie_kind)?;
     let (Some(cookie), Some(payload)) = (&reply.set_cookie, &vector.payload) else {
         return same("payload", None, vector.payload.as_ref());
     };
-    same("payload", &program.payload(cookie).await, payload)?;
+    same("payload", &program.payload(cookie), payload)?;
     let theirs = SetCookie::parse(&vector.set_cookie);
     same("name", &cookie.name, &theirs.name)?;
     same("attributes", &cookie.attributes, &theirs.attributes)?;
@@ -77,14 +85,12 @@ async fn as_python(program: &Program, vector: &Save, reply: &Reply) -> Result<()
         same("coded value", &cookie.raw, &theirs.raw)?;
     }
     if program.is_keyed() {
-        let writes = program.store.writes();
-        let ttl = vector
-            .max_age
-            .map(|age| Duration::from_secs(age.unsigned_abs()));
-        same("writes", writes.len(), 1)?;
-        same("key", &writes[0].key, &format!("{NAME}_{}", cookie.raw))?;
+        let key = format!("{NAME}_{}", cookie.raw);
+        same("writes", program.writes(), 1)?;
+        same("keys", program.store().keys(), vec![key.clone()])?;
         same("digits of the key", cookie.raw.len(), theirs.raw.len())?;
-        same("time to live", writes[0].ttl, ttl)?;
+        let max_age = vector.max_age.map(i64::unsigned_abs);
+        lives_for(program.store().left(&key), max_age)?;
     }
     Ok(())
 }
@@ -100,7 +106,9 @@ async fn p1_values_of_rust_become_the_text_that_python_writes() {
     let mut left_out = Vec::new();
     for kind in KINDS {
         for vector in &vectors.storages[kind].save {
-            let program = Program::new(kind, settings(vector.max_age).unwrap());
+            // Long enough to be looked at.
+            let max_age = vector.max_age.filter(|age| *age > 1);
+            let program = Program::new(kind, settings(max_age).unwrap()).await;
             let session = program.storage.load(None).await.unwrap();
             let mut members = Vec::new();
             for (name, text) in members_of(&vector.mapping_json) {
@@ -121,7 +129,7 @@ async fn p1_values_of_rust_become_the_text_that_python_writes() {
             let header = set.set(&value, None, vectors::now()).unwrap();
             let cookie = SetCookie::parse(std::str::from_utf8(header.as_bytes()).unwrap());
             let wanted = record(&format!("{{{}}}", members.join(", ")));
-            assert_eq!(program.payload(&cookie).await, wanted, "{}", vector.name);
+            assert_eq!(program.payload(&cookie), wanted, "{}", vector.name);
         }
     }
     for name in NO_RUST_VALUE {
@@ -184,9 +192,9 @@ async fn p1_what_python_wrote_we_read_in_both_quotings() {
                 assert!(vector.set_cookie_kind == "delete" || kind == "memcached");
                 continue;
             };
-            let program = Program::new(kind, settings(vector.max_age).unwrap());
+            let program = Program::new(kind, settings(vector.max_age).unwrap()).await;
             if let Some(stored) = &vector.backend {
-                program.put(&stored.key, &stored.bytes()).await;
+                program.store().put(&stored.key, &stored.bytes());
             }
             let mut headers = vec![reload.cookie_header.as_deref().unwrap()];
             if let Some(other) = &vector.reload_other_quoting {
@@ -228,7 +236,7 @@ async fn p1_equal_parts_make_equal_tokens() {
             };
             assert_eq!(made, *token, "{kind}: {}", vector.name);
             // ... and ours of what is in ours, which differ in the IV or nonce alone.
-            let program = Program::new(kind, settings(vector.max_age).unwrap());
+            let program = Program::new(kind, settings(vector.max_age).unwrap()).await;
             let reply = program.send("POST /set", None, &vector.mapping_json).await;
             let Some(cookie) = reply.set_cookie else {
                 assert_eq!(vector.name, "non_finite/max_age=3600");

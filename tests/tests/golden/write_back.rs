@@ -26,9 +26,9 @@ fn members() -> Vec<String> {
 }
 
 async fn after(kind: &str, session: &str, request: &str, body: &str) -> String {
-    let program = Program::new(kind, settings(Some(3600)).unwrap());
+    let program = Program::new(kind, settings(Some(3600)).unwrap()).await;
     let payload = format!("{{\"created\": {}, \"session\": {session}}}", NOW - 10);
-    let value = program.wrap(&payload).await;
+    let value = program.wrap(&payload);
     let cookie = program.storage.records().cookie();
     let sent = cookie
         .set(&value, None, session_tests::vectors::now())
@@ -37,7 +37,7 @@ async fn after(kind: &str, session: &str, request: &str, body: &str) -> String {
     let sent = format!("{NAME}={sent}");
     let reply = program.send(request, Some(sent.as_bytes()), body).await;
     assert_eq!(reply.status, 200, "{kind}: {}", reply.body);
-    program.payload(&reply.set_cookie.unwrap()).await
+    program.payload(&reply.set_cookie.unwrap())
 }
 
 #[tokio::test]

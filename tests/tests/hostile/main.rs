@@ -59,6 +59,8 @@ macro_rules! every_storage {
         every_storage!(nacl $($check)*);
         every_storage!(memory $($check)*);
         every_storage!(hashed $($check)*);
+        every_storage!(redis $($check)*);
+        every_storage!(memcached $($check)*);
     };
     ($storage:ident $($check:ident)*) => {
         mod $storage {

@@ -12,7 +12,7 @@ use crate::{HOUR, NOW, assert_stands_for_none, quote};
 
 pub(crate) async fn p7_a_sealed_payload_that_is_no_record_is_an_empty_new_session(kind: Kind) {
     let (logs, _capture) = Logs::capture();
-    let subject = Subject::new(kind);
+    let subject = Subject::new(kind).await;
     let server = subject.serve().await;
     let deep = "[".repeat(100_000);
     let deep_record = format!("{{\"created\": {NOW}, \"session\": {deep}");
@@ -122,7 +122,7 @@ pub(crate) async fn p7_no_record_whatever_makes_a_read_or_a_write_panic(kind: Ki
             .max_age(Duration::MAX)
             .absolute_max_age(Duration::MAX),
     ] {
-        let subject = Subject::with(kind, settings.build().unwrap());
+        let subject = Subject::with(kind, settings.build().unwrap()).await;
         let server = subject.serve().await;
         for payload in &payloads {
             for path in ["/read", "/write", "/renew", "/logout", "/login"] {

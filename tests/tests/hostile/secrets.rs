@@ -61,7 +61,7 @@ async fn a_cookie_value_smuggles_no_attribute_and_no_header() {
 async fn a_cookie_value_puts_no_line_of_its_own_into_the_log() {
     let (logs, _capture) = Logs::capture();
     for kind in Kind::ALL {
-        let subject = Subject::new(kind);
+        let subject = Subject::new(kind).await;
         let evil = "0123456789abcdef\r\n1970-01-01 ERROR login: root\u{1b}[31m";
         for value in [
             evil.to_owned(),
@@ -84,7 +84,7 @@ async fn a_cookie_value_puts_no_line_of_its_own_into_the_log() {
 // P10
 
 pub(crate) async fn p10_debug_of_a_storage_and_its_session_shows_no_secret(kind: Kind) {
-    let subject = Subject::new(kind);
+    let subject = Subject::new(kind).await;
     let session = subject.storage.load(None).await.unwrap();
     session.insert("user", SECRET).unwrap();
     let change = subject.storage.save(&session).await.unwrap();

@@ -10,6 +10,7 @@ use session_core::{
     Backend, CookieSettings, Create, DEFAULT_NAME, Identity, KeyedStorage, ManualClock,
     MemoryBackend, Replace, Storage, Versioned,
 };
+use session_tests::real::Lease;
 use session_tests::server::Server;
 
 use crate::tokens::{Token, boxed};
@@ -23,19 +24,25 @@ pub(crate) enum Kind {
     nacl,
     memory,
     hashed,
+    redis,
+    memcached,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 5] = [
+    pub(crate) const KEYED: [Self; 4] = [Self::memory, Self::hashed, Self::redis, Self::memcached];
+
+    pub(crate) const ALL: [Self; 7] = [
         Self::simple,
         Self::fernet,
         Self::nacl,
         Self::memory,
         Self::hashed,
+        Self::redis,
+        Self::memcached,
     ];
 
     pub(crate) fn is_keyed(self) -> bool {
-        matches!(self, Self::memory | Self::hashed)
+        Self::KEYED.contains(&self)
     }
 }
 
@@ -44,16 +51,22 @@ pub(crate) struct Subject {
     pub(crate) kind: Kind,
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) clock: ManualClock,
-    pub(crate) store: Counting,
+    store: Store,
+}
+
+/// Where the records are.
+enum Store {
+    Memory(Counting),
+    Real(Box<Lease>),
 }
 
 impl Subject {
-    pub(crate) fn new(kind: Kind) -> Self {
+    pub(crate) async fn new(kind: Kind) -> Self {
         let settings = CookieSettings::builder(DEFAULT_NAME).max_age(HOUR);
-        Self::with(kind, settings.build().unwrap())
+        Self::with(kind, settings.build().unwrap()).await
     }
 
-    pub(crate) fn with(kind: Kind, cookie: CookieSettings) -> Self {
+    pub(crate) async fn with(kind: Kind, cookie: CookieSettings) -> Self {
         let clock = ManualClock::at(at(NOW));
         let (store, time) = (Counting::default(), clock.clone());
         let keyed = KeyedStorage::new(store.clone());
@@ -80,12 +93,47 @@ impl Subject {
                     .with_clock(time)
                     .hash_identities(true),
             ),
+            Kind::redis | Kind::memcached => {
+                let lease = Lease::of(if kind == Kind::redis {
+                    "redis"
+                } else {
+                    "memcached"
+                });
+                let storage = lease.storage(cookie, Some(time), false).await;
+                lease.take_calls();
+                return Self {
+                    kind,
+                    storage,
+                    clock,
+                    store: Store::Real(Box::new(lease)),
+                };
+            }
         };
         Self {
             kind,
             storage,
             clock,
-            store,
+            store: Store::Memory(store),
+        }
+    }
+
+    /// Returns the numbers of reads, creates, replaces and deletes since this was asked last: of a real
+    /// server's commands, as the server counts them.
+    pub(crate) fn take_counts(&self) -> [usize; 4] {
+        match &self.store {
+            Store::Memory(store) => store.take_counts(),
+            Store::Real(store) => {
+                let calls = store.take_calls();
+                [calls.read, calls.create, calls.replace, calls.delete]
+            }
+        }
+    }
+
+    /// Returns how many records there are.
+    pub(crate) fn records(&self) -> usize {
+        match &self.store {
+            Store::Memory(store) => store.0.memory.len(),
+            Store::Real(store) => store.keys().len(),
         }
     }
 
@@ -99,7 +147,7 @@ impl Subject {
             Kind::simple => String::from_utf8(payload.to_vec()).ok()?,
             Kind::fernet => Token::new(payload).text(),
             Kind::nacl => boxed(&KEY, payload),
-            Kind::memory | Kind::hashed => {
+            _ => {
                 let identity = Identity::random().unwrap().as_str().to_owned();
                 let key = if self.kind == Kind::hashed {
                     format!("{DEFAULT_NAME}_{}", sha256(&identity))
@@ -107,11 +155,13 @@ impl Subject {
                     format!("{DEFAULT_NAME}_{identity}")
                 };
                 let value = Bytes::copy_from_slice(payload);
-                let memory = &self.store.0.memory;
-                assert_eq!(
-                    memory.create(&key, value, None).await.unwrap(),
-                    Create::Done
-                );
+                match &self.store {
+                    Store::Real(store) => store.put(&key, payload),
+                    Store::Memory(store) => {
+                        let created = store.0.memory.create(&key, value, None).await;
+                        assert_eq!(created.unwrap(), Create::Done);
+                    }
+                }
                 identity
             }
         })
@@ -139,17 +189,8 @@ impl Default for Counting {
 }
 
 impl Counting {
-    /// Returns the numbers of reads, creates, replaces and deletes.
-    pub(crate) fn counts(&self) -> [usize; 4] {
-        std::array::from_fn(|call| self.0.calls[call].load(Ordering::SeqCst))
-    }
-
-    pub(crate) fn take_counts(&self) -> [usize; 4] {
+    fn take_counts(&self) -> [usize; 4] {
         std::array::from_fn(|call| self.0.calls[call].swap(0, Ordering::SeqCst))
-    }
-
-    pub(crate) fn memory_len(&self) -> usize {
-        self.0.memory.len()
     }
 
     fn count(&self, call: usize) -> &MemoryBackend {

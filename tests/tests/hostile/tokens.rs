@@ -89,7 +89,7 @@ pub(crate) fn boxed(key: &[u8; 32], payload: &[u8]) -> String {
 #[tokio::test]
 async fn p7_a_fernet_token_that_is_not_quite_right_is_an_empty_new_session() {
     let (logs, _capture) = Logs::capture();
-    let server = Subject::new(Kind::fernet).serve().await;
+    let server = Subject::new(Kind::fernet).await.serve().await;
     let token = || Token::new(RECORD);
     assert_found(&get_value(&server, &token().text()).await, "the right one");
 
@@ -174,6 +174,7 @@ async fn p7_a_fernet_token_that_is_not_quite_right_is_an_empty_new_session() {
 #[tokio::test]
 async fn p7_a_fernet_token_from_the_future_is_refused_without_a_max_age_too() {
     let server = Subject::with(Kind::fernet, CookieSettings::default())
+        .await
         .serve()
         .await;
     for time in [NOW + 61, NOW + 315_360_000, u64::MAX - 60, u64::MAX] {
@@ -193,8 +194,8 @@ async fn p7_a_fernet_token_from_the_future_is_refused_without_a_max_age_too() {
 
 #[tokio::test]
 async fn p7_there_is_one_text_for_each_token() {
-    let fernet = Subject::new(Kind::fernet).serve().await;
-    let nacl = Subject::new(Kind::nacl).serve().await;
+    let fernet = Subject::new(Kind::fernet).await.serve().await;
+    let nacl = Subject::new(Kind::nacl).await.serve().await;
     for spaces in 0..48 {
         // All lengths, so that there are tokens with no, one and two characters of padding.
         let record = [RECORD, " ".repeat(spaces).as_bytes()].concat();
@@ -226,7 +227,7 @@ async fn p7_there_is_one_text_for_each_token() {
 #[tokio::test]
 async fn p7_a_nacl_box_that_is_not_quite_right_is_an_empty_new_session() {
     let (logs, _capture) = Logs::capture();
-    let server = Subject::new(Kind::nacl).serve().await;
+    let server = Subject::new(Kind::nacl).await.serve().await;
     assert_found(
         &get_value(&server, &boxed(&KEY, RECORD)).await,
         "the right one",

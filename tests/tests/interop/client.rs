@@ -12,13 +12,17 @@ use http::{HeaderValue, Request};
 use http_body_util::Full;
 use serde_json::Value;
 use session_tests::python::Process;
+use session_tests::real::{KINDS, Lease, RealStore};
 use session_tests::vectors;
 use session_tests::wire::{SetCookie, canonical};
+
+use crate::model::Side;
 
 /// The oracle and the parity program, on the same kind of storage with the same key.
 pub(crate) struct Pair {
     oracle: Process,
     parity: Process,
+    store: Option<Lease>,
 }
 
 pub(crate) struct Answer {
@@ -34,11 +38,37 @@ impl Pair {
     pub(crate) fn start(kind: &str, max_age: Option<u64>) -> Self {
         let max_age = max_age.map_or("none".to_owned(), |age| age.to_string());
         let key = URL_SAFE.encode(vectors::key());
-        let flags = ["--storage", kind, "--key", &key, "--max-age", &max_age];
+        let mut flags = ["--storage", kind, "--key", &key, "--max-age", &max_age]
+            .map(str::to_owned)
+            .to_vec();
+        let store = KINDS.contains(&kind).then(|| Lease::of(kind));
+        flags.extend(store.iter().flat_map(|store| store.flags()));
         Self {
-            oracle: Process::oracle(flags),
-            parity: Process::start(Command::new(parity()).args(["--port", "0"]).args(flags)),
+            oracle: Process::oracle(&flags),
+            parity: Process::start(Command::new(parity()).args(["--port", "0"]).args(&flags)),
+            store,
         }
+    }
+
+    /// The Redis or the memcached that both programs use.
+    pub(crate) fn store(&self) -> &RealStore {
+        self.store.as_ref().expect("the session is in the cookie")
+    }
+
+    /// Asks the program of `side`.
+    pub(crate) async fn ask(
+        &self,
+        side: Side,
+        method: &str,
+        path: &str,
+        cookie: Option<String>,
+        body: &str,
+    ) -> Answer {
+        let program = match side {
+            Side::Python => &self.oracle,
+            Side::Ours => &self.parity,
+        };
+        send(program, method, path, cookie, body).await
     }
 
     /// Asks aiohttp_session, with a Cookie header of `cookie`.
@@ -112,11 +142,17 @@ impl Answer {
         self.view().map_or(String::new(), |(_, _, data)| data)
     }
 
+    /// The identity in the view.
+    pub(crate) fn identity(&self) -> Option<String> {
+        let (head, _) = self.body.split_once(", \"data\": ")?;
+        let head: Value = serde_json::from_str(&format!("{head}}}")).unwrap();
+        head["identity"].as_str().map(str::to_owned)
+    }
+
     /// The view: new, created, data.
     pub(crate) fn view(&self) -> Option<(bool, u64, String)> {
         let (head, data) = self.body.split_once(", \"data\": ")?;
         let head: Value = serde_json::from_str(&format!("{head}}}")).unwrap();
-        assert_eq!(head["identity"], Value::Null);
         let created = head["created"].as_u64().unwrap();
         let data = canonical(data.strip_suffix('}').unwrap());
         Some((head["new"].as_bool().unwrap(), created, data))

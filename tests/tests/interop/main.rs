@@ -10,11 +10,16 @@
 )]
 
 mod client;
+mod keyed;
 mod model;
 mod random;
 mod walk;
 
 use client::Pair;
+use model::Side;
+use session_core::{CookieChange, CookieSettings};
+use session_tests::real;
+use session_tests::vectors::{KINDS, NAME};
 
 #[tokio::test]
 async fn p1_simple_sessions_wander() {
@@ -47,8 +52,73 @@ async fn p1_nacl_sessions_with_a_lifetime_wander() {
 }
 
 #[tokio::test]
+async fn p1_redis_sessions_wander() {
+    keyed::walk("redis", None).await;
+}
+
+#[tokio::test]
+async fn p1_redis_sessions_with_a_lifetime_wander() {
+    keyed::walk("redis", Some(3600)).await;
+}
+
+#[tokio::test]
+async fn p1_memcached_sessions_wander() {
+    keyed::walk("memcached", None).await;
+}
+
+#[tokio::test]
+async fn p1_memcached_sessions_with_a_lifetime_wander() {
+    keyed::walk("memcached", Some(3600)).await;
+}
+
+#[tokio::test]
+async fn p1_memcached_sessions_with_a_lifetime_over_thirty_days_wander() {
+    keyed::walk("memcached", Some(2_592_001)).await;
+}
+
+#[tokio::test]
+async fn p3_a_logout_on_either_side_is_a_new_session_on_the_other() {
+    for kind in real::KINDS {
+        let pair = Pair::start(kind, Some(3600));
+        for (there, here) in [(Side::Python, Side::Ours), (Side::Ours, Side::Python)] {
+            let login = pair.ask(there, "POST", "/login", None, "").await.pair();
+            let seen = pair.ask(here, "GET", "/get", login.clone(), "").await;
+            assert_eq!(seen.data(), "{\"user\": \"alice\"}", "{kind}");
+            let out = pair
+                .ask(there, "POST", "/invalidate", login.clone(), "")
+                .await;
+            assert!(out.set_cookie.is_some_and(|cookie| cookie.is_removal()));
+            keyed::is_over(&pair, login.as_ref()).await;
+        }
+    }
+}
+
+/// What we leave in the place of a session that moved is an ended session to Python too.
+#[tokio::test]
+async fn p4_a_session_that_we_renewed_is_over_for_python_under_its_old_identity() {
+    for kind in real::KINDS {
+        let pair = Pair::start(kind, Some(3600));
+        let old = pair.oracle("POST", "/login", None, "").await.pair();
+        let hour = std::time::Duration::from_secs(3600);
+        let cookie = CookieSettings::builder(NAME).max_age(hour).build().unwrap();
+        let storage = pair.store().storage(cookie, None, false).await;
+        let value = |pair: &Option<String>| pair.as_ref().unwrap()[NAME.len() + 1..].to_owned();
+        let session = storage.load(Some(&value(&old))).await.unwrap();
+        session.renew().unwrap();
+        let CookieChange::Set { value: new, .. } = storage.save(&session).await.unwrap() else {
+            panic!("a renewal sets the cookie")
+        };
+        keyed::is_over(&pair, old.as_ref()).await;
+        let moved = pair
+            .oracle("GET", "/get", Some(format!("{NAME}={new}")), "")
+            .await;
+        assert_eq!(moved.data(), "{\"user\": \"alice\"}", "{kind}");
+    }
+}
+
+#[tokio::test]
 async fn p1_what_no_rust_string_holds_survives_our_write() {
-    for kind in ["simple", "fernet", "nacl"] {
+    for kind in KINDS {
         let pair = Pair::start(kind, None);
         let body = "{\"\\ud83d\": [\"\\udc00\"], \"n\": 1234567890123456789012345678901234567890}";
         let theirs = pair.oracle("POST", "/set", None, body).await;
@@ -63,7 +133,7 @@ async fn p1_what_no_rust_string_holds_survives_our_write() {
 
 #[tokio::test]
 async fn what_is_not_json_is_a_new_session_here_and_stays_one_there() {
-    for kind in ["simple", "fernet", "nacl"] {
+    for kind in KINDS {
         let pair = Pair::start(kind, None);
         let theirs = pair.oracle("POST", "/set", None, "{\"a\": NaN}").await;
         let seen = pair.oracle("GET", "/get", theirs.pair(), "").await;

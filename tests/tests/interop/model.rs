@@ -76,6 +76,8 @@ pub(crate) enum Cookie {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Setting {
     pub(crate) is_simple: bool,
+    /// The session is in a Redis or a memcached.
+    pub(crate) is_keyed: bool,
     pub(crate) max_age: Option<u64>,
 }
 
@@ -196,8 +198,12 @@ impl Model {
         };
         let sent = |saved| Self { sent: true, saved };
         match side {
-            Side::Python if session.members.is_empty() && setting.is_simple => {
-                // There an empty session is a cookie that says so.
+            Side::Python
+                if session.members.is_empty()
+                    && (setting.is_simple || (setting.is_keyed && self.saved.is_none())) =>
+            {
+                // There an empty session is a cookie that says so, or a key under which that is
+                // stored, unless it was a session before.
                 (pythons, sent(None))
             }
             Side::Python if session.members.is_empty() => (Cookie::Removal, EMPTY),
@@ -263,7 +269,20 @@ impl Saved {
         removed
     }
 
-    fn data(&self) -> String {
+    /// The record as it is stored. A lifetime of its own is a member that Python ignores and forgets.
+    pub(crate) fn record(&self) -> String {
+        let own = self.own_max_age.map(|seconds| match seconds {
+            Some(seconds) => format!(", \"max_age\": {seconds}"),
+            None => ", \"max_age\": null".to_owned(),
+        });
+        let (own, data) = (own.unwrap_or_default(), self.data());
+        format!(
+            "{{\"created\": {}, \"session\": {data}{own}}}",
+            self.created
+        )
+    }
+
+    pub(crate) fn data(&self) -> String {
         let member = |(name, value): &(String, String)| {
             let name = canonical(&serde_json::to_string(name).unwrap());
             format!("{name}: {value}")

@@ -15,14 +15,12 @@ const HOPS: usize = 250;
 const LONG: usize = 1800;
 
 pub(crate) async fn walk(kind: &str, max_age: Option<u64>) {
-    let seed = match std::env::var("SESSION_TEST_SEED") {
-        Ok(seed) => seed.parse().unwrap(),
-        Err(_) => 20_251_122,
-    };
+    let seed = seed();
     println!("{kind}, max_age {max_age:?}, SESSION_TEST_SEED={seed}");
     let pair = Pair::start(kind, max_age);
     let setting = Setting {
         is_simple: kind == "simple",
+        is_keyed: false,
         max_age,
     };
     let mut random = Random::new(seed);
@@ -51,6 +49,7 @@ pub(crate) async fn walk(kind: &str, max_age: Option<u64>) {
                     answer.status, answer.body, answer.set_cookie
                 );
             }
+            assert_eq!(answer.identity(), None, "the session is in the cookie");
             ways.push((answer, expected.then));
         }
         let same_head = ways[0].0.content_type == ways[1].0.content_type
@@ -76,14 +75,21 @@ pub(crate) async fn walk(kind: &str, max_age: Option<u64>) {
     assert!(hops[0] > HOPS / 3 && hops[1] > HOPS / 3, "{hops:?}");
 }
 
-fn now() -> u64 {
+pub(crate) fn seed() -> u64 {
+    match std::env::var("SESSION_TEST_SEED") {
+        Ok(seed) => seed.parse().unwrap(),
+        Err(_) => 20_251_122,
+    }
+}
+
+pub(crate) fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap()
         .as_secs()
 }
 
-fn next(random: &mut Random, model: &Model) -> Request {
+pub(crate) fn next(random: &mut Random, model: &Model) -> Request {
     let names = model.names();
     let known = |random: &mut Random| {
         let name = (!names.is_empty()).then(|| names[random.below(names.len())].clone());
@@ -121,7 +127,7 @@ fn next(random: &mut Random, model: &Model) -> Request {
     }
 }
 
-fn spelled(request: &Request, random: &mut Random) -> (&'static str, String, String) {
+pub(crate) fn spelled(request: &Request, random: &mut Random) -> (&'static str, String, String) {
     let (method, path, body) = match request {
         Request::Get => ("GET", "/get", String::new()),
         Request::Noop => ("GET", "/noop", String::new()),
@@ -155,7 +161,12 @@ fn spelled(request: &Request, random: &mut Random) -> (&'static str, String, Str
     (method, path.to_owned(), body)
 }
 
-fn compare(answer: &Answer, expected: &Expected, before: u64, after: u64) -> Result<(), String> {
+pub(crate) fn compare(
+    answer: &Answer,
+    expected: &Expected,
+    before: u64,
+    after: u64,
+) -> Result<(), String> {
     if answer.status != expected.status {
         return Err(format!("status, not {}", expected.status));
     }

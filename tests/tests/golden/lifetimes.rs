@@ -1,0 +1,92 @@
+//! At the real clock: the seconds that Redis and memcached say a record has left.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, header};
+use http_body_util::Full;
+use hyper::service::service_fn;
+use session_core::{CookieSettings, ErrorKind};
+use session_hyper::SessionService;
+use session_tests::real::{Lease, Left};
+use session_tests::vectors::{NAME, Vectors};
+use session_tests::wire::SetCookie;
+
+use crate::parity;
+use crate::program::{SHORT_LIVES, lives_for};
+
+#[tokio::test]
+async fn p1_the_store_keeps_a_record_for_as_long_as_pythons() {
+    let mut refused = 0;
+    for vector in Vectors::read().backend_ttl {
+        let kind = &*vector.storage;
+        let cookie = CookieSettings::builder(NAME);
+        // A negative lifetime cannot even be said.
+        let cookie = match vector.max_age.map(u64::try_from) {
+            None => cookie.build(),
+            Some(Ok(seconds)) => cookie.max_age(Duration::from_secs(seconds)).build(),
+            Some(Err(_)) => {
+                assert_eq!((vector.max_age, vector.status), (Some(-1), 500));
+                refused += 1;
+                continue;
+            }
+        };
+        let cookie = match cookie {
+            Ok(cookie) => cookie,
+            Err(error) => {
+                assert_eq!(
+                    (vector.max_age, error.kind()),
+                    (Some(0), ErrorKind::Settings)
+                );
+                refused += 1;
+                continue;
+            }
+        };
+        assert_eq!(vector.status, 200, "{kind}: {:?}", vector.max_age);
+        let wanted = vector.ttl_seconds.unwrap();
+        let wanted = (wanted != -1).then(|| u64::try_from(wanted).unwrap());
+        let mut attempts = 0;
+        let [created, updated] = loop {
+            let left = first_and_second_save(kind, cookie.clone()).await;
+            attempts += 1;
+            if !left.contains(&Left::Nothing) || wanted != Some(1) || attempts == SHORT_LIVES {
+                break left;
+            }
+        };
+        for (left, save) in [(created, "created"), (updated, "saved again")] {
+            let what = format!("{kind}: max_age {:?}, {save}", vector.max_age);
+            lives_for(left, wanted).expect(&what);
+        }
+    }
+    assert_eq!(refused, 4, "0 and -1, in both");
+}
+
+/// What the store says after a session's first save and after another one. Before that one the record
+/// was another program's, which has it live for ever.
+async fn first_and_second_save(kind: &str, cookie: CookieSettings) -> [Left; 2] {
+    let store = Lease::of(kind);
+    let storage = store.storage(cookie, None, false).await;
+    let mut sent = None;
+    let mut left = [Left::Nothing; 2];
+    for (save, left) in left.iter_mut().enumerate() {
+        let mut request = Request::post("/set");
+        if let Some(sent) = &sent {
+            request = request.header(header::COOKIE, sent);
+        }
+        let body = Full::new(Bytes::from(format!("{{\"save\": {save}}}")));
+        let request = request.body(body).unwrap();
+        let service = SessionService::new(storage.clone(), service_fn(parity::handle));
+        let answer = parity::answer(service, request).await.unwrap();
+        assert_eq!(answer.status(), 200, "{kind}");
+        let set = answer.headers()[header::SET_COOKIE].to_str().unwrap();
+        let set = SetCookie::parse(set);
+        let key = format!("{NAME}_{}", set.raw);
+        *left = store.left(&key);
+        if let Some(record) = store.get(&key) {
+            store.put(&key, &record);
+            assert_eq!(store.left(&key), Left::Forever, "{kind}");
+        }
+        sent = Some(format!("{NAME}={}", set.raw));
+    }
+    left
+}
