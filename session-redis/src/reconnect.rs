@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 use futures_util::FutureExt as _;
 use futures_util::future::{BoxFuture, Shared};
 use redis::aio::{ConnectionLike, MultiplexedConnection};
-use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
+use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 
-/// A connection that is made anew when it is gone: closed, silent, or to a server that has become a
-/// replica. It knows how to connect, and is all that [`RedisBackend`](crate::RedisBackend) needs.
+/// A connection that is made anew when it is of no use any more: closed, without answers, or to a
+/// server that has become a replica. It is told how to connect, and does so when it is first used.
 ///
 /// - While nobody can be reached calls fail at once, with the reason. There is one attempt to connect
-///   at a time, at most twenty a second, and only when somebody calls.
-/// - A connection on which nothing was answered for two seconds is given up, also where TCP finds
-///   nothing wrong with it: a proxy may have lost the server behind it.
-/// - `READONLY` as an answer makes it connect anew, to wherever the name or the sentinels then say
-///   that the master is.
+///   at a time, and about twenty a second, as long as somebody calls.
+/// - When a call was given up after a fifth of a second without an answer, another connection is
+///   made, at most one a second; the old one serves until it is there. TCP may find nothing wrong with
+///   a proxy that has lost the server behind it.
+/// - So too when the answer is `READONLY`, to wherever the name or the sentinels then say that the
+///   master is.
 ///
 /// [`RedisStorage::connect`](session_core::KeyedStorage::connect) makes one of an address. With Sentinel
 /// (redis's feature `sentinel`):
@@ -36,118 +37,192 @@ use redis::{Cmd, Pipeline, RedisFuture, RedisResult, Value};
 /// # Ok(())
 /// # }
 /// ```
-#[derive(Clone)]
-pub struct Reconnecting(Arc<Inner>);
+pub struct Reconnecting<C = MultiplexedConnection>(Arc<Inner<C>>);
 
-struct Inner {
-    connect: Box<dyn Fn() -> BoxFuture<'static, RedisResult<MultiplexedConnection>> + Send + Sync>,
-    line: Mutex<Line>,
+struct Inner<C> {
+    connect: Box<dyn Fn() -> BoxFuture<'static, RedisResult<C>> + Send + Sync>,
+    line: Mutex<Line<C>>,
 }
 
 /// One attempt to connect, and what came of it, for whoever waits.
-type Attempt = Shared<BoxFuture<'static, RedisResult<MultiplexedConnection>>>;
+type Attempt<C> = Shared<BoxFuture<'static, RedisResult<Numbered<C>>>>;
 
-#[derive(Default)]
-struct Line {
-    attempt: Option<Attempt>,
-    /// The one before it failed, too.
-    again: bool,
-    /// When it began.
-    began: Option<Instant>,
-    /// When the first command was sent after which nothing was answered.
-    waiting: Option<Instant>,
+/// A connection, and which one it is.
+#[derive(Clone)]
+struct Numbered<C> {
+    connection: C,
+    number: u64,
 }
 
-/// How long the second of two failed attempts stands for a third.
+struct Line<C> {
+    current: Option<Numbered<C>>,
+    /// The last attempt. What it made may be `current`, or have been given up.
+    attempt: Option<Attempt<C>>,
+    began: Option<Instant>,
+    /// How many attempts there were.
+    count: u64,
+    /// The last attempt and the one before it failed.
+    is_down: bool,
+}
+
+/// How long the second of two failed attempts stands for the next.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long an attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
 
-/// How long a connection may be asked and say nothing.
-const SILENCE: Duration = Duration::from_secs(2);
+/// A call that is given up later than this has not met a client that left but a connection that is
+/// silent.
+const SILENCE: Duration = Duration::from_millis(200);
 
-/// How young a connection is not given up for an answer of `READONLY`.
-const YOUNG: Duration = Duration::from_secs(1);
+/// How often a connection is replaced that is not closed.
+const RENEWAL: Duration = Duration::from_secs(1);
 
-impl Reconnecting {
-    /// Connects with `connect` when it is first used, and again whenever that is needed.
-    pub fn new<F, Attempt>(connect: F) -> Self
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> Reconnecting<C> {
+    /// Connects with `connect` when it is first used, and again whenever that is needed. An attempt
+    /// that takes longer than five seconds is given up.
+    pub fn new<F, Connecting>(connect: F) -> Self
     where
-        F: Fn() -> Attempt + Send + Sync + 'static,
-        Attempt: Future<Output = RedisResult<MultiplexedConnection>> + Send + 'static,
+        F: Fn() -> Connecting + Send + Sync + 'static,
+        Connecting: Future<Output = RedisResult<C>> + Send + 'static,
     {
         Self(Arc::new(Inner {
             connect: Box::new(move || connect().boxed()),
-            line: Mutex::default(),
+            line: Mutex::new(Line {
+                current: None,
+                attempt: None,
+                began: None,
+                count: 0,
+                is_down: false,
+            }),
         }))
     }
 
     /// Waits until there is a connection, or the reason why there is none.
     pub(crate) async fn connected(&self) -> RedisResult<()> {
-        self.begin().await.map(drop)
+        self.connection().await.map(drop)
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.0.line.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Returns what to send a command on: what there is, if that is still good, or a new attempt.
-    fn begin(&self) -> Attempt {
-        let now = Instant::now();
-        let mut line = self.line();
-        let old = |time: Option<Instant>, limit| time.is_some_and(|time| now - time > limit);
-        if let Some(attempt) = line.attempt.clone() {
-            let is_good = match attempt.peek() {
-                None => true,
-                Some(Ok(_)) => !old(line.waiting, SILENCE),
-                Some(Err(_)) => line.again && !old(line.began, PAUSE),
-            };
-            if is_good {
-                line.waiting.get_or_insert(now);
-                return attempt;
+    async fn connection(&self) -> RedisResult<Numbered<C>> {
+        let attempt = {
+            let mut line = self.0.line();
+            if let Some(current) = &line.current {
+                return Ok(current.clone());
             }
-        }
-        let last = line.attempt.as_ref().and_then(Shared::peek);
-        let again = last.is_some_and(Result::is_err);
-        let attempt = self.attempt();
-        *line = Line {
-            attempt: Some(attempt.clone()),
-            again,
-            began: Some(now),
-            waiting: None,
+            let last = line.attempt.as_ref();
+            let stands = last.filter(|attempt| match attempt.peek() {
+                None => true,
+                Some(Ok(_)) => false, // given up
+                Some(Err(_)) => line.is_down && !line.is_due(PAUSE),
+            });
+            match stands {
+                Some(attempt) => attempt.clone(),
+                None => self.attempt(&mut line),
+            }
         };
-        attempt
+        attempt.await
     }
 
-    fn attempt(&self) -> Attempt {
-        let attempt = tokio::time::timeout(ATTEMPT, (self.0.connect)());
-        let attempt = attempt.map(|outcome| outcome.unwrap_or_else(|_| Err(late())));
+    fn attempt(&self, line: &mut Line<C>) -> Attempt<C> {
+        let last = line.attempt.as_ref().and_then(Shared::peek);
+        line.is_down = last.is_some_and(Result::is_err);
+        line.count += 1;
+        line.began = Some(Instant::now());
+        let number = line.count;
+        let connecting = tokio::time::timeout(ATTEMPT, (self.0.connect)());
+        let inner = self.0.clone();
+        let attempt = async move {
+            let made = connecting.await.unwrap_or_else(|_| Err(late()));
+            let made = made.map(|connection| Numbered { connection, number });
+            if let Ok(made) = &made {
+                inner.line().current = Some(made.clone());
+            }
+            made
+        };
         let attempt = attempt.boxed().shared();
         // It goes on when the caller that began it is gone.
         tokio::spawn(attempt.clone().map(drop));
+        line.attempt = Some(attempt.clone());
         attempt
     }
 
-    /// Notes what came back, and gives the connection up if that is what it means.
-    fn end<T>(&self, attempt: &Attempt, answer: &RedisResult<T>, is_read_only: bool) {
-        let gone = answer
-            .as_ref()
-            .is_err_and(redis::RedisError::is_unrecoverable_error);
-        let mut line = self.line();
-        let is_current = |current: &Attempt| current.ptr_eq(attempt);
-        if !line.attempt.as_ref().is_some_and(is_current) {
-            return; // given up meanwhile
+    /// Makes another connection than number `number`, and keeps that one until then.
+    fn renew(&self, number: u64) {
+        let mut line = self.0.line();
+        let is_current = line.current.as_ref().is_some_and(|it| it.number == number);
+        let is_trying = line.attempt.as_ref().is_some_and(|it| it.peek().is_none());
+        if is_current && !is_trying && line.is_due(RENEWAL) {
+            drop(self.attempt(&mut line));
         }
-        line.waiting = None;
-        let is_old = line.began.is_some_and(|began| began.elapsed() > YOUNG);
-        if gone || (is_read_only && is_old) {
-            line.attempt = None;
+    }
+
+    /// Sends what `ask` sends, and looks at what comes back.
+    async fn ask<T, Asked>(
+        &self,
+        ask: impl FnOnce(C) -> Asked,
+        is_read_only: fn(&T) -> bool,
+    ) -> RedisResult<T>
+    where
+        Asked: Future<Output = RedisResult<T>>,
+    {
+        let Numbered { connection, number } = self.connection().await?;
+        let call = Call {
+            of: self,
+            number,
+            asked: Instant::now(),
+            is_answered: false,
+        };
+        let answer = ask(connection).await;
+        call.answered(&answer, is_read_only);
+        answer
+    }
+}
+
+impl<C> Inner<C> {
+    fn line(&self) -> MutexGuard<'_, Line<C>> {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<C> Line<C> {
+    /// Returns whether the last attempt began so long ago.
+    fn is_due(&self, pause: Duration) -> bool {
+        self.began.is_none_or(|began| began.elapsed() > pause)
+    }
+}
+
+/// A command whose answer is out.
+struct Call<'a, C: ConnectionLike + Clone + Send + Sync + 'static> {
+    of: &'a Reconnecting<C>,
+    number: u64,
+    asked: Instant,
+    is_answered: bool,
+}
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> Call<'_, C> {
+    fn answered<T>(mut self, answer: &RedisResult<T>, is_read_only: fn(&T) -> bool) {
+        self.is_answered = true;
+        match answer {
+            Ok(answer) if is_read_only(answer) => self.of.renew(self.number),
+            Err(error) if error.is_timeout() => self.of.renew(self.number),
+            Err(error) if error.is_unrecoverable_error() => {
+                let mut line = self.of.0.line();
+                line.current.take_if(|it| it.number == self.number);
+            }
+            Ok(_) | Err(_) => {}
         }
     }
 }
 
-fn late() -> redis::RedisError {
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> Drop for Call<'_, C> {
+    fn drop(&mut self) {
+        if !self.is_answered && self.asked.elapsed() > SILENCE {
+            self.of.renew(self.number);
+        }
+    }
+}
+
+fn late() -> RedisError {
     std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection").into()
 }
 
@@ -155,17 +230,10 @@ fn is_read_only(answer: &Value) -> bool {
     matches!(answer, Value::ServerError(error) if error.code() == "READONLY")
 }
 
-impl ConnectionLike for Reconnecting {
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionLike for Reconnecting<C> {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        async move {
-            let attempt = self.begin();
-            let mut connection = attempt.clone().await?;
-            let answer = connection.send_packed_command(command).await;
-            let read_only = answer.as_ref().is_ok_and(is_read_only);
-            self.end(&attempt, &answer, read_only);
-            answer
-        }
-        .boxed()
+        let ask = async |mut connection: C| connection.req_packed_command(command).await;
+        self.ask(ask, is_read_only).boxed()
     }
 
     fn req_packed_commands<'a>(
@@ -174,30 +242,29 @@ impl ConnectionLike for Reconnecting {
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        async move {
-            let attempt = self.begin();
-            let mut connection = attempt.clone().await?;
-            let answer = connection
-                .send_packed_commands(commands, offset, count)
-                .await;
-            let read_only = answer
-                .as_ref()
-                .is_ok_and(|answers| answers.iter().any(is_read_only));
-            self.end(&attempt, &answer, read_only);
-            answer
-        }
-        .boxed()
+        let ask = async move |mut connection: C| {
+            let answers = connection.req_packed_commands(commands, offset, count);
+            answers.await
+        };
+        self.ask(ask, |answers| answers.iter().any(is_read_only))
+            .boxed()
     }
 
     /// That of the connection, which is 0 before there is one.
     fn get_db(&self) -> i64 {
-        let line = self.line();
-        let connection = line.attempt.as_ref().and_then(Shared::peek);
-        connection.map_or(0, |made| made.as_ref().map_or(0, ConnectionLike::get_db))
+        let line = self.0.line();
+        let current = line.current.as_ref();
+        current.map_or(0, |it| it.connection.get_db())
     }
 }
 
-impl fmt::Debug for Reconnecting {
+impl<C> Clone for Reconnecting<C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<C> fmt::Debug for Reconnecting<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Reconnecting").finish_non_exhaustive()
     }
