@@ -9,6 +9,7 @@
     reason = "this is a library of tests"
 )]
 
+pub mod cluster;
 pub mod conformance;
 pub mod logs;
 pub mod memcached;
