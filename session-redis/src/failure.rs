@@ -71,3 +71,95 @@ impl fmt::Display for Failure {
 }
 
 impl StdError for Failure {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEY: &str = "AIOHTTP_SESSION_0123456789abcdef0123456789abcdef";
+
+    /// What Redis said, as the client hands it on.
+    fn said(line: &str) -> RedisError {
+        let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
+        answer.and_then(redis::Value::extract_error).unwrap_err()
+    }
+
+    fn source(error: &Error) -> String {
+        error.source().map(ToString::to_string).unwrap_or_default()
+    }
+
+    #[test]
+    fn an_operator_reads_what_the_server_said() {
+        for line in [
+            "LOADING Redis is loading the dataset in memory",
+            "READONLY You can't write against a read only replica.",
+            "OOM command not allowed when used memory > 'maxmemory'.",
+            "MISCONF Redis is configured to save RDB snapshots, but it's unable to persist to disk.",
+            "CLUSTERDOWN The cluster is down",
+            "NOPERM this user has no permissions to run the 'evalsha' command",
+            "NOAUTH Authentication required.",
+            "ERR max number of clients reached",
+        ] {
+            let error = unavailable(&said(line), KEY);
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            let end = line.find(['\'', '"', '`']).unwrap_or(line.len());
+            let expected = format!("redis: {}", line[..end].trim_end());
+            assert_eq!(source(&error), expected);
+        }
+    }
+
+    #[test]
+    fn no_key_and_no_value_of_a_refused_command_is_repeated() {
+        for line in [
+            format!("ERR unknown command 'GET', with args beginning with: '{KEY}' "),
+            format!("ERR unknown command `GET`, with args beginning with: `{KEY}`, "),
+            format!("NOPERM No permissions to access the key {KEY}"),
+            format!("ERR {KEY} is odd"),
+            format!("ERR in script: \"{{secret}}\" {KEY}"),
+        ] {
+            let error = unavailable(&said(&line), KEY);
+            let text = format!("{error} {error:?} {}", source(&error));
+            assert!(!text.contains("0123456789abcdef"), "{text}");
+            assert!(!text.contains("secret"), "{text}");
+            let code = line.split(' ').next().unwrap_or_default();
+            assert!(
+                source(&error).starts_with(&format!("redis: {code}")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_connection_met_is_named() {
+        let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
+        let error = unavailable(&refused.into(), KEY);
+        assert_eq!(source(&error), "redis: connection refused");
+        let error = unavailable(&no_answer(Duration::from_millis(250)), KEY);
+        assert_eq!(source(&error), "redis: no answer within 250ms");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(source(&unexpected()).contains("does not fit"));
+    }
+
+    #[test]
+    fn no_password_is_repeated() {
+        let detail = "hunter2".to_owned();
+        let refused = (RedisKind::AuthenticationFailed, "hunter2", detail.clone());
+        let error = unavailable(&refused.into(), "");
+        let text = format!("{error} {error:?} {}", source(&error));
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(text.contains("password"), "{text}");
+        let invalid = (RedisKind::InvalidClientConfig, "invalid port", detail);
+        let error = settings(&invalid.into());
+        assert_eq!(error.kind(), ErrorKind::Settings);
+        let text = format!("{error} {error:?} {}", source(&error));
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(text.contains("invalid port"), "{text}");
+    }
+
+    #[test]
+    fn a_key_of_another_type_is_known() {
+        let line = "WRONGTYPE Operation against a key holding the wrong kind of value";
+        assert!(is_wrong_type(&said(line)));
+        assert!(!is_wrong_type(&said("ERR WRONGTYPE")));
+    }
+}

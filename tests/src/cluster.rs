@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use redis::FromRedisValue;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
+use redis::FromRedisValue;
 
 use crate::processes::{ask_raw, free_port};
 use crate::redis::RedisServer;
@@ -138,8 +138,9 @@ impl RedisCluster {
             .connection_timeout(Duration::from_millis(250))
             .response_timeout(Duration::from_millis(250))
             .overall_response_timeout(None)
+            .retries(1000)
+            .retry_wait_formula(50, 1)
             .min_retry_wait(20)
-            .max_retry_wait(100)
     }
 
     /// Asks a node.

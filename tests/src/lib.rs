@@ -13,6 +13,7 @@ pub mod cluster;
 pub mod conformance;
 pub mod logs;
 pub mod memcached;
+pub mod nutcracker;
 pub mod processes;
 pub mod python;
 pub mod redis;
