@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
+use redis::FromRedisValue;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
 use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
-use redis::FromRedisValue;
 
 use crate::processes::{ask_raw, free_port};
 use crate::redis::RedisServer;

@@ -198,6 +198,19 @@ async fn p2_p3_p6_a_cluster_keeps_its_word_when_slots_move_and_a_master_dies() {
     load.assert_kept(&acknowledged, |_| true).await;
 
     a_master_dies(&mut cluster, &storage, &load).await;
+    if std::env::var("HANG").is_ok() {
+        cluster.node(1).process().signal("STOP");
+        tokio::time::sleep(Duration::from_secs(12)).await;
+        let errors = load.errors();
+        let last = errors.iter().map(|error| error.at).max().unwrap();
+        println!(
+            "stopped: {:#?}, last {:?} ago",
+            summary(&errors),
+            last.elapsed()
+        );
+        cluster.node(1).process().signal("CONT");
+        println!("resumes after CONT {:?}", load.resumes().await);
+    }
 
     load.stop.store(true, SeqCst);
     while let Some(writer) = writers.join_next().await {
