@@ -17,6 +17,7 @@ pub mod nutcracker;
 pub mod processes;
 pub mod python;
 pub mod redis;
+pub mod renewing;
 pub mod server;
 pub mod stores;
 pub mod vectors;
