@@ -99,7 +99,9 @@ mod tests {
     /// What Redis said, as the client hands it on.
     fn said(line: &str) -> RedisError {
         let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
-        answer.and_then(redis::Value::extract_error).unwrap_err()
+        answer
+            .and_then(redis::Value::extract_error)
+            .expect_err("an error line")
     }
 
     fn source(error: &Error) -> String {

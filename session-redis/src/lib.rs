@@ -42,14 +42,45 @@
 //!
 //! - `RedisStorage::connect` is a [`ConnectionManager`](redis::aio::ConnectionManager) with timeouts.
 //! - A `MultiplexedConnection` does not reconnect.
-//! - A cluster: `redis::cluster_async::ClusterConnection`, with redis's feature `cluster-async`. Leave
-//!   `read_from_replicas` off: a replica may still show what is gone.
+//! - A cluster: `redis::cluster_async::ClusterConnection`, see below.
 //! - TLS: redis's features `tokio-rustls-comp` and `tls-rustls-webpki-roots`, or `tokio-native-tls-comp`,
 //!   and an address of `rediss://`.
-//! - Sentinel: redis's feature `sentinel`; `SentinelClient::get_async_connection` connects to who is
-//!   master now, and does not follow a later failover by itself.
+//! - Sentinel: redis's feature `sentinel`. `SentinelClient::get_async_connection` asks the sentinels who
+//!   is master and connects there, once: a `MultiplexedConnection`, which neither reconnects nor follows
+//!   a failover. Put a [`ConnectionLike`](redis::aio::ConnectionLike) around it that calls it again when
+//!   a command fails or says `READONLY`; `tests/src/renewing.rs` in the repository is one.
 //! - Whoever makes a connection sets `TCP_NODELAY` ([`TcpSettings`](redis::io::tcp::TcpSettings)),
 //!   which the redis crate leaves off.
+//!
+//! # A Redis Cluster
+//!
+//! With redis's feature `cluster-async`. Its defaults wait for ever for a silent node, pause longer
+//! between two tries than a call here may take, and give up after 16; these do not:
+//!
+//! ```ignore
+//! let client = ClusterClient::builder(["redis://10.0.0.1/", "redis://10.0.0.2/"])
+//!     .tcp_settings(TcpSettings::default().set_nodelay(true))
+//!     .connection_timeout(Duration::from_millis(250))
+//!     .response_timeout(Duration::from_millis(250)) // each try; below the backend's own
+//!     .overall_response_timeout(None)               // the backend's own
+//!     .retries(1000)
+//!     .retry_wait_formula(50, 1)
+//!     .min_retry_wait(20)                           // 20 to 50 ms between two tries
+//!     .build()?;
+//! let storage = RedisStorage::new(RedisBackend::new(client.get_async_connection().await?));
+//! ```
+//!
+//! Read from masters, which is the default: a replica may still show what is gone. In the servers'
+//! settings `cluster-require-full-coverage no` lets sessions on other masters work on while one fails
+//! over. Slots that move then cost no error, a master that dies costs one of
+//! [`Unavailable`](session_core::ErrorKind::Unavailable) for those of its sessions that are asked for
+//! until its replica has taken over. What redis 1.8.1 does not do:
+//!
+//! - With tokio 1.54.0 or 1.54.1 its connection stands still for ever once a slot has moved or a node
+//!   has died while more than some twenty commands were under way. Stay at tokio 1.53 with it
+//!   (`cargo update -p tokio --precise 1.53.3`).
+//! - It stays with a master that hangs, and still holds its connections, when another one has taken
+//!   over. What the note on Sentinel describes helps here, too.
 //!
 //! # What Redis forgets
 //!

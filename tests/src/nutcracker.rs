@@ -53,8 +53,7 @@ impl Nutcracker {
 fn run(port: u16, stats: u16, servers: &[MemcachedServer], folder: &PathBuf) -> Option<Process> {
     let mut settings = format!(
         "sessions:\n  listen: 127.0.0.1:{port}\n  hash: fnv1a_64\n  distribution: ketama\n  \
-         auto_eject_hosts: false\n  timeout: 500\n  server_retry_timeout: 100\n  \
-         server_failure_limit: 1\n  servers:\n"
+         auto_eject_hosts: false\n  timeout: 500\n  servers:\n"
     );
     for (number, server) in servers.iter().enumerate() {
         // A name of its own: the place on the ring does not change with the address.

@@ -1,4 +1,7 @@
 //! Sessions in a Redis Cluster under load, while slots move and masters die.
+//!
+//! Needs a tokio before 1.54 (session-redis's documentation says why): with a later one all stands
+//! still after the first slot has moved.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -6,6 +9,7 @@
 )]
 
 use std::collections::BTreeMap;
+use std::error::Error as _;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -77,7 +81,6 @@ struct Failed {
     kind: ErrorKind,
     text: String,
     took: Duration,
-    at: Instant,
 }
 
 impl<C: Connection> Load<C> {
@@ -115,12 +118,8 @@ impl<C: Connection> Load<C> {
                 Err(error) => self.errors.lock().unwrap().push(Failed {
                     slot: slot(&written.identity),
                     kind: error.kind(),
-                    text: format!(
-                        "{:?}",
-                        std::error::Error::source(&error).map(ToString::to_string)
-                    ),
+                    text: error.source().map(ToString::to_string).unwrap_or_default(),
                     took: begun.elapsed(),
-                    at: Instant::now(),
                 }),
             }
             tokio::time::sleep(Duration::from_millis(5)).await;
@@ -200,6 +199,7 @@ async fn p2_p3_p6_a_cluster_keeps_its_word_when_slots_move_and_a_master_dies() {
     load.resumes().await;
 
     slots_move(&cluster, &storage, &load).await;
+    a_slot_is_nobodys(&cluster, &load).await;
     let (errors, acknowledged) = (load.errors(), load.acknowledged());
     assert!(errors.is_empty(), "{:?}", summary(&errors));
     load.assert_kept(&acknowledged, |_| true).await;
@@ -230,7 +230,7 @@ async fn p6_a_master_that_hangs_is_left_by_a_connection_that_is_made_anew() {
     cluster.node(1).process().signal("STOP");
     let outage = load.resumes().await;
     let errors = load.errors();
-    println!("outage {outage:?}: {:#?}", summary(&errors));
+    println!("outage {outage:?}: {:?}", summary(&errors));
     for error in &errors {
         assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
         assert!(error.took < BOUND * 2 + SLACK, "{error:?}");
@@ -292,6 +292,23 @@ async fn slots_move(cluster: &RedisCluster, storage: &Sessions, load: &Load<Clus
     assert!(cluster.errors("MOVED").await > moves, "nobody was sent on");
 }
 
+/// Nobody serves a slot for a moment: the writers wait, and are not told.
+async fn a_slot_is_nobodys(cluster: &RedisCluster, load: &Load<ClusterConnection>) {
+    let slot = slot(&load.sessions[0].identity);
+    let master = cluster.master_of(slot).await;
+    let before = cluster.errors("CLUSTERDOWN").await;
+    cluster
+        .ask::<()>(master, &format!("CLUSTER DELSLOTS {slot}"))
+        .await;
+    while cluster.errors("CLUSTERDOWN").await == before {
+        tokio::task::yield_now().await;
+    }
+    cluster
+        .ask::<()>(master, &format!("CLUSTER ADDSLOTS {slot}"))
+        .await;
+    load.resumes().await;
+}
+
 async fn load_changed(storage: &Sessions, identity: &str) -> Session {
     let session = load(storage, identity).await;
     session.insert("slow", true).unwrap();
@@ -320,22 +337,11 @@ async fn a_master_dies(
 
     let safe = load.acknowledged();
     cluster.replicate(dying[0]).await;
-    let begun = Instant::now();
     cluster.kill(0);
     let outage = load.resumes().await;
     let acknowledged = load.acknowledged();
     let errors = load.errors();
-    println!(
-        "outage {outage:?}, {} errors: {:#?}",
-        errors.len(),
-        summary(&errors)
-    );
-    let last = errors.iter().map(|error| error.at).max().unwrap();
-    println!(
-        "last error after {:?}, slowest {:?}",
-        last - begun,
-        errors.iter().map(|error| error.took).max()
-    );
+    println!("outage {outage:?}: {:?}", summary(&errors));
     for error in &errors {
         assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
         assert!(error.took < BOUND * 2 + SLACK, "{error:?}");
@@ -353,7 +359,6 @@ async fn a_master_dies(
 
     assert_eq!(cluster.master_of(dying[0]).await, 3);
     let errors: String = cluster.ask(3, "INFO errorstats").await;
-    println!("{errors}");
     assert!(
         errors.contains("errorstat_NOSCRIPT"),
         "the new master knew the script: {errors}"

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use session_core::{CookieSettings, ErrorKind, ManualClock, Storage};
 use session_hyper::RequestSession as _;
 use session_memcached::{MemcachedBackend, MemcachedStorage};
+use session_tests::memcached::MemcachedServer;
 use session_tests::nutcracker::Nutcracker;
 use session_tests::server::{BoxError, Server, pair, set_cookies};
 use session_tests::{backend_conformance, keyed_conformance};
@@ -54,7 +55,7 @@ async fn p6_sessions_of_a_server_that_died_are_unavailable_and_the_others_work()
         let set = set_cookies(&answer, "AIOHTTP_SESSION");
         cookies.insert(pair(&set[0]).to_owned());
     }
-    let keys: Vec<Vec<String>> = proxy.servers.iter().map(|server| server.keys()).collect();
+    let keys: Vec<Vec<String>> = proxy.servers.iter().map(MemcachedServer::keys).collect();
     assert_eq!(keys.iter().map(Vec::len).sum::<usize>(), cookies.len());
     assert!(
         keys.iter().all(|keys| keys.len() > 5),
