@@ -133,6 +133,7 @@ mod tests {
             format!("ERR unknown command 'GET', with args beginning with: '{KEY}' "),
             format!("ERR unknown command `GET`, with args beginning with: `{KEY}`, "),
             format!("NOPERM No permissions to access the key {KEY}"),
+            "ERR unknown command 'SET', with args beginning with: '{\"secret\": 1}' ".into(),
             format!("ERR {KEY} is odd"),
             format!("ERR in script: \"{{secret}}\" {KEY}"),
         ] {
