@@ -38,6 +38,21 @@
 //! which server has which key, for Python and for Rust. Leave its `auto_eject_hosts` off. A server that
 //! is ejected and comes back brings old sessions with it, those of users who logged out meanwhile too.
 //!
+//! ```yaml
+//! sessions:
+//!   listen: 127.0.0.1:22121
+//!   hash: fnv1a_64
+//!   distribution: ketama
+//!   auto_eject_hosts: false
+//!   timeout: 500                # milliseconds; below the backend's own
+//!   servers:
+//!    - 10.0.0.1:11211:1 memcached0
+//!    - 10.0.0.2:11211:1 memcached1
+//! ```
+//!
+//! nutcracker 0.5 passes on every command that is used here. While a server is down its sessions are
+//! [`Unavailable`](session_core::ErrorKind::Unavailable), and those on the others work.
+//!
 //! # What memcached forgets
 //!
 //! Everything at a restart; under memory pressure the sessions that were not used for longest

@@ -84,24 +84,92 @@ impl StdError for Failure {}
 mod tests {
     use super::*;
 
+    const KEY: &str = "AIOHTTP_SESSION_0123456789abcdef0123456789abcdef";
+
+    /// What Redis said, as the client hands it on.
+    fn said(line: &str) -> RedisError {
+        let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
+        answer
+            .and_then(redis::Value::extract_error)
+            .expect_err("an error line")
+    }
+
+    fn source(error: &Error) -> String {
+        error.source().map(ToString::to_string).unwrap_or_default()
+    }
+
     #[test]
-    fn what_servers_say_is_passed_on_and_what_they_repeat_is_not() {
-        for said in [
+    fn an_operator_reads_what_the_server_said() {
+        for line in [
             "LOADING Redis is loading the dataset in memory",
             "READONLY You can't write against a read only replica.",
             "OOM command not allowed when used memory > 'maxmemory'.",
-            "NOPERM this user has no permissions to run the 'get' command",
-            "WRONGPASS invalid username-password pair or user is disabled.",
-            "MOVED 3999 127.0.0.1:6381",
+            "MISCONF Redis is configured to save RDB snapshots, but it's unable to persist to disk.",
+            "CLUSTERDOWN The cluster is down",
+            "NOPERM this user has no permissions to run the 'evalsha' command",
+            "NOAUTH Authentication required.",
+            "ERR max number of clients reached",
+            "ERR The user executing the script can't run this command or subcommand",
         ] {
-            let known = said.replace("username-password pair or user is disabled.", "");
-            assert!(plain(said).starts_with(known.trim_end()), "{said}");
+            let error = unavailable(&said(line));
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert_eq!(source(&error), format!("redis: {line}"));
         }
-        let repeated = "ERR unknown command 'GET', with args beginning with: \
-                        'sid_0123456789abcdef0123456789abcdef' ";
-        let plain_part = "ERR unknown command 'GET', with args beginning with:";
-        assert_eq!(plain(repeated), plain_part);
-        assert_eq!(plain("ERR {\"created\": 1}"), "ERR");
-        assert_eq!(plain("sid_0123456789abcdef no"), "");
+    }
+
+    #[test]
+    fn no_key_and_no_value_of_a_refused_command_is_repeated() {
+        for line in [
+            format!("ERR unknown command 'GET', with args beginning with: '{KEY}' "),
+            format!("ERR unknown command `GET`, with args beginning with: `{KEY}`, "),
+            format!("NOPERM No permissions to access the key {KEY}"),
+            "ERR unknown command 'SET', with args beginning with: '{\"secret\": 1}' ".into(),
+            format!("ERR {KEY} is odd"),
+            format!("ERR in script: \"{{secret}}\" {KEY}"),
+        ] {
+            let error = unavailable(&said(&line));
+            let text = format!("{error} {error:?} {}", source(&error));
+            assert!(!text.contains("0123456789abcdef"), "{text}");
+            assert!(!text.contains("secret"), "{text}");
+            let code = line.split(' ').next().unwrap_or_default();
+            assert!(
+                source(&error).starts_with(&format!("redis: {code}")),
+                "{text}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_the_connection_met_is_named() {
+        let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
+        let error = unavailable(&refused.into());
+        assert_eq!(source(&error), "redis: connection refused");
+        let error = unavailable(&no_answer(Duration::from_millis(250)));
+        assert_eq!(source(&error), "redis: no answer within 250ms");
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(source(&unexpected()).contains("does not fit"));
+    }
+
+    #[test]
+    fn no_password_is_repeated() {
+        let detail = "hunter2".to_owned();
+        let refused = (RedisKind::AuthenticationFailed, "hunter2", detail.clone());
+        let error = unavailable(&refused.into());
+        let text = format!("{error} {error:?} {}", source(&error));
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(text.contains("password"), "{text}");
+        let invalid = (RedisKind::InvalidClientConfig, "invalid port", detail);
+        let error = settings(&invalid.into());
+        assert_eq!(error.kind(), ErrorKind::Settings);
+        let text = format!("{error} {error:?} {}", source(&error));
+        assert!(!text.contains("hunter2"), "{text}");
+        assert!(text.contains("invalid client config"), "{text}");
+    }
+
+    #[test]
+    fn a_key_of_another_type_is_known() {
+        let line = "WRONGTYPE Operation against a key holding the wrong kind of value";
+        assert!(is_wrong_type(&said(line)));
+        assert!(!is_wrong_type(&said("ERR WRONGTYPE")));
     }
 }

@@ -44,13 +44,51 @@
 //! - A `MultiplexedConnection` does not reconnect. A `redis::aio::ConnectionManager` (redis's feature
 //!   `connection-manager`) does, but not when nothing is answered any more, and it keeps the reason to
 //!   itself.
-//! - A cluster: `redis::cluster_async::ClusterConnection`, with redis's feature `cluster-async`. Leave
-//!   `read_from_replicas` off: a replica may still show what is gone.
+//! - A cluster: [`Reconnecting`] around a `redis::cluster_async::ClusterConnection`, see below.
 //! - TLS: redis's features `tokio-rustls-comp` and `tls-rustls-webpki-roots`, or `tokio-native-tls-comp`,
 //!   and an address of `rediss://`.
 //! - Sentinel: redis's feature `sentinel`, and [`Reconnecting`] around a `SentinelClient`.
 //! - Whoever makes a connection sets `TCP_NODELAY` ([`TcpSettings`](redis::io::tcp::TcpSettings)),
 //!   which the redis crate leaves off.
+//!
+//! # A Redis Cluster
+//!
+//! With redis's feature `cluster-async`. Its defaults wait for ever for a silent node, pause longer
+//! between two tries than a call here may take, and give up after 16; these do not:
+//!
+//! ```no_run
+//! # use redis::{cluster::ClusterClient, io::tcp::TcpSettings};
+//! # use session_redis::{RedisBackend, RedisStorage, Reconnecting, redis};
+//! # use std::time::Duration;
+//! # fn main() -> Result<(), redis::RedisError> {
+//! let client = ClusterClient::builder(["redis://10.0.0.1/", "redis://10.0.0.2/"])
+//!     .tcp_settings(TcpSettings::default().set_nodelay(true))
+//!     .connection_timeout(Duration::from_millis(250))
+//!     .response_timeout(Duration::from_millis(250)) // each try; below the backend's own
+//!     .overall_response_timeout(None)               // the backend's own
+//!     .retries(1000)
+//!     .retry_wait_formula(50, 1)
+//!     .min_retry_wait(20)                           // 20 to 50 ms between two tries
+//!     .build()?;
+//! let connection = Reconnecting::new(move || {
+//!     let client = client.clone();
+//!     async move { client.get_async_connection().await }
+//! });
+//! let storage = RedisStorage::new(RedisBackend::new(connection));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Read from masters, which is the default: a replica may still show what is gone. In the servers'
+//! settings `cluster-require-full-coverage no` lets sessions on other masters work on while one fails
+//! over. Slots that move then cost no error, a master that dies costs one of
+//! [`Unavailable`](session_core::ErrorKind::Unavailable) for those of its sessions that are asked for
+//! until its replica has taken over.
+//!
+//! With tokio 1.54.0 or 1.54.1 the cluster connection of redis 1.8.1 stands still once a slot has moved
+//! or a node has died while more than some twenty commands were under way, and has to be made anew,
+//! which `Reconnecting` does within seconds. With tokio 1.53 it does not (`cargo update -p tokio
+//! --precise 1.53.3`).
 //!
 //! # What Redis forgets
 //!

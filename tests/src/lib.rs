@@ -9,9 +9,11 @@
     reason = "this is a library of tests"
 )]
 
+pub mod cluster;
 pub mod conformance;
 pub mod logs;
 pub mod memcached;
+pub mod nutcracker;
 pub mod processes;
 pub mod proxy;
 pub mod python;

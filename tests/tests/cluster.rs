@@ -1,0 +1,78 @@
+//! The conformance suites on a Redis Cluster, and sessions on all of its slots.
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "these are tests"
+)]
+
+use std::sync::{Arc, LazyLock, Mutex};
+
+use redis::cluster_async::ClusterConnection;
+use session_core::{CookieSettings, Identity, ManualClock, Storage};
+use session_redis::{RedisBackend, RedisStorage};
+use session_tests::cluster::{RedisCluster, SLOTS, slot_of};
+use session_tests::{backend_conformance, keyed_conformance};
+use tokio::task::JoinSet;
+
+static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(RedisCluster::start);
+
+async fn cluster(cookie: CookieSettings, clock: ManualClock) -> RedisStorage<ClusterConnection> {
+    RedisStorage::new(cluster_backend().await)
+        .with_cookie(cookie)
+        .with_clock(clock)
+}
+
+async fn cluster_backend() -> RedisBackend<ClusterConnection> {
+    RedisBackend::new(CLUSTER.connection().await)
+}
+
+keyed_conformance!(cluster);
+backend_conformance!(cluster_backend);
+
+#[tokio::test]
+async fn every_slot_holds_sessions() {
+    let cookie = CookieSettings::builder("slots").build().unwrap();
+    let mut identities = vec![None; usize::from(SLOTS)];
+    let mut missing = identities.len();
+    while missing > 0 {
+        let identity = Identity::random().unwrap().as_str().to_owned();
+        let slot = slot_of(&format!("slots_{identity}"));
+        let place = &mut identities[usize::from(slot)];
+        missing -= usize::from(place.replace(identity).is_none());
+    }
+    let drawn = Mutex::new(identities.clone().into_iter().flatten());
+    let storage = RedisStorage::new(cluster_backend().await)
+        .with_cookie(cookie)
+        .with_key_factory(move || drawn.lock().unwrap().next().unwrap());
+    let storage = Arc::new(storage);
+    let todo = Arc::new(Mutex::new(identities.into_iter().flatten()));
+    let mut tasks = JoinSet::new();
+    for _ in 0..64 {
+        let (storage, todo) = (storage.clone(), todo.clone());
+        tasks.spawn(async move {
+            loop {
+                let next = todo.lock().unwrap().next();
+                if next.is_none() {
+                    return;
+                }
+                let session = storage.load(None).await.unwrap();
+                session.insert("k", 1).unwrap();
+                storage.save(&session).await.unwrap();
+                let identity = session.identity().unwrap();
+                let session = storage.load(Some(identity.as_str())).await.unwrap();
+                assert_eq!(session.get("k").unwrap(), Some(1));
+            }
+        });
+    }
+    tasks.join_all().await;
+    for slot in [0, 1, SLOTS / 2, SLOTS - 1] {
+        let master = CLUSTER.master_of(slot).await;
+        let count = format!("CLUSTER COUNTKEYSINSLOT {slot}");
+        assert!(CLUSTER.ask::<u32>(master, &count).await > 0);
+    }
+    for master in 0..3 {
+        let keys: usize = CLUSTER.ask(master, "DBSIZE").await;
+        let slots = CLUSTER.masters(master).await.len();
+        assert!(keys >= slots, "{keys} keys in {slots} slots");
+    }
+}

@@ -1,0 +1,307 @@
+//! How Redis is deployed: rights, renamed commands, forgotten scripts, addresses and passwords.
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "these are tests"
+)]
+
+use std::error::Error as StdError;
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::sync::{Arc, LazyLock};
+use std::time::{Duration, Instant};
+
+use session_core::{
+    Backend as _, CookieChange, CookieSettings, Error, ErrorKind, ManualClock, Result, Storage,
+};
+use session_redis::{RedisBackend, RedisStorage};
+use session_tests::backend_conformance;
+use session_tests::logs::Logs;
+use session_tests::redis::RedisServer;
+use tokio::task::JoinSet;
+
+/// The line of the documentation, as it stands there.
+fn rights() -> Vec<&'static str> {
+    let docs = include_str!("../../session-redis/src/lib.rs");
+    let line = docs.lines().find(|line| line.contains("ACL SETUSER"));
+    line.unwrap()
+        .trim_start_matches("//! ")
+        .split(' ')
+        .collect()
+}
+
+/// A server on which one user, and no other, may log in.
+struct Restricted(RedisServer);
+
+impl Restricted {
+    async fn start(user: &[&str]) -> Self {
+        let server = RedisServer::start();
+        for command in [&user.join(" "), "ACL SETUSER default off"] {
+            assert_eq!(server.ask::<String>(command).await, "OK", "{command}");
+        }
+        Self(server)
+    }
+
+    fn url(&self) -> String {
+        format!("redis://sessions:password@127.0.0.1:{}/2", self.0.port())
+    }
+}
+
+/// All that a session can go through, on a server that does not know the script yet.
+async fn life(url: &str) -> Result<()> {
+    let clock = ManualClock::at(std::time::SystemTime::now());
+    let cookie = CookieSettings::builder("AIOHTTP_SESSION")
+        .max_age(Duration::from_secs(3600))
+        .rolling(true)
+        .build()?;
+    let storage = RedisStorage::connect(url)
+        .await?
+        .with_cookie(cookie)
+        .with_clock(clock.clone());
+    let session = storage.load(None).await?;
+    session.insert("a", 1)?;
+    storage.save(&session).await?;
+    let cookie = session.identity().unwrap().as_str().to_owned();
+    let [one, two] = [
+        storage.load(Some(&cookie)).await?,
+        storage.load(Some(&cookie)).await?,
+    ];
+    one.insert("b", 1)?;
+    storage.save(&one).await?;
+    two.insert("c", 1)?;
+    storage.save(&two).await?;
+    clock.advance(Duration::from_secs(1800));
+    let read = storage.load(Some(&cookie)).await?;
+    assert_eq!(read.keys(), ["a", "b", "c"]);
+    let change = storage.save(&read).await?;
+    assert!(matches!(change, CookieChange::Set { .. }), "{change:?}");
+    read.renew()?;
+    storage.save(&read).await?;
+    let cookie = read.identity().unwrap().as_str().to_owned();
+    let logout = storage.load(Some(&cookie)).await?;
+    logout.invalidate()?;
+    assert_eq!(storage.save(&logout).await?, CookieChange::Remove);
+    assert!(storage.load(Some(&cookie)).await?.is_new());
+    let emptied = storage.load(None).await?;
+    emptied.insert("a", 1)?;
+    storage.save(&emptied).await?;
+    emptied.remove("a")?;
+    assert_eq!(storage.save(&emptied).await?, CookieChange::Remove);
+    storage
+        .backend()
+        .delete("AIOHTTP_SESSION_0123456789abcdef", None)
+        .await?;
+    Ok(())
+}
+
+/// Display, Debug and the causes of an error, whatever of it could reach a log.
+fn all_of(error: &Error) -> String {
+    let mut text = format!("{error} {error:?} {error:#?}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(text, " {error} {error:?}").unwrap();
+        cause = error.source();
+    }
+    text
+}
+
+#[tokio::test]
+async fn the_documented_rights_are_enough() {
+    let server = Restricted::start(&rights()).await;
+    life(&server.url()).await.unwrap();
+}
+
+#[tokio::test]
+async fn without_any_of_the_documented_rights_an_error_says_which_is_missing() {
+    let all = rights();
+    let mut missed = 0;
+    for right in all.iter().filter(|word| word.starts_with(['+', '~'])) {
+        let rest: Vec<&str> = all.iter().filter(|word| *word != right).copied().collect();
+        let server = Restricted::start(&rest).await;
+        let error = life(&server.url()).await.expect_err(right);
+        let text = all_of(&error);
+        println!("{right}: {}", error.source().unwrap());
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{right}: {text}");
+        // The answers to the script's commands have no code of their own, and the client drops that of
+        // the answer to SELECT.
+        let told = [
+            "NOPERM",
+            "ERR The user executing the script can't run this command",
+            "ERR this user has no permissions to run the 'select' command",
+        ];
+        assert!(
+            told.iter().any(|told| text.contains(told)),
+            "{right}: {text}"
+        );
+        for secret in ["AIOHTTP_SESSION_", "password"] {
+            assert!(!text.contains(secret), "{right}: {text}");
+        }
+        missed += 1;
+    }
+    assert_eq!(missed, 7);
+}
+
+static RESTRICTED: LazyLock<RedisServer> = LazyLock::new(|| {
+    // As documented but for the keys, which are those of the suite.
+    let mut arguments = vec!["--user", "default", "off", "--user"];
+    let user = rights().into_iter().skip(2);
+    arguments.extend(user.map(|word| if word.starts_with('~') { "~*" } else { word }));
+    for command in ["CONFIG", "KEYS", "SCAN", "SCRIPT", "INFO"] {
+        arguments.extend(["--rename-command", command, ""]);
+    }
+    RedisServer::start_with(&arguments)
+});
+
+async fn with_few_rights() -> RedisBackend {
+    use session_core::Connect as _;
+    let url = format!("redis://sessions:password@127.0.0.1:{}/", RESTRICTED.port());
+    RedisBackend::connect(&url).await.unwrap()
+}
+
+backend_conformance!(with_few_rights);
+
+#[tokio::test]
+async fn p2_scripts_that_are_flushed_at_any_moment_cost_no_update() {
+    let server = RedisServer::start();
+    let storage = Arc::new(RedisStorage::connect(&server.url()).await.unwrap());
+    let session = storage.load(None).await.unwrap();
+    session.insert("k", 0).unwrap();
+    storage.save(&session).await.unwrap();
+    let cookie = session.identity().unwrap().as_str().to_owned();
+    let mut writers = JoinSet::new();
+    for writer in 0..8 {
+        let (storage, cookie) = (storage.clone(), cookie.clone());
+        writers.spawn(async move {
+            for count in 0..100 {
+                let session = storage.load(Some(&cookie)).await.unwrap();
+                session.insert(&format!("{writer}-{count}"), count).unwrap();
+                storage.save(&session).await.unwrap();
+            }
+        });
+    }
+    let mut flushes = 0;
+    let mut connection = server.connection().await;
+    while !writers.is_empty() {
+        let mut flush = redis::cmd("SCRIPT");
+        flush
+            .arg("FLUSH")
+            .exec_async(&mut connection)
+            .await
+            .unwrap();
+        flushes += 1;
+        while let Some(done) = writers.try_join_next() {
+            done.unwrap();
+        }
+        tokio::time::sleep(Duration::from_micros(flushes * 7919 % 5000)).await;
+    }
+    let session = storage.load(Some(&cookie)).await.unwrap();
+    assert_eq!(session.len(), 801);
+    let told: String = server.ask("INFO errorstats").await;
+    assert!(told.contains("errorstat_NOSCRIPT"), "{told}");
+
+    // The save after a flush tells the script, those after it do not.
+    let monitor = server.monitor();
+    server.ask::<()>("SCRIPT FLUSH").await;
+    monitor.take();
+    for commands in [&["EVALSHA", "EVAL"][..], &["EVALSHA"]] {
+        session.changed().unwrap();
+        storage.save(&session).await.unwrap();
+        let seen = monitor.take();
+        let seen: Vec<&str> = seen
+            .iter()
+            .filter_map(|line| line.split('"').nth(1))
+            .collect();
+        assert_eq!(seen, commands);
+    }
+}
+
+#[tokio::test]
+async fn an_address_may_hold_a_password_and_a_database_or_be_a_socket() {
+    let server = RedisServer::start_with(&["--unixsocket", "socket"]);
+    let folder: Vec<String> = server.ask("CONFIG GET dir").await;
+    server.ask::<()>("CONFIG SET requirepass hunter2").await;
+    let port = server.port();
+    let addresses = [
+        format!("redis://:hunter2@127.0.0.1:{port}/3"),
+        format!("redis+unix://{}/socket?db=4&pass=hunter2", folder[1]),
+    ];
+    for (database, address) in (3..).zip(addresses) {
+        life(&address.replace("/3", "/5").replace("db=4", "db=5"))
+            .await
+            .unwrap();
+        let storage = RedisStorage::connect(&address).await.unwrap();
+        let session = storage.load(None).await.unwrap();
+        session.insert("k", 1).unwrap();
+        storage.save(&session).await.unwrap();
+        let client = redis::Client::open(format!("redis://:hunter2@127.0.0.1:{port}/{database}"));
+        let mut connection = client
+            .unwrap()
+            .get_multiplexed_async_connection()
+            .await
+            .unwrap();
+        let size = redis::cmd("DBSIZE").query_async(&mut connection).await;
+        assert_eq!(size, Ok(1), "{address}");
+        assert!(!format!("{storage:?}").contains("hunter2"));
+    }
+}
+
+#[tokio::test]
+async fn p10_an_address_that_leads_nowhere_is_an_error_without_its_password() {
+    let (logs, _capture) = Logs::capture();
+    let server = RedisServer::start_with(&["--requirepass", "right"]);
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let silent = silent.local_addr().unwrap();
+    let closed = session_tests::processes::free_port();
+    let port = server.port();
+    for (address, kind) in [
+        (
+            format!("redis://:hunter2@127.0.0.1:{port}/"),
+            ErrorKind::Unavailable,
+        ),
+        (
+            format!("redis://hunter2:hunter2@127.0.0.1:{port}/"),
+            ErrorKind::Unavailable,
+        ),
+        (format!("redis://127.0.0.1:{port}/"), ErrorKind::Unavailable),
+        (
+            format!("redis://:hunter2@127.0.0.1:{closed}/"),
+            ErrorKind::Unavailable,
+        ),
+        (
+            format!("redis://:hunter2@{silent}/"),
+            ErrorKind::Unavailable,
+        ),
+        (
+            "redis+unix:///nowhere/hunter2?pass=hunter2".into(),
+            ErrorKind::Unavailable,
+        ),
+        (
+            format!("redis://:right@127.0.0.1:{port}/99"),
+            ErrorKind::Unavailable,
+        ),
+        (
+            format!("redis://:hunter2@127.0.0.1:{port}/nine"),
+            ErrorKind::Settings,
+        ),
+        ("redis://:hunter2@".into(), ErrorKind::Settings),
+        ("http://:hunter2@127.0.0.1/".into(), ErrorKind::Settings),
+        ("rediss://:hunter2@127.0.0.1/".into(), ErrorKind::Settings),
+        ("hunter2".into(), ErrorKind::Settings),
+        (String::new(), ErrorKind::Settings),
+    ] {
+        let begun = Instant::now();
+        let error = match RedisStorage::connect(&address).await {
+            // Without a password: told when something is asked.
+            Ok(storage) => storage.load(Some(&"0".repeat(32))).await.unwrap_err(),
+            Err(error) => error,
+        };
+        let text = all_of(&error);
+        println!("{address}: {text}");
+        assert!(begun.elapsed() < Duration::from_secs(3), "{address}");
+        assert_eq!(error.kind(), kind, "{address}: {text}");
+        for secret in ["hunter2", "right@"] {
+            assert!(!text.contains(secret), "{address}: {text}");
+        }
+    }
+    logs.assert_without(&["hunter2"]);
+}
