@@ -42,12 +42,15 @@ pub(crate) async fn ask<S>(stream: &mut S, key: &str, command: Command<'_>) -> i
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let expected = match command {
-        Command::Get | Command::Delete => Expected::Value(key),
-        Command::Add { .. } => Expected::Line(&["STORED", "NOT_STORED"]),
-        Command::CompareAndSwap { .. } => Expected::Line(&["STORED", "EXISTS", NOT_FOUND]),
+    let (expected, value): (_, &[u8]) = match command {
+        Command::Get | Command::Delete => (Expected::Value(key), b""),
+        Command::Add { value, .. } => (Expected::Line(&["STORED", "NOT_STORED"]), value),
+        Command::CompareAndSwap { value, .. } => {
+            (Expected::Line(&["STORED", "EXISTS", NOT_FOUND]), value)
+        }
     };
-    let mut exchange = Exchange::new(stream, expected);
+    let words = 64; // more than the command's name and its numbers have
+    let mut exchange = Exchange::new(stream, expected, words + key.len() + value.len());
     let mut protocol = Protocol::new(&mut exchange);
     let answer = match command {
         Command::Get => get(&mut protocol, key).await,

@@ -40,17 +40,18 @@ const LONGEST_LINE: usize = 1024;
 /// More than any memcached stores as one item (its `-I` ends at 1 GiB, by default it is 1 MiB).
 const LONGEST_VALUE: usize = 64 << 20;
 
-/// How much is read at a time.
-const PIECE: usize = 2048;
+/// How much is read at a time: most answers whole, and no more than malloc has at hand.
+const PIECE: usize = 1000;
 
 impl<'a, S> Exchange<'a, S> {
-    pub(crate) fn new(stream: &'a mut S, expected: Expected<'a>) -> Self {
+    /// Begins one; the question will have about `size` bytes.
+    pub(crate) fn new(stream: &'a mut S, expected: Expected<'a>, size: usize) -> Self {
         Self {
             stream,
             expected,
-            question: Vec::new(),
+            question: Vec::with_capacity(size),
             sent: 0,
-            answer: Vec::new(),
+            answer: Vec::with_capacity(PIECE),
             len: None,
             taken: 0,
             foreign: false,
