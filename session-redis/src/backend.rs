@@ -69,12 +69,12 @@ impl<C> RedisBackend<C> {
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     /// When a call that begins now must end.
-    fn deadline(&self) -> Instant {
+    pub(crate) fn deadline(&self) -> Instant {
         Instant::now() + self.timeout
     }
 
     /// Sends a command and waits for its answer; an error of the server is an `Err`.
-    async fn ask(&self, command: &Cmd, deadline: Instant) -> RedisResult<Value> {
+    pub(crate) async fn ask(&self, command: &Cmd, deadline: Instant) -> RedisResult<Value> {
         let mut connection = self.connection.clone();
         let answer = connection.req_packed_command(command);
         match timeout_at(deadline, answer).await {

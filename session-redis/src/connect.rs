@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo};
+use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo};
 use session_core::{Connect, Result};
 
 use crate::backend::{RedisBackend, TIMEOUT};
@@ -36,7 +36,12 @@ impl Connect for RedisBackend<Reconnecting> {
             .connected()
             .await
             .map_err(|error| failure::unavailable(&error))?;
-        Ok(Self::new(connection))
+        let backend = Self::new(connection);
+        match backend.ask(&Cmd::ping(), backend.deadline()).await {
+            // One that wants a password and got none takes the connection, and nothing else.
+            Err(error) if error.code() == Some("NOAUTH") => Err(failure::unavailable(&error)),
+            _ => Ok(backend), // it may allow no PING
+        }
     }
 }
 

@@ -24,9 +24,12 @@ pub(crate) fn unexpected() -> Error {
     Error::new(ErrorKind::Unavailable, Failure(text))
 }
 
-/// The address, which may hold a password, is left out.
+/// Says what is wrong with an address, and not the address, which may hold a password.
 pub(crate) fn settings(error: &RedisError) -> Error {
-    let message = format!("no address of a Redis server: {}", error.category());
+    // The client's own words; what it read stands after them.
+    let text = error.to_string();
+    let what = text.split(" - ").next().unwrap_or_default();
+    let message = format!("no address of a Redis server: {what}");
     Error::with_message(ErrorKind::Settings, message)
 }
 
@@ -163,7 +166,7 @@ mod tests {
         assert_eq!(error.kind(), ErrorKind::Settings);
         let text = format!("{error} {error:?} {}", source(&error));
         assert!(!text.contains("hunter2"), "{text}");
-        assert!(text.contains("invalid client config"), "{text}");
+        assert!(text.contains("invalid port"), "{text}");
     }
 
     #[test]
