@@ -11,6 +11,7 @@
 
 pub mod cluster;
 pub mod conformance;
+pub mod examples;
 pub mod logs;
 pub mod memcached;
 pub mod nutcracker;

@@ -26,14 +26,18 @@ pub struct Process {
 }
 
 impl Process {
-    /// Starts a program that prints `serving .. on ADDRESS` once it listens.
+    /// Starts a program that prints a line which ends in its address once it listens.
     pub fn start(command: &mut Command) -> Self {
         let started = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
         let mut child = started.unwrap_or_else(|error| panic!("{command:?}: {error}"));
         let mut line = String::new();
         let mut output = BufReader::new(child.stdout.take().unwrap());
         output.read_line(&mut line).unwrap();
-        let address = line.trim_end().rsplit(' ').next().unwrap_or_default();
+        let address = line
+            .trim_end()
+            .rsplit([' ', '/'])
+            .next()
+            .unwrap_or_default();
         let Ok(address) = address.parse() else {
             let _ = child.kill();
             panic!("{command:?} said {line:?} and {}", child.wait().unwrap());

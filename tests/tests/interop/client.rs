@@ -1,8 +1,6 @@
 //! The two programs side by side, and a client for both.
 
-use std::path::PathBuf;
-use std::process::{Command, Stdio};
-use std::sync::OnceLock;
+use std::process::Command;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
@@ -11,6 +9,7 @@ use http::header::{ALLOW, CONTENT_TYPE, COOKIE, HOST, LOCATION, SET_COOKIE};
 use http::{HeaderValue, Request};
 use http_body_util::Full;
 use serde_json::Value;
+use session_tests::examples::program;
 use session_tests::python::Process;
 use session_tests::real::{KINDS, Lease, RealStore};
 use session_tests::vectors;
@@ -45,7 +44,11 @@ impl Pair {
         flags.extend(store.iter().flat_map(|store| store.flags()));
         Self {
             oracle: Process::oracle(&flags),
-            parity: Process::start(Command::new(parity()).args(["--port", "0"]).args(&flags)),
+            parity: Process::start(
+                Command::new(program("parity"))
+                    .args(["--port", "0"])
+                    .args(&flags),
+            ),
             store,
         }
     }
@@ -157,34 +160,4 @@ impl Answer {
         let data = canonical(data.strip_suffix('}').unwrap());
         Some((head["new"].as_bool().unwrap(), created, data))
     }
-}
-
-/// Builds the parity program, as a test of another package must, and returns where it lies.
-fn parity() -> &'static PathBuf {
-    static PARITY: OnceLock<PathBuf> = OnceLock::new();
-    PARITY.get_or_init(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        // Of the whole workspace: with the features that the tests were built with.
-        cargo.args([
-            "build",
-            "--workspace",
-            "--bin",
-            "parity",
-            "--message-format",
-            "json",
-        ]);
-        let output = cargo
-            .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
-            .stderr(Stdio::inherit())
-            .output()
-            .unwrap();
-        assert!(output.status.success(), "{cargo:?}: {}", output.status);
-        let messages = String::from_utf8(output.stdout).unwrap();
-        let executable = |line: &str| {
-            let message: Value = serde_json::from_str(line).ok()?;
-            let is_parity = message["target"]["name"] == "parity";
-            is_parity.then(|| message["executable"].as_str().map(PathBuf::from))?
-        };
-        messages.lines().find_map(executable).unwrap()
-    })
 }
