@@ -84,15 +84,18 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     }
 
     /// Runs the script on one key, which is also what routes it in a cluster.
-    async fn compare_and(&self, key: &str, arguments: &[&[u8]]) -> Result<Replace> {
+    async fn compare_and(&self, key: &str, was: &[u8], then: Then<'_>) -> Result<Replace> {
         let command = |name: &str, script: &str| {
-            let size = arguments
-                .iter()
-                .map(|argument| argument.len())
-                .sum::<usize>();
-            let size = name.len() + script.len() + 1 + key.len() + size;
-            let mut command = Cmd::with_capacity(4 + arguments.len(), size);
-            command.arg(name).arg(script).arg(1).arg(key).arg(arguments);
+            let words = 32; // more than the name and the numbers have
+            let size = words + script.len() + key.len() + was.len() + then.value().len();
+            let mut command = Cmd::with_capacity(7, size);
+            command.arg(name).arg(script).arg(1).arg(key).arg(was);
+            if let Then::Set { value, ttl } = then {
+                command.arg(value);
+                if let Some(ttl) = ttl {
+                    command.arg(seconds(ttl));
+                }
+            }
             command
         };
         let deadline = self.deadline();
@@ -159,18 +162,14 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
         ttl: Option<Duration>,
         was: &Versioned,
     ) -> Result<Replace> {
-        match ttl.map(|ttl| seconds(ttl).to_string()) {
-            None => self.compare_and(key, &[&was.value, &value]).await,
-            Some(ttl) => {
-                let arguments = [&was.value[..], &value, ttl.as_bytes()];
-                self.compare_and(key, &arguments).await
-            }
-        }
+        let value = &value[..];
+        self.compare_and(key, &was.value, Then::Set { value, ttl })
+            .await
     }
 
     async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
         if let Some(was) = was {
-            return self.compare_and(key, &[&was.value]).await;
+            return self.compare_and(key, &was.value, Then::Delete).await;
         }
         let mut delete = Cmd::with_capacity(2, 3 + key.len());
         delete.arg("DEL").arg(key);
@@ -179,6 +178,25 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
             Ok(Value::Int(0)) => Ok(Replace::Gone),
             Ok(_) => Err(failure::unexpected()),
             Err(error) => Err(failure::unavailable(&error)),
+        }
+    }
+}
+
+/// What the script does with a record that is still what it was.
+#[derive(Clone, Copy)]
+enum Then<'a> {
+    Set {
+        value: &'a [u8],
+        ttl: Option<Duration>,
+    },
+    Delete,
+}
+
+impl Then<'_> {
+    fn value(&self) -> &[u8] {
+        match self {
+            Self::Set { value, .. } => value,
+            Self::Delete => b"",
         }
     }
 }
