@@ -28,7 +28,8 @@ use crate::Result;
 /// - "Still `was`" compares the value or the version number, whichever the store can: one is enough.
 ///   A store that numbers versions starts at 1. After a write of its own
 ///   [`KeyedStorage`](crate::KeyedStorage) does not know the number and asks with 0, which is a
-///   conflict that brings the current one.
+///   conflict that brings the current one. What no session can be and is to be left alone, a value
+///   of another program's, is an empty one numbered 0.
 /// - `delete` of what is not there is [`Gone`](Replace::Gone).
 ///
 /// Two suites in the folder `tests` of this repository check it: `session_tests::backend_conformance!`

@@ -102,11 +102,20 @@ impl fmt::Display for Error {
 
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Error")
+        let mut debug = f.debug_struct("Error");
+        debug
             .field("kind", &self.kind)
-            .field("message", &self.message)
-            .field("has_source", &self.source.is_some())
-            .finish()
+            .field("message", &self.message);
+        match &self.source {
+            // What a backend said, which `main` should print when it cannot start.
+            Some(source) if self.kind == ErrorKind::Unavailable => {
+                debug.field("source", &format_args!("{source}"));
+            }
+            source => {
+                debug.field("has_source", &source.is_some());
+            }
+        }
+        debug.finish()
     }
 }
 

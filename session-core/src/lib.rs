@@ -55,6 +55,9 @@ mod scan;
 mod session;
 mod storage;
 
+/// The bytes of a stored record, as [`Backend`] takes and returns them.
+pub use bytes::Bytes;
+
 pub use backend::{Backend, Create, Replace, Versioned};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use codec::Codec;

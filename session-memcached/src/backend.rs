@@ -16,6 +16,12 @@ use crate::pool::Connector;
 /// The bound on a call unless the application sets another.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
+/// A year is as good as no bound, and does not overflow a clock.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// More connections than any memcached takes.
+const MOST: usize = 65_536;
+
 /// How many connections there are at most unless the application sets another number.
 const CONNECTIONS: usize = 32;
 
@@ -50,7 +56,7 @@ impl MemcachedBackend {
     /// Default: one second.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(LONGEST);
         self
     }
 
@@ -58,16 +64,15 @@ impl MemcachedBackend {
     #[must_use]
     pub fn with_max_connections(mut self, connections: usize) -> Self {
         // Another pool: deadpool's `resize` takes away only connections that are open.
-        self.pool = pool(self.pool.manager().0.clone(), connections.max(1));
+        self.pool = pool(self.pool.manager().0.clone(), connections.clamp(1, MOST));
         self
     }
 
-    async fn ask(&self, key: &str, command: Command<'_>) -> Result<Answer> {
+    async fn ask(&self, key: &str, command: Command<'_>, deadline: Instant) -> Result<Answer> {
         if !fits(key) {
             let text = "the key is none that memcached takes".to_owned();
             return Err(Error::new(ErrorKind::Unavailable, Failure(text)));
         }
-        let deadline = Instant::now() + self.timeout;
         let mut connection = match timeout_at(deadline, self.pool.get()).await {
             Ok(Ok(connection)) => connection,
             Ok(Err(PoolError::Backend(error))) => return Err(unavailable(&error)),
@@ -80,25 +85,33 @@ impl MemcachedBackend {
         }
     }
 
+    fn deadline(&self) -> Instant {
+        Instant::now() + self.timeout
+    }
+
+    async fn get(&self, key: &str, deadline: Instant) -> Result<Option<Versioned>> {
+        match self.ask(key, Command::Get, deadline).await? {
+            Answer::Missing => Ok(None),
+            Answer::Value { value, unique } => Ok(Some(versioned(value, unique))),
+            Answer::Stored | Answer::Exists => Err(unexpected()),
+        }
+    }
+
     fn late(&self, what: &str) -> Error {
         let text = format!("{what} within {:?}", self.timeout);
         Error::new(ErrorKind::Unavailable, Failure(text))
     }
 
     /// Returns the record that is there after a write that failed to find what it was to replace.
-    async fn conflict(&self, key: &str) -> Result<Replace> {
-        let now = self.read(key).await?;
+    async fn conflict(&self, key: &str, deadline: Instant) -> Result<Replace> {
+        let now = self.get(key, deadline).await?;
         Ok(now.map_or(Replace::Gone, Replace::Conflict))
     }
 }
 
 impl Backend for MemcachedBackend {
     async fn read(&self, key: &str) -> Result<Option<Versioned>> {
-        match self.ask(key, Command::Get).await? {
-            Answer::Missing => Ok(None),
-            Answer::Value { value, unique } => Ok(Some(versioned(value, unique))),
-            Answer::Stored | Answer::Exists => Err(unexpected()),
-        }
+        self.get(key, self.deadline()).await
     }
 
     async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<Create> {
@@ -106,7 +119,7 @@ impl Backend for MemcachedBackend {
             value: &value,
             exptime: exptime(ttl, SystemTime::now()),
         };
-        match self.ask(key, add).await? {
+        match self.ask(key, add, self.deadline()).await? {
             Answer::Stored => Ok(Create::Done),
             Answer::Exists => Ok(Create::Exists),
             Answer::Missing | Answer::Value { .. } => Err(unexpected()),
@@ -120,45 +133,47 @@ impl Backend for MemcachedBackend {
         ttl: Option<Duration>,
         was: &Versioned,
     ) -> Result<Replace> {
+        let deadline = self.deadline();
         if was.version == 0 {
-            return self.conflict(key).await;
+            return self.conflict(key, deadline).await;
         }
         let swap = Command::CompareAndSwap {
             value: &value,
             exptime: exptime(ttl, SystemTime::now()),
             unique: was.version,
         };
-        match self.ask(key, swap).await? {
+        match self.ask(key, swap, deadline).await? {
             Answer::Stored => Ok(Replace::Done),
             Answer::Missing => Ok(Replace::Gone),
-            Answer::Exists => self.conflict(key).await,
+            Answer::Exists => self.conflict(key, deadline).await,
             Answer::Value { .. } => Err(unexpected()),
         }
     }
 
     /// A compare-and-delete is a compare-and-swap for nothing whose time is over.
     async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
+        let deadline = self.deadline();
         if let Some(was) = was {
             if was.version == 0 {
-                return self.conflict(key).await;
+                return self.conflict(key, deadline).await;
             }
             let swap = Command::CompareAndSwap {
                 value: b"",
                 exptime: OVER,
                 unique: was.version,
             };
-            return match self.ask(key, swap).await? {
+            return match self.ask(key, swap, deadline).await? {
                 Answer::Stored => Ok(Replace::Done),
                 Answer::Missing => Ok(Replace::Gone),
-                Answer::Exists => self.conflict(key).await,
+                Answer::Exists => self.conflict(key, deadline).await,
                 Answer::Value { .. } => Err(unexpected()),
             };
         }
-        if self.read(key).await?.is_none() {
+        if self.get(key, deadline).await?.is_none() {
             return Ok(Replace::Gone);
         }
         for _ in 0..ROUNDS {
-            match self.ask(key, Command::Delete).await? {
+            match self.ask(key, Command::Delete, deadline).await? {
                 Answer::Missing => return Ok(Replace::Done),
                 Answer::Value { .. } => {} // written again between the two commands
                 Answer::Stored | Answer::Exists => return Err(unexpected()),

@@ -276,7 +276,7 @@ mod tests {
     #[tokio::test]
     async fn another_programs_value_is_no_session() {
         let value = format!("VALUE {KEY} 16 2 7\r\n{{}}\r\nEND\r\n");
-        assert_eq!(asked(Command::Get, &[&value]).await.0, " of 7");
+        assert_eq!(asked(Command::Get, &[&value]).await.0, " of 0");
     }
 
     #[tokio::test]

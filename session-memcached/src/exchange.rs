@@ -158,7 +158,9 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Exchange<'_, S> {
                 _ => {}
             }
             let start = self.answer.len();
-            let wanted = self.len.map_or(0, |len| len - start).max(PIECE);
+            let rest = self.len.map_or(0, |len| len - start);
+            // What the server has promised it has not sent yet.
+            let wanted = rest.clamp(PIECE, 64 * PIECE);
             self.answer.resize(start + wanted, 0);
             let mut buffer = ReadBuf::new(&mut self.answer[start..]);
             let read = Pin::new(&mut *self.stream).poll_read(cx, &mut buffer);

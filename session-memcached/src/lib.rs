@@ -58,7 +58,8 @@
 //! Everything at a restart; under memory pressure the sessions that were not used for longest
 //! (watch `evictions` in its `stats`). Whoever's session is gone is logged out. An item, with its key,
 //! fits into 1 MiB unless memcached's `-I` says otherwise; a larger session is an error and keeps what
-//! was stored. memcached must not run with `-C`, which turns compare-and-swap off: that is an error.
+//! was stored. The numbers that compare-and-swap goes by begin anew at a restart: a save that straddles
+//! one may overwrite what Python, whose `set` asks nobody, wrote under the same key since. memcached must not run with `-C`, which turns compare-and-swap off: that is an error.
 //!
 //! # What this crate does not do
 //!

@@ -1,4 +1,5 @@
 use std::io;
+use std::task::{Context, Poll, Waker};
 
 use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
 use tokio::net::TcpStream;
@@ -36,6 +37,15 @@ impl Connection {
     /// Returns whether there is a stream, still open, on which nobody has said anything unasked.
     fn is_idle(&self) -> bool {
         let mut byte = [0];
+        let mut cx = Context::from_waker(Waker::noop());
+        let ready = match &self.0 {
+            None => return false,
+            Some(Either::Left(stream)) => stream.poll_read_ready(&mut cx),
+            Some(Either::Right(stream)) => stream.poll_read_ready(&mut cx),
+        };
+        if matches!(ready, Poll::Ready(Err(_))) {
+            return false; // the runtime that it was made on is gone
+        }
         let read = match &self.0 {
             None => return false,
             Some(Either::Left(stream)) => stream.try_read(&mut byte),

@@ -58,11 +58,15 @@ impl<C> RedisBackend<C> {
         }
     }
 
+    pub(crate) fn connection(&self) -> &C {
+        &self.connection
+    }
+
     /// Bounds each call, waiting for a connection included, whatever limits and retries the
     /// connection has of its own. Default: one second.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout;
+        self.timeout = timeout.min(LONGEST);
         self
     }
 }

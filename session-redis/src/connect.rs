@@ -11,10 +11,15 @@ use crate::reconnect::Reconnecting;
 /// After this long without a word from the other side TCP gives a connection up.
 const SILENCE: Duration = Duration::from_secs(5);
 
-impl Connect for RedisBackend<Reconnecting> {
-    /// Connects to `redis://[user:password@]host[:port][/database]`, or to
-    /// `redis+unix:///path/to/socket`, and connects again whenever that is needed.
-    async fn connect(address: &str) -> Result<Self> {
+impl RedisBackend<Reconnecting> {
+    /// Keeps sessions in the Redis at `address`: `redis://[user:password@]host[:port][/database]`,
+    /// `rediss://..` with TLS (a feature of redis), or `redis+unix:///path/to/socket`. Connects when it is
+    /// first used, and again whenever that is needed.
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Settings`](session_core::ErrorKind::Settings) if it is no address.
+    pub fn open(address: &str) -> Result<Self> {
         let info = address
             .into_connection_info()
             .map_err(|error| failure::settings(&error))?;
@@ -23,20 +28,24 @@ impl Connect for RedisBackend<Reconnecting> {
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(None); // each call has its own
-        let connection = Reconnecting::new(move || {
+        Ok(Self::new(Reconnecting::new(move || {
             let (client, settings) = (client.clone(), settings.clone());
             async move {
                 client
                     .get_multiplexed_async_connection_with_config(&settings)
                     .await
             }
-        });
-        // What is wrong from the beginning, the host or the password, is to be heard at once.
-        connection
-            .connected()
-            .await
-            .map_err(|error| failure::unavailable(&error))?;
-        let backend = Self::new(connection);
+        })))
+    }
+}
+
+impl Connect for RedisBackend<Reconnecting> {
+    /// See [`RedisBackend::open`] for the address. What is wrong from the beginning, the host or the
+    /// password, is an error here.
+    async fn connect(address: &str) -> Result<Self> {
+        let backend = Self::open(address)?;
+        let connected = backend.connection().connected().await;
+        connected.map_err(|error| failure::unavailable(&error))?;
         match backend.ask(&Cmd::ping(), backend.deadline()).await {
             // One that wants a password and got none takes the connection, and nothing else.
             Err(error) if error.code() == Some("NOAUTH") => Err(failure::unavailable(&error)),

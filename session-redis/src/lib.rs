@@ -12,6 +12,19 @@
 //! # }
 //! ```
 //!
+//! With a bound of its own on each call, and without waiting for the server:
+//!
+//! ```no_run
+//! use session_redis::{RedisBackend, RedisStorage};
+//! use std::time::Duration;
+//!
+//! # fn program() -> Result<(), session_core::Error> {
+//! let backend = RedisBackend::open("redis://127.0.0.1/")?.with_timeout(Duration::from_millis(250));
+//! let storage = RedisStorage::new(backend);
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! An application that has a connection already shares it, and keeps its own settings:
 //!
 //! ```no_run
@@ -32,7 +45,7 @@
 //! costs one `EVALSHA` more. A server that does not know the script is told it by `EVAL`. Every
 //! command is on one key, as a cluster wants it. So a user of these rights is enough, besides what
 //! the client itself asks for when it connects (`SELECT` for a database other than 0; `CLIENT SETINFO`,
-//! which may be refused):
+//! which may be refused), with the cookie's name and `_` before its keys:
 //!
 //! ```text
 //! ACL SETUSER sessions on >password ~AIOHTTP_SESSION_* +get +set +del +eval +evalsha +select
@@ -45,9 +58,12 @@
 //!   `connection-manager`) does, but not when nothing is answered any more, and it keeps the reason to
 //!   itself.
 //! - A cluster: [`Reconnecting`] around a `redis::cluster_async::ClusterConnection`, see below.
-//! - TLS: redis's features `tokio-rustls-comp` and `tls-rustls-webpki-roots`, or `tokio-native-tls-comp`,
-//!   and an address of `rediss://`.
+//! - TLS: redis's feature `tokio-native-tls-comp`, or `tokio-rustls-comp` with `tls-rustls-webpki-roots`,
+//!   and an address of `rediss://`. rustls wants a crypto provider: `rustls = { version = "0.23", features
+//!   = ["ring"] }` in your own Cargo.toml.
 //! - Sentinel: redis's feature `sentinel`, and [`Reconnecting`] around a `SentinelClient`.
+//! - Features of redis are turned on in your own Cargo.toml, `redis = { version = "1", default-features =
+//!   false, features = ["cluster-async"] }`: it is the same redis, and features add up.
 //! - Whoever makes a connection sets `TCP_NODELAY` ([`TcpSettings`](redis::io::tcp::TcpSettings)),
 //!   which the redis crate leaves off.
 //!
@@ -102,7 +118,7 @@
 //!
 //! # What this crate does not do
 //!
-//! It encrypts nothing: whoever reads Redis reads the sessions, and with them the identities, unless
+//! It is tested with Redis 7.0. It encrypts nothing: whoever reads Redis reads the sessions, and with them the identities, unless
 //! [`hash_identities`](session_core::KeyedStorage::hash_identities) is on. It needs a tokio runtime with I/O
 //! and time.
 

@@ -1,4 +1,5 @@
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -10,9 +11,10 @@ use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 /// A connection that is made anew when it is of no use any more: closed, without answers, or to a
 /// server that has become a replica. It is told how to connect, and does so when it is first used.
 ///
-/// - While nobody can be reached calls fail at once, with the reason. There is one attempt to connect
-///   at a time, and about twenty a second, as long as somebody calls.
-/// - When a call was given up after a fifth of a second without an answer, another connection is
+/// - While the server refuses, calls fail at once, with the reason; while it is silent they wait for
+///   the attempt to connect, at most for their own timeout. There is one attempt at a time, and about
+///   twenty a second, as long as somebody calls.
+/// - When calls are given up and nothing was answered for a fifth of a second, another connection is
 ///   made, at most one a second; the old one serves until it is there. TCP may find nothing wrong with
 ///   a proxy that has lost the server behind it.
 /// - So too when the answer is `READONLY`, to wherever the name or the sentinels then say that the
@@ -22,12 +24,16 @@ use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 /// (redis's feature `sentinel`):
 ///
 /// ```no_run
-/// # use redis::sentinel::{SentinelClient, SentinelServerType};
+/// # use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
+/// # use redis::{ConnectionAddr, io::tcp::TcpSettings};
 /// # use session_redis::{RedisBackend, RedisStorage, Reconnecting, redis};
 /// # use std::sync::Arc;
 /// # fn main() -> Result<(), redis::RedisError> {
-/// let addresses = vec!["redis://10.0.0.1:26379/", "redis://10.0.0.2:26379/"];
-/// let sentinels = SentinelClient::build(addresses, "mymaster".into(), None, SentinelServerType::Master)?;
+/// let sentinels = ["10.0.0.1", "10.0.0.2"].map(|host| ConnectionAddr::Tcp(host.into(), 26379));
+/// let sentinels = SentinelClientBuilder::new(sentinels, "mymaster".to_owned(), SentinelServerType::Master)?
+///     .set_client_to_redis_tcp_settings(TcpSettings::default().set_nodelay(true))
+///     .set_client_to_redis_password("password")
+///     .build()?;
 /// let sentinels = Arc::new(tokio::sync::Mutex::new(sentinels));
 /// let connection = Reconnecting::new(move || {
 ///     let sentinels = sentinels.clone();
@@ -59,6 +65,10 @@ struct Line<C> {
     /// The last attempt. What it made may be `current`, or have been given up.
     attempt: Option<Attempt<C>>,
     began: Option<Instant>,
+    /// When the first of the calls was asked that were given up since the last answer.
+    silent: Option<Instant>,
+    /// Which connection answered last.
+    good: u64,
     /// How many attempts there were.
     count: u64,
     /// The last attempt and the one before it failed.
@@ -70,6 +80,9 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How long an attempt may take.
 const ATTEMPT: Duration = Duration::from_secs(5);
+
+/// An attempt that is older is not carried on by anybody: its runtime stands still.
+const ABANDONED: Duration = Duration::from_secs(6);
 
 /// A call that is given up later than this has not met a client that left but a connection that is
 /// silent.
@@ -92,6 +105,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Reconnecting<C> {
                 current: None,
                 attempt: None,
                 began: None,
+                silent: None,
+                good: 0,
                 count: 0,
                 is_down: false,
             }),
@@ -111,8 +126,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Reconnecting<C> {
             }
             let last = line.attempt.as_ref();
             let stands = last.filter(|attempt| match attempt.peek() {
-                None => true,
-                Some(Ok(_)) => false, // given up
+                None => !line.is_due(ABANDONED), // its runtime may not run any more
+                Some(Ok(_)) => false,            // given up
                 Some(Err(_)) => line.is_down && !line.is_due(PAUSE),
             });
             match stands {
@@ -129,13 +144,20 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Reconnecting<C> {
         line.count += 1;
         line.began = Some(Instant::now());
         let number = line.count;
-        let connecting = tokio::time::timeout(ATTEMPT, (self.0.connect)());
         let inner = self.0.clone();
         let attempt = async move {
-            let made = connecting.await.unwrap_or_else(|_| Err(late()));
+            // Called here, where nothing is locked; and a panic must not stay for ever.
+            let connecting = AssertUnwindSafe(async { (inner.connect)().await }).catch_unwind();
+            let made = match tokio::time::timeout(ATTEMPT, connecting).await {
+                Ok(made) => made.unwrap_or_else(|_| Err(panicked())),
+                Err(_) => Err(late()),
+            };
             let made = made.map(|connection| Numbered { connection, number });
             if let Ok(made) = &made {
-                inner.line().current = Some(made.clone());
+                let mut line = inner.line();
+                if line.current.as_ref().is_none_or(|it| it.number < number) {
+                    line.current = Some(made.clone());
+                }
             }
             made
         };
@@ -151,7 +173,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Reconnecting<C> {
         let mut line = self.0.line();
         let is_current = line.current.as_ref().is_some_and(|it| it.number == number);
         let is_trying = line.attempt.as_ref().is_some_and(|it| it.peek().is_none());
-        if is_current && !is_trying && line.is_due(RENEWAL) {
+        let is_trying = is_trying && !line.is_due(ABANDONED);
+        let is_here = tokio::runtime::Handle::try_current().is_ok(); // not when dropped outside
+        if is_here && is_current && !is_trying && line.is_due(RENEWAL) {
             drop(self.attempt(&mut line));
         }
     }
@@ -202,12 +226,23 @@ struct Call<'a, C: ConnectionLike + Clone + Send + Sync + 'static> {
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Call<'_, C> {
     fn answered<T>(mut self, answer: &RedisResult<T>, is_read_only: fn(&T) -> bool) {
         self.is_answered = true;
+        if answer.is_ok() {
+            let mut line = self.of.0.line();
+            line.silent = None;
+            line.good = self.number;
+        }
         match answer {
             Ok(answer) if is_read_only(answer) => self.of.renew(self.number),
             Err(error) if error.is_timeout() => self.of.renew(self.number),
             Err(error) if error.is_unrecoverable_error() => {
                 let mut line = self.of.0.line();
-                line.current.take_if(|it| it.number == self.number);
+                let lost = line.current.take_if(|it| it.number == self.number);
+                if lost.is_some() && line.count == self.number && line.good != self.number {
+                    // It never answered: an attempt that failed.
+                    let failed = std::future::ready(Err(error.clone())).boxed().shared();
+                    let _ = failed.clone().now_or_never();
+                    line.attempt = Some(failed);
+                }
             }
             Ok(_) | Err(_) => {}
         }
@@ -216,10 +251,19 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Call<'_, C> {
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Drop for Call<'_, C> {
     fn drop(&mut self) {
-        if !self.is_answered && self.asked.elapsed() > SILENCE {
+        if self.is_answered {
+            return;
+        }
+        // Since when nothing was answered: a call may be given up sooner than that says anything.
+        let silent = *self.of.0.line().silent.get_or_insert(self.asked);
+        if silent.elapsed() > SILENCE {
             self.of.renew(self.number);
         }
     }
+}
+
+fn panicked() -> RedisError {
+    std::io::Error::other("connecting panicked").into()
 }
 
 fn late() -> RedisError {

@@ -111,6 +111,7 @@ fn page(status: StatusCode, body: &str) -> Response<String> {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
+    tracing_subscriber::fmt().init(); // says why a page is a 503
     let url = std::env::var("REDIS_URL").map_err(|_| "set REDIS_URL, to redis://127.0.0.1/ say")?;
     let cookie = |name: &'static str, days: u64| {
         CookieSettings::builder(name)
