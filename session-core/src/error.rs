@@ -12,7 +12,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// What a *client* sends never ends here: a forged, expired or unreadable cookie is an empty new
 /// session. Neither `Display` nor `Debug` shows an identity, key, cookie value or session value. The
-/// cause, a backend client's error if there is one, is left to [`source`](StdError::source).
+/// cause, a backend client's error if there is one, is left to [`source`](StdError::source); `Debug` shows
+/// that of a backend that did not answer.
 #[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,
