@@ -1,4 +1,3 @@
-use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::time::{Duration, SystemTime};
@@ -70,8 +69,7 @@ impl MemcachedBackend {
 
     async fn ask(&self, key: &str, command: Command<'_>, deadline: Instant) -> Result<Answer> {
         if !fits(key) {
-            let text = "the key is none that memcached takes".to_owned();
-            return Err(Error::new(ErrorKind::Unavailable, Failure(text)));
+            return Err(said("the key is none that memcached takes"));
         }
         let mut connection = match timeout_at(deadline, self.pool.get()).await {
             Ok(Ok(connection)) => connection,
@@ -98,8 +96,7 @@ impl MemcachedBackend {
     }
 
     fn late(&self, what: &str) -> Error {
-        let text = format!("{what} within {:?}", self.timeout);
-        Error::new(ErrorKind::Unavailable, Failure(text))
+        said(&format!("{what} within {:?}", self.timeout))
     }
 
     /// Returns the record that is there after a write that failed to find what it was to replace.
@@ -179,8 +176,7 @@ impl Backend for MemcachedBackend {
                 Answer::Stored | Answer::Exists => return Err(unexpected()),
             }
         }
-        let text = "the record was written again after each delete".to_owned();
-        Err(Error::new(ErrorKind::Unavailable, Failure(text)))
+        Err(said("the record was written again after each delete"))
     }
 }
 
@@ -218,17 +214,13 @@ fn fits(key: &str) -> bool {
     key.len() <= 250 && key.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// What the server or the connection said; no key and no value.
-#[derive(Debug)]
-struct Failure(String);
-
 fn unavailable(error: &io::Error) -> Error {
     let text = match error.kind() {
         io::ErrorKind::Other => plain(&error.to_string()),
         io::ErrorKind::UnexpectedEof => "the connection was closed".to_owned(),
         _ => error.to_string(),
     };
-    Error::new(ErrorKind::Unavailable, Failure(text))
+    said(&text)
 }
 
 /// Returns what a server said up to the first word that may be no word, should it repeat the command.
@@ -245,17 +237,13 @@ fn plain(said: &str) -> String {
 }
 
 fn unexpected() -> Error {
-    let text = "an answer that does not fit the command".to_owned();
-    Error::new(ErrorKind::Unavailable, Failure(text))
+    said("an answer that does not fit the command")
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "memcached: {}", self.0)
-    }
+/// `text` holds no key and no value.
+fn said(text: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("memcached: {text}"))
 }
-
-impl StdError for Failure {}
 
 impl fmt::Debug for MemcachedBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

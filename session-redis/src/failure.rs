@@ -1,27 +1,25 @@
 //! The client's errors as ours: a kind to act on, and a text for operators in which no key, value or
 //! password can be.
 
-use std::error::Error as StdError;
-use std::fmt;
 use std::io;
 use std::time::Duration;
 
 use redis::{ErrorKind as RedisKind, RedisError};
 use session_core::{Error, ErrorKind};
 
-/// What the server or the connection said.
-#[derive(Debug)]
-struct Failure(String);
-
 /// The server did not do what it was asked.
 pub(crate) fn unavailable(error: &RedisError) -> Error {
-    Error::new(ErrorKind::Unavailable, Failure(text(error)))
+    said(&text(error))
 }
 
 /// An answer of another shape than the command's: nothing is known to be done.
 pub(crate) fn unexpected() -> Error {
-    let text = "an answer that does not fit the command".to_owned();
-    Error::new(ErrorKind::Unavailable, Failure(text))
+    said("an answer that does not fit the command")
+}
+
+/// `text` holds no key and no value.
+fn said(text: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("redis: {text}"))
 }
 
 /// Says what is wrong with an address, and not the address, which may hold a password.
@@ -75,22 +73,16 @@ fn plain(said: &str) -> String {
     words.join(" ")
 }
 
-impl fmt::Display for Failure {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "redis: {}", self.0)
-    }
-}
-
-impl StdError for Failure {}
-
 #[cfg(test)]
 mod tests {
+    use std::error::Error as _;
+
     use super::*;
 
     const KEY: &str = "AIOHTTP_SESSION_0123456789abcdef0123456789abcdef";
 
     /// What Redis said, as the client hands it on.
-    fn said(line: &str) -> RedisError {
+    fn answer(line: &str) -> RedisError {
         let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
         answer
             .and_then(redis::Value::extract_error)
@@ -114,7 +106,7 @@ mod tests {
             "ERR max number of clients reached",
             "ERR The user executing the script can't run this command or subcommand",
         ] {
-            let error = unavailable(&said(line));
+            let error = unavailable(&answer(line));
             assert_eq!(error.kind(), ErrorKind::Unavailable);
             assert_eq!(source(&error), format!("redis: {line}"));
         }
@@ -130,7 +122,7 @@ mod tests {
             format!("ERR {KEY} is odd"),
             format!("ERR in script: \"{{secret}}\" {KEY}"),
         ] {
-            let error = unavailable(&said(&line));
+            let error = unavailable(&answer(&line));
             let text = format!("{error} {error:?} {}", source(&error));
             assert!(!text.contains("0123456789abcdef"), "{text}");
             assert!(!text.contains("secret"), "{text}");
@@ -172,7 +164,7 @@ mod tests {
     #[test]
     fn a_key_of_another_type_is_known() {
         let line = "WRONGTYPE Operation against a key holding the wrong kind of value";
-        assert!(is_wrong_type(&said(line)));
-        assert!(!is_wrong_type(&said("ERR WRONGTYPE")));
+        assert!(is_wrong_type(&answer(line)));
+        assert!(!is_wrong_type(&answer("ERR WRONGTYPE")));
     }
 }

@@ -119,6 +119,16 @@ impl MemcachedServer {
             .collect()
     }
 
+    /// Returns what `curr_connections` says while nobody but the test is connected.
+    pub fn own_connections(&self) -> u64 {
+        // The least of some: those on which it was asked whether it runs may not be closed yet.
+        let asked = (0..50).map(|_| {
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            self.stats()["curr_connections"]
+        });
+        asked.min().unwrap_or_default()
+    }
+
     /// The keys of all items.
     pub fn keys(&self) -> Vec<String> {
         let text = self.ask("lru_crawler metadump all", "END\r\n");

@@ -129,7 +129,7 @@ async fn p5_calls_to_memcached_dropped_anywhere_leave_no_answer_for_others() {
 #[tokio::test]
 async fn p5_the_pool_neither_leaks_nor_shrinks() {
     let server = MemcachedServer::start();
-    let own = server.stats()["curr_connections"];
+    let own = server.own_connections();
     let proxy = Proxy::start(server.port()).await;
     let backend = MemcachedBackend::new(&format!("127.0.0.1:{}", proxy.port())).unwrap();
     let backend = Arc::new(backend.with_timeout(PATIENT).with_max_connections(6));

@@ -248,7 +248,7 @@ async fn p5_cancelled_requests_on_a_multiplexed_connection_get_nobody_anothers_s
 async fn p5_cancelled_requests_on_memcached_get_nobody_anothers_session() {
     const MOST: usize = 8;
     let server = MemcachedServer::start();
-    let own = server.stats()["curr_connections"];
+    let own = server.own_connections();
     let proxy = Proxy::start(server.port()).await;
     let backend = MemcachedBackend::new(&format!("127.0.0.1:{}", proxy.port())).unwrap();
     let backend = backend.with_timeout(PATIENT).with_max_connections(MOST);
