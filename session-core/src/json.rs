@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
-use serde_json::ser::{Formatter, Serializer};
+use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
 /// Writes `value` as `json.dumps` would: `", "` and `": "` between things, everything outside
 /// printable ASCII as `\uXXXX`, floats in Python's shortest form.
@@ -65,11 +65,17 @@ struct Python;
 
 impl Formatter for Python {
     fn write_f64<W: ?Sized + Write>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
-        write_float(out, &format!("{value:e}"))
+        if has_no_exponent(value) {
+            return CompactFormatter.write_f64(out, value);
+        }
+        write_exponential(out, &format!("{value:e}"))
     }
 
     fn write_f32<W: ?Sized + Write>(&mut self, out: &mut W, value: f32) -> io::Result<()> {
-        write_float(out, &format!("{value:e}"))
+        if has_no_exponent(value.into()) {
+            return CompactFormatter.write_f32(out, value);
+        }
+        write_exponential(out, &format!("{value:e}"))
     }
 
     fn begin_array_value<W: ?Sized + Write>(&mut self, out: &mut W, first: bool) -> io::Result<()> {
@@ -107,33 +113,16 @@ impl Formatter for Python {
     }
 }
 
-/// Writes a float, given as Rust's shortest `{:e}` form, as Python's `repr` does: always with a
-/// `.` or an exponent, the latter from 1e16 up and below 1e-4, with two digits at least.
-fn write_float<W: ?Sized + Write>(out: &mut W, text: &str) -> io::Result<()> {
-    let (mantissa, exponent) = text.split_once('e').unwrap_or((text, "0"));
+/// Whether Python writes a float without an exponent. There serde_json writes it alike.
+fn has_no_exponent(value: f64) -> bool {
+    value == 0.0 || (1e-4..1e16).contains(&value.abs())
+}
+
+/// Writes a float of the form `-1.25e7` as Python does, its exponent with a sign and two digits.
+fn write_exponential<W: ?Sized + Write>(out: &mut W, text: &str) -> io::Result<()> {
+    let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
-    let (sign, digits) = mantissa
-        .strip_prefix('-')
-        .map_or(("", mantissa), |digits| ("-", digits));
-    if !(-4..16).contains(&exponent) {
-        let (minus, size) = (
-            if exponent < 0 { '-' } else { '+' },
-            exponent.unsigned_abs(),
-        );
-        return write!(out, "{sign}{digits}e{minus}{size:02}");
-    }
-    let digits = digits.replace('.', "");
-    let point = exponent + 1; // digits before the point
-    match usize::try_from(point) {
-        Ok(0) | Err(_) => {
-            let zeros = usize::try_from(-point).unwrap_or(0);
-            write!(out, "{sign}0.{}{digits}", "0".repeat(zeros))
-        }
-        Ok(point) if point >= digits.len() => {
-            write!(out, "{sign}{digits}{}.0", "0".repeat(point - digits.len()))
-        }
-        Ok(point) => write!(out, "{sign}{}.{}", &digits[..point], &digits[point..]),
-    }
+    write!(out, "{digits}e{exponent:+03}")
 }
 
 #[cfg(test)]
@@ -158,6 +147,8 @@ mod tests {
             (9_007_199_254_740_993.0, "9007199254740992.0"),
             (1e16, "1e+16"),
             (1.25e17, "1.25e+17"),
+            (9_999_999_999_999_998.0, "9999999999999998.0"),
+            (-0.000_099_999, "-9.9999e-05"),
             (1e100, "1e+100"),
             (1e22, "1e+22"),
             (5e-324, "5e-324"),
