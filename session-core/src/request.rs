@@ -4,7 +4,9 @@
 //! extensions, lets the handler run, and [`close`](SessionContext::close)s the context on the
 //! response. The handler asks for its session through [`RequestSession`].
 
+use std::any::Any;
 use std::borrow::Cow;
+use std::error::Error as StdError;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -157,8 +159,28 @@ impl SessionContext {
         context
     }
 
-    /// Returns the error if the backend failed when the session was loaded.
-    pub fn load_error(&self) -> Option<Error> {
+    /// Returns the error to answer with when the handler returned `error`: that of the failed load, or
+    /// a session's [`Error`], which it may be as it is or in a `Box<dyn Error + Send + Sync>`. `None`:
+    /// it is no session's error, or one that the service around this one answers for.
+    pub fn failure<E: 'static>(&self, error: &E) -> Option<Error> {
+        if let Some(error) = self.load_error() {
+            return Some(error); // logged when it was loaded
+        }
+        let mut around = std::iter::successors(self.0.outer.as_ref(), |next| next.0.outer.as_ref());
+        if around.any(|outer| outer.load_error().is_some()) {
+            return None;
+        }
+        let error: &dyn Any = error;
+        let boxed = || error.downcast_ref::<Box<dyn StdError + Send + Sync>>();
+        let error = match error.downcast_ref::<Error>() {
+            None => boxed()?.downcast_ref()?,
+            Some(error) => error,
+        };
+        tracing::error!(error = %Chain(error), "handler failed with a session error");
+        Some(error.clone())
+    }
+
+    fn load_error(&self) -> Option<Error> {
         match &self.share().slot {
             Slot::Ready(Err(error)) => Some(error.clone()),
             _ => None,

@@ -29,9 +29,9 @@
 //!   session is saved. A streaming body, an event stream or an upgrade goes on after that; what it
 //!   changes then is [`ErrorKind::Committed`](session_core::ErrorKind::Committed). It can load and
 //!   save through the storage itself, given the identity of a server-side session.
-//! - A handler that returns an error saves nothing, and the error goes to hyper, which closes the
-//!   connection without an answer: turn your own errors into responses. Only where the session could
-//!   not be loaded the handler's `?` is enough, and answered as below.
+//! - A handler that returns an error saves nothing. A session's error, as it is or in a
+//!   `Box<dyn Error + Send + Sync>`, is answered as below, so that `?` is enough. Any other goes to
+//!   hyper, which closes the connection without an answer: turn your own errors into responses.
 //! - A response whose session was looked at carries `Vary: Cookie`, one that sets the cookie
 //!   `Cache-Control: no-store` unless the handler set another.
 //!
@@ -41,7 +41,7 @@
 //! | --- | --- |
 //! | the backend, in load or save; too many conflicts | 503 |
 //! | another request ended the session while this one changed it | 409 |
-//! | the cookie would be over 4096 bytes; anything else | 500 |
+//! | the cookie would be over 4096 bytes; a value is of another type; anything else | 500 |
 //!
 //! With an empty body, no Set-Cookie and `Cache-Control: no-store`;
 //! [`on_error`](SessionService::on_error) writes another one.
@@ -54,6 +54,7 @@
 //! | level | event | means |
 //! | --- | --- | --- |
 //! | error | `session not loaded`, `session not saved` | the backend failed; `error` says how |
+//! | error | `handler failed with a session error` | and that was the answer; `error` says which |
 //! | error | `one of several sessions not ended` | the same, in a login that ended the client's first one |
 //! | warn | `session record is unreadable` | what is stored, or was sealed, is no record |
 //! | info | `session change dropped` | another request ended the session: the 409 |

@@ -35,8 +35,8 @@ impl<S> SessionService<S> {
         }
     }
 
-    /// Lets `answer` write the response when a session could not be loaded or saved. [`status`]
-    /// says which status fits. It must not put the error's text into it; no-store is added unless it
+    /// Lets `answer` write the response when a session could not be loaded or saved, or the handler
+    /// returned a session's error. [`status`] says which status fits. It must not put the error's text into it; no-store is added unless it
     /// says something else about caching. Of nested services each answers for its own session.
     pub fn on_error<A, B>(self, answer: A) -> SessionService<S, A>
     where
@@ -50,8 +50,7 @@ impl<S> SessionService<S> {
     }
 }
 
-/// Writes the response when a session could not be loaded or saved: [`DefaultAnswer`], or the
-/// closure given to [`on_error`](SessionService::on_error).
+/// Writes the response when a session failed: [`DefaultAnswer`], or the closure given to [`on_error`](SessionService::on_error).
 pub trait ErrorAnswer<B>: sealed::Sealed<B> {
     /// Returns the response for `error`.
     fn answer(&self, error: &Error) -> Response<B>;
@@ -97,7 +96,7 @@ pub fn status(error: &Error) -> StatusCode {
 
 impl<S, A, ReqB, ResB> Service<Request<ReqB>> for SessionService<S, A>
 where
-    S: Service<Request<ReqB>, Response = Response<ResB>>,
+    S: Service<Request<ReqB>, Response = Response<ResB>, Error: 'static>,
     A: ErrorAnswer<ResB> + Clone,
 {
     type Response = Response<ResB>;
@@ -144,6 +143,7 @@ impl<F, A, B, E> Future for SessionFuture<F, A, B>
 where
     F: Future<Output = Result<Response<B>, E>>,
     A: ErrorAnswer<B>,
+    E: 'static,
 {
     type Output = Result<Response<B>, E>;
 
@@ -153,8 +153,8 @@ where
             let mut response = match ready!(this.handler.poll(cx)) {
                 Ok(response) => response,
                 Err(error) => {
-                    // A `?` on the session's own load failure is all that a handler needs.
-                    return Poll::Ready(match this.context.0.load_error() {
+                    // A `?` on what a session returns is all that a handler needs.
+                    return Poll::Ready(match this.context.0.failure(&error) {
                         Some(error) => Ok(uncached(this.answer.answer(&error))),
                         None => Err(error),
                     });

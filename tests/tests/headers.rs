@@ -696,6 +696,68 @@ async fn p6_a_failed_load_through_an_outer_service_is_a_503_too() {
 }
 
 #[tokio::test]
+async fn an_outer_service_answers_for_its_own_failed_load() {
+    let switch = Switch::default();
+    switch.turn(false);
+    let of = |name: &'static str| CookieSettings::builder(name).build().unwrap();
+    let answer = |status| {
+        move |_: &Error| {
+            Response::builder()
+                .status(status)
+                .body(Full::default())
+                .unwrap()
+        }
+    };
+    let outer = KeyedStorage::new(switch).with_cookie(of("USER"));
+    let cart = MemoryStorage::default().with_cookie(of("CART"));
+    let handler = service_fn(|request: Request<Incoming>| async move {
+        request.session().await?;
+        if request.uri().path() == "/user" {
+            request.session_named("USER").await?;
+        }
+        let missing = request.session_named("NOBODY").await;
+        missing.and_then(|_| Ok(page(200, &[]).unwrap()))
+    });
+    let inner = SessionService::new(cart, handler).on_error(answer(500));
+    let server = Server::serve(SessionService::new(outer, inner).on_error(answer(503))).await;
+    let line = format!("USER={}", "0".repeat(32));
+    for (path, status) in [("/user", 503), ("/", 500)] {
+        let answer = server.get(path, &[line.as_bytes()]).await;
+        assert_eq!(answer.status(), status, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_value_of_another_type_is_a_500_by_a_plain_question_mark() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+    let cookie = saved(&storage).await;
+    let boxed = Server::start(storage.clone(), async |request: Request<Incoming>| {
+        let session = request.session().await?;
+        session.insert("n", 2)?;
+        session.get::<Vec<String>>("n")?;
+        page(200, &[("set-cookie", "a=1")])
+    })
+    .await;
+    let plain = Server::serve(SessionService::new(
+        storage.clone(),
+        service_fn(async |request: Request<Incoming>| {
+            let session = request.session().await?;
+            session.insert("n", 2)?;
+            session.get::<Vec<String>>("n")?;
+            Ok::<_, Error>(page(200, &[]).unwrap())
+        }),
+    ))
+    .await;
+    for server in [boxed, plain] {
+        assert_bare(
+            &server.get("/", &[cookie.as_bytes()]).await,
+            StatusCode::INTERNAL_SERVER_ERROR,
+        );
+        assert_eq!(stored(&storage, &cookie).await, Some(1), "nothing is saved");
+    }
+}
+
+#[tokio::test]
 async fn p6_a_handler_that_lives_without_its_session_answers_as_it_likes() {
     let switch = Switch::default();
     switch.turn(false);
