@@ -142,14 +142,32 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Committed`] after the response's headers have left.
     pub fn remove(&self, key: &str) -> Result<bool> {
+        Ok(self.open()?.remove(key))
+    }
+
+    /// Takes out `key` and returns its value, `None` if there is none: for what is shown once.
+    ///
+    /// ```
+    /// # use session_core::{ErrorKind, Records, Result};
+    /// # fn main() -> Result<()> {
+    /// # let session = Records::default().fresh(false);
+    /// session.insert("flash", "Welcome")?;
+    /// let wrong = session.take::<u64>("flash");
+    /// assert_eq!(wrong.unwrap_err().kind(), ErrorKind::Value); // and it is still there
+    /// assert_eq!(session.take::<String>("flash")?.as_deref(), Some("Welcome"));
+    /// assert_eq!(session.take::<String>("flash")?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] if it does not fit `T`, and it stays; [`ErrorKind::Committed`] after the
+    /// response's headers have left.
+    pub fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         let mut state = self.open()?;
-        let found = state.record.remove(key);
-        if found {
-            state.written();
-            let edit = state.edits;
-            state.removed.push((key.into(), edit));
-        }
-        Ok(found)
+        let value = state.record.get(key).map(parse).transpose()?;
+        state.remove(key);
+        Ok(value)
     }
 
     /// Puts `change(value)` under `key`, where `value` is what is there now, and returns it.
@@ -357,6 +375,16 @@ impl State {
     }
 
     /// Notes that a key was set or removed.
+    /// Returns whether it was there.
+    fn remove(&mut self, key: &str) -> bool {
+        let found = self.record.remove(key);
+        if found {
+            self.written();
+            self.removed.push((key.into(), self.edits));
+        }
+        found
+    }
+
     fn written(&mut self) {
         self.record.set_created(unix_seconds(self.records.now()));
         self.touched();

@@ -83,8 +83,7 @@ fn logout(session: &Session) -> Answer {
 }
 
 fn take_flash(session: &Session) -> Result<String, BoxError> {
-    let flash: Option<String> = session.get("flash")?;
-    session.remove("flash")?;
+    let flash: Option<String> = session.take("flash")?;
     Ok(flash
         .map(|text| format!("<p role=status>{}</p>", escape(&text)))
         .unwrap_or_default())
