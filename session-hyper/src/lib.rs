@@ -57,6 +57,7 @@
 //! | error | `handler failed with a session error` | and that was the answer; `error` says which |
 //! | error | `one of several sessions not ended` | the same, in a login that ended the client's first one |
 //! | warn | `session record is unreadable` | what is stored, or was sealed, is no record |
+//! | info | `connected to Redis again` | after an outage, a failover or a connection that was silent |
 //! | info | `session change dropped` | another request ended the session: the 409 |
 //! | debug | `session save conflicts`, `session expired`, `session is unknown`, `session cookie refused` | the ordinary |
 //!

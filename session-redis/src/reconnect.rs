@@ -158,6 +158,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Reconnecting<C> {
                 if line.current.as_ref().is_none_or(|it| it.number < number) {
                     line.current = Some(made.clone());
                 }
+                if number > 1 {
+                    tracing::info!("connected to Redis again");
+                }
             }
             made
         };

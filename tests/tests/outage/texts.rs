@@ -86,6 +86,12 @@ async fn p6_the_log_says_what_redis_said() {
     store.kill();
     let log = refused(web, &client, &["/read", "/read"], &logs).await;
     assert_says(&log, "session not loaded", "redis: Connection refused");
+
+    assert!(!logs.text().contains("connected to Redis again"));
+    store.restart();
+    client.resumes("killed").await;
+    let again = logs.text().matches("connected to Redis again").count();
+    assert_eq!(again, 1, "said once, when it is over");
 }
 
 #[tokio::test]
