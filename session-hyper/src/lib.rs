@@ -88,6 +88,7 @@
 //!
 //! It opens no connection and spawns no task.
 
+pub mod guide;
 mod service;
 
 pub use service::{DefaultAnswer, ErrorAnswer, SessionFuture, SessionService, status};
