@@ -20,7 +20,8 @@
 //! ```
 //!
 //! The server loop is the application's: `serve_connection(io, service.clone())`, HTTP/1 or HTTP/2.
-//! The programs in `examples` show it whole.
+//! The programs in `examples` show it whole. The [`guide`] has pages on choosing a storage, moving from
+//! aiohttp_session, deploying, operating and threats.
 //!
 //! # What happens to a request
 //!
@@ -48,18 +49,8 @@
 //!
 //! # What it logs
 //!
-//! Through [`tracing`](https://docs.rs/tracing), with `session` as the first 8 hex digits of the
-//! SHA-256 of an identity, and never a secret:
-//!
-//! | level | event | means |
-//! | --- | --- | --- |
-//! | error | `session not loaded`, `session not saved` | the backend failed; `error` says how |
-//! | error | `handler failed with a session error` | and that was the answer; `error` says which |
-//! | error | `one of several sessions not ended` | the same, in a login that ended the client's first one |
-//! | warn | `session record is unreadable` | what is stored, or was sealed, is no record |
-//! | info | `connected to Redis again` | after an outage, a failover or a connection that was silent |
-//! | info | `session change dropped` | another request ended the session: the 409 |
-//! | debug | `session save conflicts`, `session expired`, `session is unknown`, `session cookie refused` | the ordinary |
+//! Failures, with their cause and never a secret, through [`tracing`](https://docs.rs/tracing): install a
+//! subscriber. [`guide::operating`] lists every event.
 //!
 //! # Several sessions
 //!
