@@ -1,5 +1,8 @@
 //! What the larger examples share that has nothing to do with sessions: pages, forms, a server loop.
 
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+
 use std::convert::Infallible;
 use std::error::Error;
 

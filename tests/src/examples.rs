@@ -18,7 +18,13 @@ pub fn program(name: &str) -> PathBuf {
 fn build(name: &str) -> PathBuf {
     let mut cargo = Command::new(env!("CARGO"));
     // Of the whole workspace: with the features that the tests were built with.
-    cargo.args(["build", "--workspace", "--message-format", "json", "--bin"]);
+    cargo.args([
+        "build",
+        "--workspace",
+        "--features",
+        "session-examples/sqlite",
+    ]);
+    cargo.args(["--message-format", "json", "--bin"]);
     let output = cargo
         .arg(name)
         .current_dir(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))

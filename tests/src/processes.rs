@@ -124,6 +124,42 @@ impl Drop for Process {
     }
 }
 
+/// A folder for files, which goes with this value, or with the test program however that ends: also from
+/// a static.
+#[derive(Debug)]
+pub struct Folder {
+    guard: Child,
+    path: PathBuf,
+}
+
+impl Folder {
+    /// Makes one that nobody else has.
+    #[expect(clippy::new_without_default, reason = "it makes a folder")]
+    pub fn new() -> Self {
+        let path = new_folder();
+        fs::create_dir(&path).unwrap();
+        let guard = Command::new("sh")
+            .args(["-c", r#"cat >/dev/null; rm -rf "$1""#, "guard"])
+            .arg(&path)
+            .stdin(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { guard, path }
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        drop(self.guard.stdin.take());
+        let _ = self.guard.wait();
+    }
+}
+
 /// Returns the path of a folder for a server's files, which nobody else has and which is not there yet.
 pub fn new_folder() -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);

@@ -1,0 +1,194 @@
+//! What does not answer, and who does not wait.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rusqlite::Connection;
+use session_core::{
+    Backend as _, CookieChange, ErrorKind, KeyedStorage, Replace, Result, Storage as _,
+};
+use session_examples::sqlite::SqliteBackend;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, timeout};
+
+use crate::{PATIENCE, count, look, new_file, open, was};
+
+const KEY: &str = "sid_of_a_session";
+
+/// What the calls that are dropped replace.
+const OLD: &str = "expires with the hour";
+
+/// The bound that these tests set, and one that a call bounded so keeps on a busy machine.
+const BOUND: Duration = Duration::from_millis(300);
+const SOON: Duration = Duration::from_secs(5);
+
+/// Locks the file against every other writer.
+fn lock(path: &Path) -> Connection {
+    let other = look(path);
+    other.execute_batch("BEGIN EXCLUSIVE").unwrap();
+    other
+}
+
+#[track_caller]
+fn assert_unavailable<T: std::fmt::Debug>(outcome: Result<T>) {
+    assert_eq!(outcome.unwrap_err().kind(), ErrorKind::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_locked_database_is_unavailable_within_the_bound_and_harms_nobody() {
+    let path = new_file();
+    let backend = open(&path).await;
+    backend.create(KEY, Bytes::from("1"), None).await.unwrap();
+    let backend = Arc::new(backend.with_timeout(BOUND));
+    let other = lock(&path);
+    let begun = Instant::now();
+    let mut calls = JoinSet::new();
+    // One that waits for the lock alone has a bound already; those behind it need one of their own.
+    for turn in 0..60 {
+        let backend = backend.clone();
+        let key = format!("{KEY}_{turn}");
+        calls.spawn(async move {
+            match turn % 3 {
+                0 => assert_unavailable(backend.create(&key, Bytes::from("x"), None).await),
+                1 => assert_unavailable(
+                    backend
+                        .replace(KEY, Bytes::from("x"), None, &was("1"))
+                        .await,
+                ),
+                _ => assert_unavailable(backend.delete(KEY, None).await),
+            }
+        });
+    }
+    // In WAL mode a reader does not wait for a writer.
+    assert_eq!(backend.read(KEY).await.unwrap().unwrap().value, "1");
+    while let Some(call) = calls.join_next().await {
+        call.unwrap();
+    }
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+    // What was waiting in SQLite when its caller gave up has given up as well.
+    sleep(BOUND).await;
+    other.execute_batch("COMMIT").unwrap();
+    sleep(BOUND).await;
+    assert_eq!(
+        (
+            count(&other, "true"),
+            count(&other, "value = CAST('1' AS BLOB)")
+        ),
+        (1, 1)
+    );
+    let replaced = backend
+        .replace(KEY, Bytes::from("2"), None, &was("1"))
+        .await;
+    assert!(
+        matches!(replaced.unwrap(), Replace::Done),
+        "without a restart"
+    );
+}
+
+#[tokio::test]
+async fn a_session_that_could_not_be_saved_can_be_saved_afterwards() {
+    let path = new_file();
+    let storage = KeyedStorage::new(open(&path).await.with_timeout(BOUND));
+    let session = storage.load(None).await.unwrap();
+    session.insert("user", "ada").unwrap();
+    let other = lock(&path);
+    assert_unavailable(storage.save(&session).await);
+    drop(other);
+    let CookieChange::Set { value, .. } = storage.save(&session).await.unwrap() else {
+        panic!("no cookie")
+    };
+    assert_eq!(storage.load(Some(&value)).await.unwrap().keys(), ["user"]);
+    assert_eq!(count(&look(&path), "true"), 1);
+}
+
+#[tokio::test]
+async fn a_file_that_another_program_keeps_for_itself_is_unavailable_to_readers_too() {
+    let path = new_file();
+    let backend = open(&path).await;
+    backend.create(KEY, Bytes::from("1"), None).await.unwrap();
+    drop(backend);
+    let other = look(&path);
+    let keep = "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; DELETE FROM sessions; COMMIT";
+    other.execute_batch(keep).unwrap();
+    let begun = Instant::now();
+    assert_unavailable(SqliteBackend::open(&path).await);
+    assert!(begun.elapsed() < SOON * 3, "{:?}", begun.elapsed());
+    drop(other);
+    assert!(open(&path).await.read(KEY).await.unwrap().is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_call_that_is_dropped_is_carried_out_as_a_whole_or_not_at_all() {
+    let path = new_file();
+    let backend = Arc::new(open(&path).await);
+    let hour = Some(Duration::from_secs(3600));
+    let mut all = JoinSet::new();
+    for turn in 0..200_u64 {
+        let backend = backend.clone();
+        all.spawn(async move {
+            let key = format!("{KEY}_{turn}");
+            backend.create(&key, Bytes::from(OLD), hour).await.unwrap();
+            let wait = Duration::from_micros(turn * 37 % 3000);
+            let was = was(OLD);
+            let swap = backend.replace(&key, Bytes::from("new"), None, &was);
+            timeout(wait, swap).await.is_ok()
+        });
+    }
+    let answered = all
+        .join_all()
+        .await
+        .into_iter()
+        .filter(|done| *done)
+        .count();
+    // Whatever was dropped and runs on is done when the next call is, as calls take turns.
+    backend
+        .create(KEY, Bytes::from("last"), None)
+        .await
+        .unwrap();
+    let look = look(&path);
+    let replaced = count(&look, "value = CAST('new' AS BLOB) AND expires IS NULL");
+    let left = count(
+        &look,
+        &format!("value = CAST('{OLD}' AS BLOB) AND expires IS NOT NULL"),
+    );
+    assert_eq!((replaced + left, count(&look, "true")), (200, 201));
+    assert!(
+        usize::try_from(replaced).unwrap() >= answered,
+        "{replaced} of {answered}"
+    );
+    assert!(answered < 200, "none was dropped");
+    let check: String = look
+        .query_row("PRAGMA integrity_check", (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(check, "ok");
+}
+
+#[tokio::test]
+async fn a_call_that_is_dropped_before_its_turn_did_nothing() {
+    let path = new_file();
+    let backend = open(&path).await;
+    backend.create(KEY, Bytes::from("1"), None).await.unwrap();
+    let other = lock(&path);
+    // The first waits in SQLite for the lock, the second for the first.
+    let one = was("1");
+    let first = backend.replace(KEY, Bytes::from("2"), None, &one);
+    let second = backend.delete(KEY, None);
+    let both = async { tokio::join!(first, second) };
+    assert!(timeout(BOUND, both).await.is_err());
+    drop(other);
+    let begun = Instant::now();
+    loop {
+        // The first is carried out although nobody waits for it any more, the second is not.
+        if backend.read(KEY).await.unwrap().unwrap().value == "2" {
+            break;
+        }
+        assert!(begun.elapsed() < PATIENCE, "the connection is lost");
+        sleep(Duration::from_millis(5)).await;
+    }
+    let found = backend
+        .replace(KEY, Bytes::from("3"), None, &was("2"))
+        .await;
+    assert!(matches!(found.unwrap(), Replace::Done));
+}
