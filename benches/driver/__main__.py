@@ -33,16 +33,22 @@ def measure(settings: Settings, chosen: list[servers.Server]) -> None:
     patience = Patience(settings)
     parts = {
         "table": lambda: rounds.measure(settings, chosen, patience),
+        "limits": lambda: limits.measure(settings),
         "payload": lambda: sweeps.payload(settings, chosen, patience),
         "concurrency": lambda: sweeps.concurrency(settings, chosen, patience),
         "sessions": lambda: sweeps.stored(settings, chosen, patience),
-        "limits": lambda: limits.measure(settings),
     }
+    end = time.monotonic() + settings.minutes * 60
     for name in settings.parts:
+        if time.monotonic() > end:
+            progress(f"{name} is left out: {settings.minutes} minutes are over")
+            continue
+        begin = time.monotonic()
         try:
             parts[name]()
         except Exception as error:  # what the other parts find is not lost
             progress(f"{name} failed: {type(error).__name__}: {error}")
+        progress(f"{name} took {(time.monotonic() - begin) / 60:.1f} minutes")
 
 
 def draw(settings: Settings) -> int:

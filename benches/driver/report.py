@@ -12,6 +12,8 @@ from .settings import PARTS, ROUTES
 
 Rows = list[list[str]]
 
+STORES = {"cookie": "the cookie", "memory": "the server's memory", "redis": "Redis", "memcached": "memcached"}
+
 
 def markdown(folder: pathlib.Path) -> str:
     parts = {name: load(folder, name) for name in PARTS}
@@ -21,6 +23,7 @@ def markdown(folder: pathlib.Path) -> str:
     if "table" in found:
         measured = Table(found["table"]["rows"], found["table"]["about"]["quiet"])
         present = [server for server in servers if measured.has(server.name)]
+        lines += in_short(measured, present)
         lines += the_table(measured, present, found["table"]["about"])
         if "limits" in found:
             lines += limits_table.lines(measured, present, found["limits"]["rows"])
@@ -49,6 +52,26 @@ def head(found: dict[str, dict[str, Any]]) -> list[str]:
         f"- Measured: {', '.join(times)}",
         "",
     ]
+
+
+def in_short(measured: Table, servers: list[Server]) -> list[str]:
+    """The two routes that use a session, ours beside the peers: to be pasted where readers come first."""
+    ours = {server.name: server for server in servers if server.ours}
+    rows: Rows = []
+    for store, place in STORES.items():
+        for server in servers:
+            if server.store != store or not measured.has(server.bare):
+                continue
+            row = [place, label(server)]
+            row += [number(measured.session_cost(server, route).median) for route in ROUTES[1:]]
+            spreads = [measured.compared(server, ours[server.against], route) if server.against in ours else None for route in ROUTES[1:]]
+            row += [f"{number(spread.median)}×" if spread and spread.median == spread.median else "" for spread in spreads]
+            rows.append(row)
+    if not rows:
+        return []
+    text = "The server's CPU time that the session adds to a request, µs, and the same as a multiple of ours in the same place."
+    heads = ["the session lives in", "", "µs, /read", "µs, /write", "beside ours, /read", "/write"]
+    return ["## In short", "", text, "", *table(heads, rows)]
 
 
 def the_table(measured: Table, servers: list[Server], about: dict[str, Any]) -> list[str]:

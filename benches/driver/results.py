@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from .settings import HERE, Settings
+from .settings import HERE, SWEEPS, Settings
 
 
 def progress(text: str) -> None:
@@ -28,8 +28,8 @@ class Part:
         self.notes: list[str] = []
         self.about = machine() | {
             "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
-            "seconds": settings.seconds,
-            "rounds": settings.rounds if name in ("table", "limits") else settings.sweep_rounds,
+            "seconds": settings.sweep_seconds if name in SWEEPS else settings.seconds,
+            "rounds": settings.sweep_rounds if name in SWEEPS else settings.rounds,
             "connections": settings.connections,
             "quiet": settings.quiet,
         }

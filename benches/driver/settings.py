@@ -8,8 +8,8 @@ HERE = pathlib.Path(__file__).resolve().parent.parent
 RUN = HERE / ".run"
 ROUTES = ("none", "read", "write")
 
-PARTS = ("table", "payload", "concurrency", "sessions", "limits")
-SWEEPS = ("payload", "concurrency", "sessions")
+PARTS = ("table", "limits", "payload", "concurrency", "sessions")
+SWEEPS = PARTS[2:]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,15 +17,17 @@ class Settings:
     mode: str = "full"  # full, quick, smoke
     parts: tuple[str, ...] = PARTS
     only: str = ""  # a regular expression: the servers whose name it is found in, and the bare ones
-    seconds: int = 2  # of each measurement
-    rounds: int = 4  # of the table and the limits
+    seconds: int = 2  # of each measurement of the table; wrk takes whole ones
+    rounds: int = 3  # of the table and the limits
+    sweep_seconds: int = 1
     sweep_rounds: int = 1
     connections: int = 64
     server_core: str = "0"
     load_core: str = "1"  # for wrk and the store
     quiet: float = 0.15  # cores that others may use during a measurement
     retries: int = 2  # of a measurement that others disturbed
-    patience: float = 180  # seconds, in the whole run, for waiting for others and measuring again
+    patience: float = 120  # seconds, in the whole run, for waiting for others and measuring again
+    minutes: float = 19  # after which no further part is begun
 
     @property
     def folder(self) -> pathlib.Path:
@@ -43,14 +45,14 @@ class Settings:
 USAGE = """\
 usage: benches/run [MODE] [PART..] [NAME=VALUE..]
 
-modes   (none)   everything: about 25 minutes after building. Writes RESULTS.md and the pictures
+modes   (none)   everything: about 15 minutes after building. Writes RESULTS.md and the pictures
         quick    the table alone, in two rounds of a second: prints it
         smoke    builds and checks our server and bare hyper, in seconds: measures nothing worth reading
         build    builds all that a full run needs, and measures nothing
         draw     RESULTS.md and the pictures again, from what the last full run measured
-parts   table, payload, concurrency, sessions, limits; sweeps: the middle three. Default: all
-values  only=REGEX (the servers whose name matches, and the bare ones)  rounds=4  seconds=2
-        sweep_rounds=1  connections=64  server_core=0  load_core=1  quiet=0.15  retries=2  patience=180
+parts   table, limits, payload, concurrency, sessions; sweeps: the last three. Default: all
+values  only=REGEX (the servers whose name matches, and the bare ones)  rounds=3  seconds=2  sweep_rounds=1
+        sweep_seconds=1  connections=64  server_core=0  load_core=1  quiet=0.15  retries=2  patience=120  minutes=19
 """
 
 

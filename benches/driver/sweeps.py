@@ -29,7 +29,7 @@ class Sweep:
     def step(self, started: Running, load: Load, number: int, connections: int, **more: Any) -> None:
         """Measures both routes that use a session."""
         for route in ("read", "write"):
-            seconds = self.settings.seconds
+            seconds = self.settings.sweep_seconds
             best: Measurement = self.patience.best(lambda: load.measure(started, route, connections, seconds))
             name = f"{started.server.name} /{route} at {number:,}"
             if best.bad:

@@ -5,7 +5,7 @@ use std::time::Instant;
 use memcache_async::ascii::Protocol;
 use redis::aio::MultiplexedConnection;
 use redis::io::tcp::TcpSettings;
-use redis::{AsyncCommands, AsyncConnectionConfig};
+use redis::{AsyncCommands, IntoConnectionInfo};
 use tokio::io::BufWriter;
 use tokio::net::TcpStream;
 use tokio::task::LocalSet;
@@ -17,13 +17,12 @@ const LIFE: u32 = 3600;
 
 /// One connection that all tasks share and that sends what they ask together, without Nagle's delay.
 pub(crate) async fn redis(port: u16) {
-    let client = redis::Client::open(format!("redis://127.0.0.1:{port}/")).expect("an address");
+    let address = format!("redis://127.0.0.1:{port}/");
+    let address = address.into_connection_info().expect("an address");
     let tcp = TcpSettings::default().set_nodelay(true);
-    let config = AsyncConnectionConfig::new().set_tcp_settings(tcp);
-    let connection = client
-        .get_multiplexed_async_connection_with_config(&config)
-        .await
-        .expect("Redis");
+    let client = redis::Client::open(address.set_tcp_settings(tcp)).expect("an address");
+    let connection = client.get_multiplexed_async_connection().await;
+    let connection = connection.expect("Redis");
     let shared = (0..TASKS).map(|task| (connection.clone(), key(task)));
     let shared = measure("Redis GET, SET", shared.collect(), async |state| {
         let (redis, key): &mut (MultiplexedConnection, String) = state;
