@@ -11,7 +11,7 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Builder;
 
-/// The record that the measured servers write, as aiohttp_session writes it.
+/// The record that the measured servers write, as `aiohttp_session` writes it.
 const RECORD: &str = r#"{"created": 1700000000, "session": {"user_id": 1234567, "name": "Ada Lovelace", "roles": ["admin", "editor", "viewer"], "last_visit": 1700000000.123456, "counter": 42}}"#;
 
 /// As long as the time of the whole is.

@@ -21,6 +21,7 @@ struct Record<'a> {
 
 /// Typed, which is as fast as JSON gets.
 #[derive(Deserialize, Serialize)]
+#[expect(clippy::struct_field_names, reason = "the record's names")]
 struct User<'a> {
     user_id: i64,
     name: &'a str,
