@@ -1,14 +1,14 @@
-//! The server that is measured beside its peers: `bench PORT fernet|nacl|memory|redis|memcached|none`,
-//! with the store's address in REDIS_URL or MEMCACHED.
+//! The library's sessions around hyper: `bench-ours PORT fernet|nacl|memory|redis|memcached`, with the
+//! store's address in `REDIS_URL` or `MEMCACHED`.
 //!
 //! `/none` does not touch the session, `/read` answers its counter, `/write` increments it, first
-//! setting what a logged-in user's session holds. One thread, HTTP/1.
+//! setting what a logged-in user's session holds.
 
-use std::convert::Infallible;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bench_common::argument;
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::Full;
@@ -17,7 +17,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage};
-use session_core::{CookieSettings, MemoryStorage, RequestSession, Session, Storage};
+use session_core::{
+    CookieChange, CookieSettings, MemoryBackend, MemoryStorage, RequestSession, Session, Storage,
+};
 use session_hyper::SessionService;
 use session_memcached::MemcachedStorage;
 use session_redis::RedisStorage;
@@ -41,10 +43,14 @@ async fn handle(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, ses
 fn write(session: &Session) -> session_core::Result<i64> {
     let counter = session.get("counter")?.unwrap_or(0);
     if counter == 0 {
-        session.insert("user_id", 1_234_567)?;
-        session.insert("name", "Ada Lovelace")?;
-        session.insert("roles", ["admin", "editor", "viewer"])?;
-        session.insert("last_visit", 1_700_000_000.123_456)?;
+        if let Some(text) = bench_common::filler() {
+            session.insert("filler", text)?;
+        } else {
+            session.insert("user_id", 1_234_567)?;
+            session.insert("name", "Ada Lovelace")?;
+            session.insert("roles", ["admin", "editor", "viewer"])?;
+            session.insert("last_visit", 1_700_000_000.123_456)?;
+        }
     }
     session.insert("counter", counter + 1)?;
     Ok(counter + 1)
@@ -58,42 +64,32 @@ fn answer(body: Bytes, status: StatusCode) -> Response<Full<Bytes>> {
     response
 }
 
-/// The same answers without a session, as the measure of what hyper itself costs.
-async fn bare(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let known = matches!(request.uri().path(), "/none" | "/read" | "/write");
-    let status = if known {
-        StatusCode::OK
-    } else {
-        StatusCode::NOT_FOUND
-    };
-    Ok(answer(Bytes::from_static(b"ok"), status))
+/// Stores a session as a first `/write` would, and returns its Cookie header.
+async fn create(storage: &dyn Storage) -> String {
+    let session = storage.load(None).await.expect("a new session");
+    write(&session).expect("room for a user");
+    match storage.save(&session).await.expect("an acknowledged save") {
+        CookieChange::Set { value, .. } => format!("{NAME}={value}"),
+        change => panic!("a new session's cookie is set, not {change:?}"),
+    }
 }
 
-#[tokio::main(flavor = "current_thread")]
-async fn main() -> Result<(), BoxError> {
-    let mut arguments = std::env::args().skip(1);
-    let port: u16 = arguments
-        .next()
-        .ok_or("usage: bench PORT STORAGE")?
-        .parse()?;
-    let kind = arguments.next().unwrap_or_default();
-    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
-    if kind == "none" {
-        loop {
-            let (stream, _) = listener.accept().await?;
-            tokio::spawn(
-                http1::Builder::new().serve_connection(TokioIo::new(stream), service_fn(bare)),
-            );
-        }
-    }
-    let cookie = CookieSettings::builder("id")
+/// As short as the peers'.
+const NAME: &str = "id";
+
+async fn serve() -> Result<(), BoxError> {
+    let cookie = CookieSettings::builder(NAME)
         .secure(false)
         .max_age(Duration::from_secs(3600))
         .build()?;
-    let storage: Arc<dyn Storage> = match kind.as_str() {
+    let storage: Arc<dyn Storage> = match argument(2).as_str() {
         "fernet" => Arc::new(EncryptedCookieStorage::new(Key::generate()?).with_cookie(cookie)),
         "nacl" => Arc::new(NaClCookieStorage::new(Key::generate()?).with_cookie(cookie)),
-        "memory" => Arc::new(MemoryStorage::default().with_cookie(cookie)),
+        "memory" => {
+            // Room for a million sessions.
+            let backend = MemoryBackend::with_capacity(2 << 30);
+            Arc::new(MemoryStorage::new(backend).with_cookie(cookie))
+        }
         "redis" => {
             let storage = RedisStorage::connect(&std::env::var("REDIS_URL")?).await?;
             Arc::new(storage.with_cookie(cookie))
@@ -104,9 +100,18 @@ async fn main() -> Result<(), BoxError> {
         }
         other => return Err(format!("no storage is called {other:?}").into()),
     };
+    bench_common::fill(|| create(&*storage)).await;
     let service = SessionService::new(storage, service_fn(handle));
+    let listener = TcpListener::bind(("127.0.0.1", bench_common::port())).await?;
     loop {
-        let (stream, _) = listener.accept().await?;
-        tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service.clone()));
+        let Ok((stream, _)) = listener.accept().await else {
+            continue;
+        };
+        let connection = http1::Builder::new();
+        tokio::spawn(connection.serve_connection(TokioIo::new(stream), service.clone()));
     }
+}
+
+fn main() -> Result<(), BoxError> {
+    bench_common::runtime().block_on(serve())
 }

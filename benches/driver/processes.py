@@ -1,0 +1,109 @@
+"""Processes that a run starts, each on one core, and ends by pid."""
+
+import contextlib
+import os
+import pathlib
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+
+from .settings import HERE, Settings
+
+TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Process:
+    def __init__(self, command: list[str], core: str, log: pathlib.Path, environment: dict[str, str] | None = None):
+        self.log = log
+        with log.open("ab") as file:
+            self.child = subprocess.Popen(
+                ["taskset", "-c", core, *command],  # which becomes the command: the pid is the server's own
+                cwd=HERE,
+                env=os.environ | (environment or {}),
+                stdin=subprocess.DEVNULL,
+                stdout=file,
+                stderr=file,
+            )
+        self.pid = self.child.pid
+
+    def cpu(self) -> tuple[float, float]:
+        """Seconds in user mode and in the kernel so far, of all threads."""
+        # The name before the bracket may hold anything. proc(5): fields 14 and 15.
+        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
+        return int(fields[11]) / TICKS, int(fields[12]) / TICKS
+
+    def memory(self) -> tuple[float, float]:
+        """MiB resident now, and at most so far."""
+        status = pathlib.Path(f"/proc/{self.pid}/status").read_text()
+        now, peak = (int(re.search(name + r":\s+(\d+)", status)[1]) / 1024 for name in ("VmRSS", "VmHWM"))
+        return now, peak
+
+    def wait_for(self, port: int, seconds: float) -> None:
+        """Returns as soon as it listens."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.child.poll() is not None:
+                last = self.log.read_text(errors="replace").strip()[-300:]
+                raise RuntimeError(f"ended at once, {self.child.returncode}: {last}")
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    return
+            time.sleep(0.02)
+        raise RuntimeError(f"does not listen after {seconds:.0f} s: see {self.log}")
+
+    def stop(self) -> None:
+        self.child.send_signal(signal.SIGTERM)
+        try:
+            self.child.wait(5)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Stores:
+    """A Redis without persistence and a memcached, on the load's core, with their defaults otherwise."""
+
+    def __init__(self, settings: Settings):
+        self.redis_port, self.memcached_port = free_port(), free_port()
+        redis = ["redis-server", "--port", str(self.redis_port), "--bind", "127.0.0.1", "--dir", str(settings.folder)]
+        redis += ["--save", "", "--appendonly", "no"]
+        memcached = ["memcached", "-l", "127.0.0.1", "-p", str(self.memcached_port), "-U", "0"]
+        memcached += ["-m", "4096"]  # MiB, as an upper bound: room for a million sessions
+        if os.geteuid() == 0:
+            memcached += ["-u", "root"]
+        log = settings.folder / "stores.log"
+        self.processes = {
+            "redis": Process(redis, settings.load_core, log),
+            "memcached": Process(memcached, settings.load_core, log),
+        }
+        self.environment = {
+            "REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/",
+            "MEMCACHED": f"127.0.0.1:{self.memcached_port}",
+        }
+
+    def wait(self) -> None:
+        self.processes["redis"].wait_for(self.redis_port, 20)
+        self.processes["memcached"].wait_for(self.memcached_port, 20)
+
+    def stop(self) -> None:
+        for process in self.processes.values():
+            process.stop()
+
+
+@contextlib.contextmanager
+def stores(settings: Settings) -> Iterator[Stores]:
+    started = Stores(settings)
+    try:
+        started.wait()
+        yield started
+    finally:
+        started.stop()

@@ -1,0 +1,92 @@
+"""The servers of servers.toml: how they are built and started."""
+
+import contextlib
+import dataclasses
+import subprocess
+import tomllib
+from collections.abc import Iterator
+
+from .processes import Process, Stores, free_port
+from .results import progress
+from .settings import HERE, Settings
+
+
+@dataclasses.dataclass(frozen=True)
+class Server:
+    name: str
+    command: str
+    arguments: tuple[str, ...] = ()
+    package: str = ""
+    store: str = ""
+    bare: str = ""
+    against: str = ""
+    ours: bool = False
+    sweeps: tuple[str, ...] = ()
+
+    @property
+    def keeps_sessions(self) -> bool:
+        return bool(self.store)
+
+    @property
+    def is_python(self) -> bool:
+        return not self.package
+
+    @property
+    def keeps_on_the_server(self) -> bool:
+        return self.store not in ("", "cookie")
+
+
+def known() -> list[Server]:
+    with (HERE / "servers.toml").open("rb") as file:
+        tables = tomllib.load(file)["server"]
+    return [Server(**{key: tuple(value) if isinstance(value, list) else value for key, value in table.items()}) for table in tables]
+
+
+def chosen(settings: Settings) -> list[Server]:
+    """Those that the run is about, with the bare servers that they are compared with."""
+    servers = known()
+    if settings.mode == "smoke":
+        servers = [server for server in servers if server.ours or server is servers[0]]
+    wanted = {server.name for server in servers if settings.chooses(server.name)}
+    wanted |= {server.bare for server in servers if server.name in wanted} | {servers[0].name}
+    return [server for server in servers if server.name in wanted]
+
+
+def build(servers: list[Server], settings: Settings) -> None:
+    """Builds one package at a time, so that none gets what another turns on in a shared dependency."""
+    packages = [server.package for server in servers if server.package]
+    if "limits" in settings.parts:
+        packages.append("bench-limits")
+    for package in dict.fromkeys(packages):
+        progress(f"building {package}")
+        command = ["cargo", "build", "--locked", "--quiet", "-p", package]
+        if settings.mode != "smoke":
+            command.append("--release")
+        if subprocess.run(command, cwd=HERE, check=False).returncode:
+            # Its server will not start, and the report says so; the others are measured.
+            progress(f"{package} does not build")
+
+
+@dataclasses.dataclass(frozen=True)
+class Running:
+    server: Server
+    process: Process
+    store: Process | None  # whose CPU time is counted beside the server's
+    port: int
+
+
+@contextlib.contextmanager
+def running(server: Server, stores: Stores, settings: Settings, **environment: str) -> Iterator[Running]:
+    port = free_port()
+    command = server.command.format(programs=settings.programs, python=".venv/bin/python").split()
+    process = Process(
+        [*command, str(port), *server.arguments],
+        settings.server_core,
+        settings.folder / "servers.log",
+        stores.environment | environment,
+    )
+    try:
+        process.wait_for(port, 300 if "FILL" in environment else 20)
+        yield Running(server, process, stores.processes.get(server.store), port)
+    finally:
+        process.stop()
