@@ -1,5 +1,7 @@
 //! A server that is told to stop finishes what it has begun: the loop of the guide's page on deploying.
 
+#![allow(clippy::unwrap_used)]
+
 use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
