@@ -81,7 +81,7 @@ def end_labels(axes: Any, ends: list[tuple[float, float, Server]]) -> None:
             if gap > 0:
                 heights[below] -= gap / 2
                 heights[below + 1] += gap / 2
-        heights = [max(height, 0.0) for height in heights]
+        heights = [min(max(height, 0.0), 1.0) for height in heights]
     for height, (x, y, server) in zip(heights, ends, strict=True):
         label = axes.annotate(
             server.name,

@@ -27,8 +27,8 @@ def lines(name: str, rows: list[dict[str, Any]], servers: list[Server]) -> list[
         for step in sorted({row["step"] for row in own}):
             cells.append([f"**{server.name}**" if server.ours else server.name, f"{step:,}", *columns(name, own, step)])
     heads = ["", unit, "CPU µs, /read", "/write", "store µs, /read", "/write", "requests/s, /read", "/write"]
-    heads += ["p99 ms, /read", "/write", *EXTRA.get(name, ("", None))[:1]]
-    return [f"## {title}", "", text, "", *table([head for head in heads if head or head == heads[0]], cells)]
+    heads += ["p99 ms, /read", "/write"] + ([EXTRA[name][0]] if name in EXTRA else [])
+    return [f"## {title}", "", text, "", *table(heads, cells)]
 
 
 def columns(name: str, own: list[dict[str, Any]], step: int) -> list[str]:
