@@ -9,6 +9,7 @@
     reason = "this is a library of tests"
 )]
 
+pub mod browser;
 pub mod cluster;
 pub mod conformance;
 pub mod examples;
@@ -22,6 +23,7 @@ pub mod real;
 pub mod redis;
 pub mod server;
 pub mod stores;
+pub mod tls;
 pub mod vectors;
 pub mod wire;
 

@@ -17,12 +17,13 @@ pub struct Process {
 }
 
 /// Starts the command, says its pid, and when standard input ends kills it and removes its folder: the
-/// kernel closes that pipe when the test program dies, of whatever.
+/// kernel closes that pipe when the test program dies, of whatever. A command that leads a process
+/// group (one of `setsid`) is killed with all of it.
 const GUARD: &str = r#"folder=$1; shift
 "$@" </dev/null >"$folder/log" 2>&1 &
 echo $!
 cat >/dev/null
-kill -9 $! 2>/dev/null
+kill -9 -- -$! 2>/dev/null || kill -9 $! 2>/dev/null
 wait $! 2>/dev/null
 rm -rf "$folder""#;
 
@@ -33,12 +34,8 @@ impl Process {
     ///
     /// If there is no such program: a test does not pass because its server is missing.
     pub fn start(program: &str, arguments: &[String], folder: &Path) -> Self {
-        let path = std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin";
-        let found = path
-            .split(':')
-            .any(|dir| Path::new(dir).join(program).is_file());
         assert!(
-            found,
+            is_installed(program),
             "{program} is not installed: `tests/run` installs what the tests need"
         );
         fs::create_dir_all(folder).unwrap();
@@ -47,7 +44,7 @@ impl Process {
             .arg(folder)
             .arg(program)
             .args(arguments)
-            .env("PATH", path)
+            .env("PATH", path())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -158,6 +155,18 @@ impl Drop for Folder {
         drop(self.guard.stdin.take());
         let _ = self.guard.wait();
     }
+}
+
+/// Returns whether there is such a program.
+pub fn is_installed(program: &str) -> bool {
+    path()
+        .split(':')
+        .any(|dir| Path::new(dir).join(program).is_file())
+}
+
+/// Where programs are looked for: also where Debian keeps its servers.
+fn path() -> String {
+    std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin"
 }
 
 /// Returns the path of a folder for a server's files, which nobody else has and which is not there yet.

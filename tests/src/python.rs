@@ -53,6 +53,11 @@ impl Process {
         Self::start(command.env("PYTHONDONTWRITEBYTECODE", "1"))
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Sends a request on a connection of its own.
     pub async fn send(&self, request: Request<Full<Bytes>>) -> Response<Bytes> {
         let stream = TcpStream::connect(self.address).await.unwrap();
