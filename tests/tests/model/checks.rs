@@ -345,18 +345,33 @@ impl<B: Backend> World<B> {
         match &answer {
             Answer::Keep => self.kept(at)?,
             Answer::Set(cookie) if self.requests[at].identity.as_ref() == Some(cookie) => {
-                let request = &self.requests[at];
-                let save = request.save().unwrap();
-                let Some(seen) = save.seen else {
-                    fail!("P2: acknowledged, but not there");
-                };
-                must!(!save.calls.calls.is_empty(), "P6: acknowledged by nobody");
-                self.settle(at, seen)?;
+                self.updated(at, cookie)?;
             }
             Answer::Set(cookie) => self.moved(at, cookie)?,
             Answer::Remove => self.removed(at)?,
         }
         Ok(Some(answer))
+    }
+
+    /// The client keeps its identity.
+    fn updated(&mut self, at: usize, cookie: &str) -> Check {
+        let request = &self.requests[at];
+        let save = request.save().unwrap();
+        must!(!save.calls.calls.is_empty(), "P6: acknowledged by nobody");
+        let own = self.find(cookie).expect("it was drawn");
+        let seen = match (save.seen, &self.known[own].status) {
+            (Some(seen), _) => seen,
+            // The test's clock moved, the server's did not: it takes what nobody can read.
+            (None, Status::Expired(view)) => {
+                let done = request.handle().pending(save.begun).next();
+                let dict = view.dict.after(done.unwrap_or_default());
+                let created = view.created;
+                self.known[own].status = Status::Expired(View { dict, created });
+                save.begun
+            }
+            (None, _) => fail!("P2: acknowledged, but not there"),
+        };
+        self.settle(at, seen)
     }
 
     fn settle(&mut self, at: usize, at_most: usize) -> Check {
@@ -500,6 +515,14 @@ impl<B: Backend> World<B> {
         for (until, done, plan) in request.plans(save.begun) {
             let has_cookie = request.identity.is_some() || request.sent && request.is_logout(done);
             let empty = request.handle().local(until).is_empty();
+            // Out of time, and taken out of the store, where nobody could see it.
+            let over = request.identity.as_deref().and_then(|own| self.find(own));
+            if let Some(Status::Expired(view)) = over.map(|own| &self.known[own].status)
+                && plan == Plan::Update
+                && view.dict.after(done).is_empty()
+            {
+                seen = seen.max(Some(until));
+            }
             if plan == Plan::Start && empty && has_cookie {
                 ended = true;
                 seen = seen.max(Some(until));

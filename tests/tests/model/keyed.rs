@@ -110,6 +110,7 @@ async fn one<B: Backend>(
     prefix: &str,
 ) -> Check<Seen> {
     let mut world = World::new(backend, clock, setup, prefix).await;
+    world.log_in_all().await?;
     for (number, step) in steps.iter().enumerate() {
         let told = |error: TestCaseError| {
             TestCaseError::fail(format!("at step {number}, {step:?}: {error}"))

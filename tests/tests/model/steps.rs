@@ -7,8 +7,12 @@ use proptest::prelude::*;
 /// a sequence that lost some of its steps still means something, so that a failing one shrinks.
 #[derive(Clone, Debug)]
 pub(crate) enum Step {
-    /// A client sends a request; its handler asks for the session.
-    Ask { client: usize, sends: Sends },
+    /// A client sends a request; its handler asks for the session, and has it or waits.
+    Ask {
+        client: usize,
+        sends: Sends,
+        waits: bool,
+    },
     /// A request's handler changes its session.
     Change { request: usize, edit: Edit },
     /// A request's session is saved, a first time or again after an error: the save begins.
@@ -109,8 +113,12 @@ pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 fn step() -> impl Strategy<Value = Step> {
     let request = || 0..REQUESTS;
+    // Most meet at one session.
+    let client = prop_oneof![4 => Just(0), 1 => 0..CLIENTS];
     prop_oneof![
-        16 => (0..CLIENTS, sends()).prop_map(|(client, sends)| Step::Ask { client, sends }),
+        16 => (client, sends(), prop::bool::weighted(0.2)).prop_map(|(client, sends, waits)| {
+            Step::Ask { client, sends, waits }
+        }),
         24 => (request(), edit()).prop_map(|(request, edit)| Step::Change { request, edit }),
         16 => request().prop_map(|request| Step::Save { request }),
         24 => (request(), fault(12)).prop_map(|(request, fault)| Step::Go { request, fault }),
@@ -127,7 +135,7 @@ fn sends() -> impl Strategy<Value = Sends> {
     prop_oneof![
         6 => Just(Sends::Cookie),
         6 => Just(Sends::Direct),
-        2 => (0_usize..20).prop_map(Sends::Any),
+        1 => (0_usize..20).prop_map(Sends::Any),
         2 => (0_usize..20).prop_map(Sends::AnyDirect),
         1 => (0_usize..20).prop_map(Sends::Garbage),
         2 => (0_usize..20, 0_usize..20).prop_map(|(one, two)| Sends::Several(one, two)),
@@ -142,11 +150,11 @@ fn edit() -> impl Strategy<Value = Edit> {
         12 => key().prop_map(Edit::Insert),
         3 => key().prop_map(Edit::Update),
         5 => key().prop_map(Edit::Remove),
-        2 => Just(Edit::Clear),
+        1 => Just(Edit::Clear),
         2 => prop::option::of(prop::sample::select(vec![30, 100, 400])).prop_map(Edit::MaxAge),
         1 => Just(Edit::Touch),
         5 => Just(Edit::Renew),
-        4 => Just(Edit::Invalidate),
+        2 => Just(Edit::Invalidate),
     ]
 }
 

@@ -41,6 +41,8 @@ pub(crate) struct World<B> {
     pub(crate) turn: Turn,
     clock: ManualClock,
     draws: Arc<Mutex<Draws>>,
+    /// The same store, for a session that is always there.
+    reserved: KeyedStorage<Turns<B>>,
     /// What each client's browser keeps.
     jars: [Option<String>; CLIENTS],
     pub(crate) requests: Vec<Request>,
@@ -126,6 +128,11 @@ impl<B: Backend> World<B> {
             ..Draws::default()
         }));
         let draw = draws.clone();
+        let reserved = KeyedStorage::new(Turns::new(backend.clone(), turn.clone()))
+            .with_cookie(CookieSettings::builder(NAME).build().unwrap())
+            .with_clock(clock.clone())
+            .with_key_factory(String::new)
+            .hash_identities(setup.hash_identities);
         let storage = KeyedStorage::new(Turns::new(backend, turn.clone()))
             .with_cookie(cookie.build().unwrap())
             .with_clock(clock.clone())
@@ -137,6 +144,7 @@ impl<B: Backend> World<B> {
             turn,
             clock,
             draws,
+            reserved,
             jars: [const { None }; CLIENTS],
             requests: Vec::new(),
             known: Vec::new(),
@@ -165,25 +173,22 @@ impl<B: Backend> World<B> {
         self.setup.max_age.map(Duration::from_secs)
     }
 
-    /// Stores the session of the reserved identity, unless it is there; whatever happened meanwhile,
-    /// nobody changed it.
+    /// Stores the session of the reserved identity. It has no end.
     async fn reserve(&self) {
         use session_core::Storage as _;
         let reserved = self.draws.lock().unwrap().reserved();
-        let session = self.storage.load(Some(&reserved)).await.unwrap();
-        if session.is_new() {
-            let identity = Identity::parse(&reserved).unwrap();
-            session.set_new_identity(identity).unwrap();
-            session.insert("is", RESERVED).unwrap();
-            session.set_max_age(None).unwrap();
-            self.storage.save(&session).await.unwrap();
-        }
+        let session = self.reserved.load(None).await.unwrap();
+        let identity = Identity::parse(&reserved).unwrap();
+        session.set_new_identity(identity).unwrap();
+        session.insert("is", RESERVED).unwrap();
+        self.reserved.save(&session).await.unwrap();
     }
 
-    pub(crate) async fn check_reserved(&self) -> Check {
+    /// Whatever happened, nobody changed the session of the reserved identity.
+    async fn check_reserved(&self) -> Check {
         use session_core::Storage as _;
         let reserved = self.draws.lock().unwrap().reserved();
-        let session = self.storage.load(Some(&reserved)).await.unwrap();
+        let session = self.reserved.load(Some(&reserved)).await.unwrap();
         let is = session.get::<String>("is").unwrap();
         must!(
             is.as_deref() == Some(RESERVED) && session.len() == 1,
@@ -195,7 +200,16 @@ impl<B: Backend> World<B> {
     pub(crate) async fn run(&mut self, step: &Step) -> Check {
         self.step += 1;
         match step {
-            Step::Ask { client, sends } => self.ask(*client, sends),
+            Step::Ask {
+                client,
+                sends,
+                waits,
+            } => {
+                self.ask(*client, sends);
+                if !waits {
+                    self.finish(self.requests.len() - 1, Fault::None).await?;
+                }
+            }
             Step::Change { request, edit } => self.change(*request, edit)?,
             Step::Save { request } => {
                 let Some(at) = self.at(*request) else {
@@ -211,24 +225,9 @@ impl<B: Backend> World<B> {
                 }
             }
             Step::Finish { request, fault } => {
-                let (at, mut fault) = (self.at(*request), *fault);
-                // A store that goes on answering ends every save within this many calls.
-                for _ in 0..200 {
-                    let Some(at) = at else { return Ok(()) };
-                    if self
-                        .requests
-                        .get(at)
-                        .is_none_or(|request| request.flight.is_none())
-                    {
-                        return Ok(());
-                    }
-                    if self.go(at, fault).await? {
-                        return Ok(());
-                    }
-                    fault = Fault::None;
-                    self.step += 1;
+                if let Some(at) = self.at(*request) {
+                    self.finish(at, *fault).await?;
                 }
-                fail!("it never ends");
             }
             Step::Cancel { request } => {
                 if let Some(at) = self.at(*request) {
@@ -243,16 +242,57 @@ impl<B: Backend> World<B> {
             Step::Wait(seconds) => {
                 self.clock.advance(Duration::from_secs(*seconds));
                 self.time_passed().await?;
-                self.reserve().await;
             }
             Step::Restart => {
+                self.check_reserved().await?;
                 self.storage.backend().wipe().await;
+                self.reserved.backend().wipe().await;
                 self.all_gone().await?;
                 self.reserve().await;
             }
             Step::Repeat => self.draws.lock().unwrap().repeat = true,
         }
         Ok(())
+    }
+
+    /// Every client gets a session to begin with.
+    pub(crate) async fn log_in_all(&mut self) -> Check {
+        for client in 0..CLIENTS {
+            let sends = Sends::Direct;
+            for step in [
+                Step::Ask {
+                    client,
+                    sends,
+                    waits: false,
+                },
+                Step::Change {
+                    request: 0,
+                    edit: Edit::Insert(client),
+                },
+                Step::Save { request: 0 },
+                Step::Finish {
+                    request: 0,
+                    fault: Fault::None,
+                },
+                Step::Leave { request: 0 },
+            ] {
+                self.run(&step).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(&mut self, at: usize, mut fault: Fault) -> Check {
+        // A store that goes on answering ends every save within this many calls.
+        for _ in 0..200 {
+            let in_flight = |request: &Request| request.flight.is_some();
+            if !self.requests.get(at).is_some_and(in_flight) || self.go(at, fault).await? {
+                return Ok(());
+            }
+            fault = Fault::None;
+            self.step += 1;
+        }
+        fail!("it never ends");
     }
 
     /// What is on its way comes to its end, and everything is looked at once more.
