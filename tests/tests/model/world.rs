@@ -1,7 +1,7 @@
 //! Clients, their requests and a store, and the steps carried out among them.
 
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, HeaderValue, Response};
@@ -14,11 +14,9 @@ use session_tests::server::pair;
 use crate::handle::{Check, Handle, fail, must};
 use crate::known::Known;
 use crate::request::{Answer, Flight, Request, Save, Storage};
+use crate::run::now;
 use crate::steps::{CLIENTS, Edit, Fault, Sends, Setup, Step};
 use crate::turns::{Calls, Turn, Turns};
-
-/// When it begins, in Unix seconds.
-const START: u64 = 1_700_000_000;
 
 /// More requests than this are not on their way at a time.
 const MOST: usize = 4;
@@ -68,7 +66,7 @@ pub(crate) struct Seen {
 }
 
 impl Seen {
-    pub(crate) fn add(&mut self, more: &Self) {
+    pub(crate) fn with(mut self, more: &Self) -> Self {
         self.saves += more.saves;
         self.failed += more.failed;
         self.told += more.told;
@@ -78,6 +76,15 @@ impl Seen {
         self.overtaken += more.overtaken;
         self.expired += more.expired;
         self.taken += more.taken;
+        self
+    }
+
+    /// Each of it was met.
+    pub(crate) fn check(&self) {
+        let rare = [self.failed, self.told, self.merged, self.moved, self.ended];
+        let all = [self.saves, self.expired, self.taken];
+        let met = rare.iter().chain(&all).all(|count| *count > 0);
+        assert!(met, "these sequences show nothing: {self:?}");
     }
 }
 
@@ -156,17 +163,8 @@ impl<B: Backend> World<B> {
         world
     }
 
-    pub(crate) fn clock() -> ManualClock {
-        ManualClock::at(UNIX_EPOCH + Duration::from_secs(START))
-    }
-
     pub(crate) fn now(&self) -> u64 {
-        use session_core::Clock as _;
-        self.clock
-            .now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap()
-            .as_secs()
+        now(&self.clock)
     }
 
     fn usual_max_age(&self) -> Option<Duration> {
