@@ -6,11 +6,10 @@ use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use session_core::{Backend, Create, Error, ErrorKind, Replace, Result, Versioned};
+use session_core::{Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
 
-/// A primitive of [`Backend`].
+/// A primitive of [`Backend`](session_core::Backend).
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "there are four")]
 pub enum Call {
@@ -34,38 +33,49 @@ pub enum When {
     After,
 }
 
-/// Implements [`Backend`] by passing each call through `self.around(call, key, inner call)`.
-macro_rules! wrap {
-    ($wrapper:ident) => {
-        impl<B: Backend> Backend for $wrapper<B> {
-            async fn read(&self, key: &str) -> Result<Option<Versioned>> {
-                self.around(Call::Read, key, self.inner.read(key)).await
+/// Implements [`Backend`](session_core::Backend) for a type that has an `inner` backend, by passing each call through
+/// `self.around(call, key, inner call)`: `wrap_backend!(Mine)`, or `wrap_backend!(Mine<B>, B)` for one
+/// around any backend.
+#[macro_export]
+macro_rules! wrap_backend {
+    ($wrapper:ty $(, $backend:ident)?) => {
+        impl$(<$backend: session_core::Backend>)? session_core::Backend for $wrapper {
+            async fn read(
+                &self,
+                key: &str,
+            ) -> session_core::Result<Option<session_core::Versioned>> {
+                let call = $crate::stores::Call::Read;
+                self.around(call, key, self.inner.read(key)).await
             }
 
             async fn create(
                 &self,
                 key: &str,
-                value: Bytes,
-                ttl: Option<Duration>,
-            ) -> Result<Create> {
-                self.around(Call::Create, key, self.inner.create(key, value, ttl))
-                    .await
+                value: session_core::Bytes,
+                ttl: Option<std::time::Duration>,
+            ) -> session_core::Result<session_core::Create> {
+                let call = $crate::stores::Call::Create;
+                self.around(call, key, self.inner.create(key, value, ttl)).await
             }
 
             async fn replace(
                 &self,
                 key: &str,
-                value: Bytes,
-                ttl: Option<Duration>,
-                was: &Versioned,
-            ) -> Result<Replace> {
-                self.around(Call::Replace, key, self.inner.replace(key, value, ttl, was))
-                    .await
+                value: session_core::Bytes,
+                ttl: Option<std::time::Duration>,
+                was: &session_core::Versioned,
+            ) -> session_core::Result<session_core::Replace> {
+                let call = $crate::stores::Call::Replace;
+                self.around(call, key, self.inner.replace(key, value, ttl, was)).await
             }
 
-            async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
-                self.around(Call::Delete, key, self.inner.delete(key, was))
-                    .await
+            async fn delete(
+                &self,
+                key: &str,
+                was: Option<&session_core::Versioned>,
+            ) -> session_core::Result<session_core::Replace> {
+                let call = $crate::stores::Call::Delete;
+                self.around(call, key, self.inner.delete(key, was)).await
             }
         }
     };
@@ -192,7 +202,7 @@ impl Hold {
 /// Far beyond what a call in memory takes.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-wrap!(Gate);
+wrap_backend!(Gate<B>, B);
 
 /// Fails calls: [`When::Before`] is a store that never saw the call, [`When::After`] one whose
 /// answer was lost.
@@ -268,7 +278,7 @@ fn down() -> Error {
     Error::new(ErrorKind::Unavailable, "the store is down, says the test")
 }
 
-wrap!(Failing);
+wrap_backend!(Failing<B>, B);
 
 /// Counts calls, and knows every key that was created.
 #[derive(Debug)]
@@ -339,7 +349,7 @@ impl<B> Counting<B> {
     }
 }
 
-wrap!(Counting);
+wrap_backend!(Counting<B>, B);
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

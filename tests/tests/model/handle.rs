@@ -1,0 +1,266 @@
+//! One request's session, and beside it a plain dict and a list of what was done to it.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use proptest::test_runner::TestCaseError;
+use session_core::{ErrorKind, Session};
+
+use crate::steps::{Edit, KEYS};
+
+/// A check that holds, or says what does not.
+pub(crate) type Check<T = ()> = Result<T, TestCaseError>;
+
+/// Ends a check that does not hold.
+macro_rules! fail {
+    ($($text:tt)+) => {
+        return Err(proptest::test_runner::TestCaseError::fail(format!($($text)+)))
+    };
+}
+pub(crate) use fail;
+
+/// Fails unless the condition holds.
+macro_rules! must {
+    ($holds:expr, $($text:tt)+) => {
+        if !$holds {
+            crate::handle::fail!($($text)+);
+        }
+    };
+}
+pub(crate) use must;
+
+/// What a session holds.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+pub(crate) struct Dict {
+    pub(crate) data: BTreeMap<String, u64>,
+    pub(crate) max_age: Option<Duration>,
+}
+
+impl Dict {
+    pub(crate) fn of(session: &Session) -> Self {
+        let keys = session.keys();
+        let value = |key: &String| session.get(key).unwrap().unwrap();
+        let data: BTreeMap<_, _> = keys.iter().map(|key| (key.clone(), value(key))).collect();
+        assert_eq!((data.len(), keys.len()), (session.len(), session.len()));
+        Self {
+            data,
+            max_age: session.max_age(),
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.data.is_empty()
+    }
+
+    /// This, after what was done.
+    pub(crate) fn after(&self, done: &[Done]) -> Self {
+        let mut next = self.clone();
+        for done in done {
+            match &done.what {
+                What::Set(key, value) => drop(next.data.insert(key.clone(), *value)),
+                What::Removed(key) => drop(next.data.remove(key)),
+                What::Cleared => next.data.clear(),
+                // Of what was there nothing is left, its own lifetime neither.
+                What::Invalidated(max_age) => {
+                    next.data.clear();
+                    next.max_age = *max_age;
+                }
+                What::MaxAge(max_age) => next.max_age = *max_age,
+                What::Touched | What::Renewed => {}
+            }
+        }
+        next
+    }
+}
+
+/// A change, and when it was made.
+#[derive(Clone, Debug)]
+pub(crate) struct Done {
+    pub(crate) what: What,
+    pub(crate) at: u64,
+}
+
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum What {
+    Set(String, u64),
+    Removed(String),
+    Cleared,
+    MaxAge(Option<Duration>),
+    Touched,
+    Renewed,
+    /// The session gets the usual lifetime back, this one.
+    Invalidated(Option<Duration>),
+}
+
+impl Done {
+    /// Restarts the session's lifetime.
+    pub(crate) fn writes(&self) -> bool {
+        matches!(self.what, What::Set(..) | What::Removed(_) | What::Cleared)
+    }
+}
+
+pub(crate) fn invalidates(done: &[Done]) -> bool {
+    done.iter()
+        .any(|done| matches!(done.what, What::Invalidated(_)))
+}
+
+pub(crate) fn has(done: &[Done], what: &What) -> bool {
+    done.iter().any(|done| done.what == *what)
+}
+
+/// A session in a handler's hands.
+pub(crate) struct Handle {
+    pub(crate) session: Session,
+    /// What it holds after each of `done`; the first is before all of them.
+    local: Vec<Dict>,
+    /// What was done since it was loaded or last saved.
+    done: Vec<Done>,
+    /// Of `done`, how much at most the last save saved already: it was done while that one ran.
+    saved: usize,
+    /// The response's headers have left.
+    pub(crate) closed: bool,
+    /// What an invalidation leaves.
+    usual_max_age: Option<Duration>,
+}
+
+impl Handle {
+    pub(crate) fn new(session: Session, usual_max_age: Option<Duration>) -> Self {
+        Self {
+            local: vec![Dict::of(&session)],
+            session,
+            done: Vec::new(),
+            saved: 0,
+            closed: false,
+            usual_max_age,
+        }
+    }
+
+    /// How many changes there are to save.
+    pub(crate) fn len(&self) -> usize {
+        self.done.len()
+    }
+
+    /// What the session holds, at least when this much of what was done is done.
+    pub(crate) fn local(&self, until: usize) -> &Dict {
+        &self.local[until]
+    }
+
+    /// What there may be to save when this much was done: all of it, or without the first ones that
+    /// the last save may have saved.
+    pub(crate) fn pending(&self, until: usize) -> impl Iterator<Item = &[Done]> {
+        (0..=self.saved.min(until)).map(move |from| &self.done[from..until])
+    }
+
+    /// Does to the session what a handler does, and checks what it sees of it.
+    pub(crate) fn change(&mut self, edit: &Edit, fresh: u64, now: u64) -> Check {
+        let session = &self.session;
+        let before = Dict::of(session);
+        if self.closed {
+            for refused in refusals(session, edit) {
+                must!(
+                    refused == Err(ErrorKind::Committed),
+                    "P8: {edit:?}: {refused:?}"
+                );
+            }
+            must!(
+                Dict::of(session) == before,
+                "P8: changed after its headers left"
+            );
+            return Ok(());
+        }
+        let has = |key: &str| before.data.contains_key(key);
+        let what = match edit {
+            Edit::Insert(key) => {
+                session.insert(KEYS[*key], fresh).unwrap();
+                Some(What::Set(KEYS[*key].into(), fresh))
+            }
+            Edit::Update(key) => {
+                let mut seen = None;
+                let change = |value: Option<u64>| {
+                    seen = value;
+                    fresh
+                };
+                session.update(KEYS[*key], change).unwrap();
+                must!(
+                    seen == before.data.get(KEYS[*key]).copied(),
+                    "update saw {seen:?}"
+                );
+                Some(What::Set(KEYS[*key].into(), fresh))
+            }
+            Edit::Remove(key) => {
+                let found = session.remove(KEYS[*key]).unwrap();
+                must!(found == has(KEYS[*key]), "remove said {found}");
+                found.then(|| What::Removed(KEYS[*key].into()))
+            }
+            Edit::Clear => {
+                session.clear().unwrap();
+                (!before.is_empty()).then_some(What::Cleared)
+            }
+            Edit::MaxAge(seconds) => {
+                let max_age = seconds.map(Duration::from_secs);
+                session.set_max_age(max_age).unwrap();
+                Some(What::MaxAge(max_age))
+            }
+            Edit::Touch => {
+                session.changed().unwrap();
+                Some(What::Touched)
+            }
+            Edit::Renew => {
+                session.renew().unwrap();
+                Some(What::Renewed)
+            }
+            Edit::Invalidate => {
+                session.invalidate().unwrap();
+                Some(What::Invalidated(self.usual_max_age))
+            }
+        };
+        let done = Vec::from_iter(what.map(|what| Done { what, at: now }));
+        let expected = before.after(&done);
+        let after = Dict::of(session);
+        must!(
+            after == expected,
+            "{edit:?} left {after:?}, not {expected:?}"
+        );
+        self.local.extend(done.iter().map(|_| after.clone()));
+        self.done.extend(done);
+        Ok(())
+    }
+
+    /// The save that began after `begun` changes saved those, and of the later ones at most up to
+    /// `at_most`. What it holds now is what the merge made of it.
+    pub(crate) fn settle(&mut self, begun: usize, at_most: usize) -> Check {
+        self.done.drain(..begun);
+        self.saved = at_most - begun;
+        self.refresh()
+    }
+
+    /// A save came to no good end: all changes are still there to be saved, on top of what it may have
+    /// found in the store.
+    pub(crate) fn refresh(&mut self) -> Check {
+        let now = Dict::of(&self.session);
+        let kept = self.pending(self.len()).any(|done| now.after(done) == now);
+        must!(
+            kept,
+            "the session forgot a change: {now:?}, {:?}",
+            self.done
+        );
+        self.local = vec![now; self.len() + 1];
+        Ok(())
+    }
+}
+
+/// Tries a change, and what else a handler could try, after the headers left.
+fn refusals(session: &Session, edit: &Edit) -> [Result<(), ErrorKind>; 2] {
+    let tried = match edit {
+        Edit::Insert(key) => session.insert(KEYS[*key], 0),
+        Edit::Update(key) => session.update(KEYS[*key], |_: Option<u64>| 0).map(drop),
+        Edit::Remove(key) => session.remove(KEYS[*key]).map(drop),
+        Edit::Clear => session.clear(),
+        Edit::MaxAge(_) => session.set_max_age(None),
+        Edit::Touch => session.changed(),
+        Edit::Renew => session.renew(),
+        Edit::Invalidate => session.invalidate(),
+    };
+    let taken = session.take::<u64>(KEYS[0]).map(drop);
+    [tried, taken].map(|refused| refused.map_err(|error| error.kind()))
+}

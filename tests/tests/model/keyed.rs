@@ -1,0 +1,67 @@
+//! The storages that keep sessions on a server.
+
+use std::cell::{Cell, OnceCell};
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use session_core::{Backend, ManualClock, MemoryBackend};
+use session_memcached::MemcachedBackend;
+use session_redis::RedisBackend;
+use session_tests::memcached::MemcachedServer;
+use session_tests::redis::RedisServer;
+
+use crate::run::{at_step, run, start};
+use crate::world::{Seen, World};
+
+static REDIS: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+static MEMCACHED: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start);
+
+/// A busy machine is no failure.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+#[test]
+fn memory() {
+    run_on(500, "tests/model/memory.regressions", async |clock| {
+        Arc::new(MemoryBackend::new().with_clock(clock))
+    });
+}
+
+#[test]
+fn redis() {
+    let backend = OnceCell::new();
+    run_on(60, "tests/model/redis.regressions", async |_| {
+        if backend.get().is_none() {
+            let connection = REDIS.connection().await;
+            let made = RedisBackend::new(connection).with_timeout(PATIENCE);
+            backend.set(Arc::new(made)).unwrap();
+        }
+        backend.get().unwrap().clone()
+    });
+}
+
+#[test]
+fn memcached() {
+    let backend = MemcachedBackend::new(&MEMCACHED.address()).unwrap();
+    let backend = Arc::new(backend.with_timeout(PATIENCE));
+    run_on(60, "tests/model/memcached.regressions", async |_| {
+        backend.clone()
+    });
+}
+
+fn run_on<B: Backend>(usual: u32, file: &'static str, make: impl AsyncFn(ManualClock) -> Arc<B>) {
+    let total = Cell::new(Seen::default());
+    run(usual, file, async |setup, steps, prefix| {
+        let clock = start();
+        let backend = make(clock.clone()).await;
+        let mut world = World::new(backend, clock, setup, prefix).await;
+        world.log_in_all().await?;
+        for (number, step) in steps.iter().enumerate() {
+            world.run(step).await.map_err(at_step(number, step))?;
+        }
+        world.end().await?;
+        total.set(total.get().with(&world.seen));
+        Ok(())
+    });
+    println!("{:?}", total.get());
+    total.get().check();
+}

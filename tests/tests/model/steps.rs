@@ -1,0 +1,167 @@
+//! What can happen, in any order.
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+
+/// One thing that happens. The numbers choose among what there is at that time, modulo how many:
+/// a sequence that lost some of its steps still means something, so that a failing one shrinks.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    /// A client sends a request; its handler asks for the session, and has it or waits.
+    Ask {
+        client: usize,
+        sends: Sends,
+        waits: bool,
+    },
+    /// A request's handler changes its session.
+    Change { request: usize, edit: Edit },
+    /// A request's session is saved, a first time or again after an error: the save begins.
+    Save { request: usize },
+    /// What a request waits for goes on: from one await point to the next.
+    Go { request: usize, fault: Fault },
+    /// ... or to its end.
+    Finish { request: usize, fault: Fault },
+    /// What a request waits for is dropped where it stands.
+    Cancel { request: usize },
+    /// The client is gone; the request with it.
+    Leave { request: usize },
+    /// Time passes, in seconds.
+    Wait(u64),
+    /// The store loses all it had, or the cookies' key is replaced.
+    Restart,
+    /// The next identity that is drawn is one that is taken.
+    Repeat,
+}
+
+/// What a request brings along.
+#[derive(Clone, Debug)]
+pub(crate) enum Sends {
+    /// The client's cookie, to the handler through a server.
+    Cookie,
+    /// The client's cookie, straight to the storage: its session can be changed and saved again.
+    Direct,
+    /// A cookie that anybody was ever given.
+    Any(usize),
+    /// The same, straight to the storage.
+    AnyDirect(usize),
+    /// Something that was never a cookie.
+    Garbage(usize),
+    /// Several cookies of the name: garbage, some old ones, the client's.
+    Several(usize, usize),
+    /// The client's cookie, and its handler logs in.
+    Login,
+    /// Old cookies and the client's, and its handler logs in.
+    LoginWith(usize),
+}
+
+/// What a handler does.
+#[derive(Clone, Debug)]
+pub(crate) enum Edit {
+    Insert(usize),
+    Update(usize),
+    Remove(usize),
+    Clear,
+    MaxAge(Option<u64>),
+    Touch,
+    Renew,
+    Invalidate,
+}
+
+/// What befalls the next call of the store.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(crate) enum Fault {
+    None,
+    /// The store never sees it.
+    Refused,
+    /// The store carries it out, and its answer is lost.
+    Unanswered,
+}
+
+/// How the storage is set up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) max_age: Option<u64>,
+    pub(crate) rolling: bool,
+    pub(crate) absolute: Option<u64>,
+    pub(crate) hash_identities: bool,
+}
+
+pub(crate) const KEYS: [&str; 4] = ["a", "b", "c", "d"];
+pub(crate) const CLIENTS: usize = 2;
+
+/// More would seldom meet in one session.
+const REQUESTS: usize = 4;
+
+pub(crate) fn setup() -> impl Strategy<Value = Setup> {
+    let limits = (
+        prop::option::of(Just(100)),
+        any::<bool>(),
+        prop::option::weighted(0.3, Just(250)),
+        any::<bool>(),
+    );
+    limits.prop_map(|(max_age, rolling, absolute, hash_identities)| Setup {
+        max_age,
+        rolling: rolling && max_age.is_some(),
+        absolute,
+        hash_identities,
+    })
+}
+
+pub(crate) fn steps() -> impl Strategy<Value = Vec<Step>> {
+    vec(step(), 20..120)
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let request = || 0..REQUESTS;
+    // Most meet at one session.
+    let client = prop_oneof![4 => Just(0), 1 => 0..CLIENTS];
+    prop_oneof![
+        16 => (client, sends(), prop::bool::weighted(0.2)).prop_map(|(client, sends, waits)| {
+            Step::Ask { client, sends, waits }
+        }),
+        24 => (request(), edit()).prop_map(|(request, edit)| Step::Change { request, edit }),
+        16 => request().prop_map(|request| Step::Save { request }),
+        24 => (request(), fault(12)).prop_map(|(request, fault)| Step::Go { request, fault }),
+        24 => (request(), fault(6)).prop_map(|(request, fault)| Step::Finish { request, fault }),
+        3 => request().prop_map(|request| Step::Cancel { request }),
+        4 => request().prop_map(|request| Step::Leave { request }),
+        3 => prop::sample::select(vec![1, 5, 20, 45, 61, 101, 251]).prop_map(Step::Wait),
+        1 => Just(Step::Restart),
+        2 => Just(Step::Repeat),
+    ]
+}
+
+fn sends() -> impl Strategy<Value = Sends> {
+    prop_oneof![
+        6 => Just(Sends::Cookie),
+        6 => Just(Sends::Direct),
+        1 => (0_usize..20).prop_map(Sends::Any),
+        2 => (0_usize..20).prop_map(Sends::AnyDirect),
+        1 => (0_usize..20).prop_map(Sends::Garbage),
+        2 => (0_usize..20, 0_usize..20).prop_map(|(one, two)| Sends::Several(one, two)),
+        2 => Just(Sends::Login),
+        1 => (0_usize..20).prop_map(Sends::LoginWith),
+    ]
+}
+
+fn edit() -> impl Strategy<Value = Edit> {
+    let key = || 0..KEYS.len();
+    prop_oneof![
+        12 => key().prop_map(Edit::Insert),
+        3 => key().prop_map(Edit::Update),
+        5 => key().prop_map(Edit::Remove),
+        1 => Just(Edit::Clear),
+        2 => prop::option::of(prop::sample::select(vec![30, 100, 400])).prop_map(Edit::MaxAge),
+        1 => Just(Edit::Touch),
+        5 => Just(Edit::Renew),
+        2 => Just(Edit::Invalidate),
+    ]
+}
+
+fn fault(weight: u32) -> impl Strategy<Value = Fault> {
+    prop_oneof![
+        weight => Just(Fault::None),
+        1 => Just(Fault::Refused),
+        1 => Just(Fault::Unanswered),
+    ]
+}
