@@ -23,3 +23,7 @@ pub mod operating {}
 #[doc = include_str!("guide/rustdoc-links.txt")]
 #[doc = include_str!("guide/threats.md")]
 pub mod threats {}
+
+#[doc = include_str!("guide/rustdoc-links.txt")]
+#[doc = include_str!("guide/backend.md")]
+pub mod backend {}

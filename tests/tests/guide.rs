@@ -182,3 +182,15 @@ fn every_link_of_the_guide_leads_somewhere() {
     }
     assert!(seen > 10, "they are found: {seen}");
 }
+
+#[test]
+fn the_statements_that_the_page_on_backends_shows_are_those_of_the_example() {
+    let page = read(format!("{PAGES}/backend.md"));
+    let example = read("examples/src/sqlite.rs");
+    let shown: Vec<&str> = page.split("```sql\n").skip(1).collect();
+    assert_eq!(shown.len(), 4, "read, create, replace, delete");
+    for statement in shown {
+        let (statement, _) = statement.split_once("\n```").unwrap();
+        assert!(example.contains(&format!("\\\n{statement}\";")), "{statement}");
+    }
+}
