@@ -371,11 +371,19 @@ fn is_token(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte)
 }
 
+/// A host name (RFC 1123, section 2.1), after a `.` that browsers ignore. In a domain that no host
+/// can be of they would drop the cookie.
 fn is_domain(domain: &str) -> bool {
-    domain.len() <= 253
-        && domain
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b == b'.' || b == b'-')
+    let is_label = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b == b'-')
+            && !label.starts_with('-')
+            && !label.ends_with('-')
+    };
+    let host = domain.strip_prefix('.').unwrap_or(domain);
+    host.len() <= 253 && host.split('.').all(is_label)
 }
 
 /// RFC 6265bis, section 5.6: an attribute's value is ignored over 1024 bytes.
@@ -443,6 +451,14 @@ mod tests {
             ("name too long", builder(&"n".repeat(101))),
             ("domain with a semicolon", builder("a").domain("a;b")),
             ("domain with a space", builder("a").domain("a b")),
+            ("domain with an empty part", builder("a").domain("a..b")),
+            ("domain with an end", builder("a").domain("a.b.")),
+            ("domain that is none", builder("a").domain(".")),
+            ("domain with a hyphen outside", builder("a").domain("a.-b")),
+            (
+                "domain with a long part",
+                builder("a").domain("a".repeat(64)),
+            ),
             ("path without a slash", builder("a").path("app")),
             ("path with a comma", builder("a").path("/a,b")),
             ("path with a line feed", builder("a").path("/a\nb")),

@@ -85,9 +85,13 @@ fn regular(text: &[u8]) -> Option<(&[u8], &[u8], &[u8])> {
         return None;
     }
     if let Some(after) = skip(after, is_space).strip_prefix(b"=") {
-        let after = skip(after, is_space);
-        if let Some((value, rest)) = value(after) {
+        let begin = skip(after, is_space);
+        if let Some((value, rest)) = value(begin) {
             return Some((key, value, rest));
+        }
+        // The white space behind the `=` is then the end of an empty value.
+        if begin.len() < after.len() {
+            return Some((key, &after[..0], begin));
         }
     }
     ended(after).map(|rest| (key, &after[..0], rest))
@@ -322,6 +326,9 @@ mod tests {
             ("s=\"a  x y\"b", "\"a  x"),
             ("s =\té; s2=1", ""),
             ("s=\"a\\\"; b=1", "a\\"),
+            ("s= \"a\"b; c=1", ""),
+            ("s= \"a\"b s=2", ""),
+            ("s=  é s=2", ""),
         ] {
             assert_eq!(
                 lines(&[header.as_bytes()]).values("s").next().unwrap(),

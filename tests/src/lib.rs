@@ -13,6 +13,7 @@ pub mod browser;
 pub mod cluster;
 pub mod conformance;
 pub mod examples;
+pub mod fuzz;
 pub mod logs;
 pub mod memcached;
 pub mod nutcracker;
