@@ -130,39 +130,48 @@ impl CookieSettings {
         now: SystemTime,
     ) -> Result<HeaderValue> {
         self.check_size(value)?;
-        Ok(self.write(|text| header::quote(value, text), value.len(), max_age, now))
+        Ok(self.write(value, max_age, now))
     }
 
     /// Writes the Set-Cookie header that makes the browser forget the cookie.
     pub fn removal(&self) -> HeaderValue {
-        self.write(
-            |text| text.push_str("\"\""),
-            2,
-            Some(Duration::ZERO),
-            UNIX_EPOCH,
-        )
+        self.write("", Some(Duration::ZERO), UNIX_EPOCH)
     }
 
     /// The one place that writes a Set-Cookie header: an attribute that differed between a
     /// cookie and its removal would leave the cookie in the browser.
-    fn write(
-        &self,
-        value: impl FnOnce(&mut String),
-        len: usize,
-        max_age: Option<Duration>,
-        now: SystemTime,
-    ) -> HeaderValue {
+    fn write(&self, value: &str, max_age: Option<Duration>, now: SystemTime) -> HeaderValue {
         use std::fmt::Write as _;
-        let mut text = String::with_capacity(self.name.len() + len + self.attributes.len() + 72);
-        text.push_str(&self.name);
-        text.push('=');
-        value(&mut text);
-        text.push_str(&self.attributes);
-        if let Some(max_age) = max_age.map(|max_age| max_age.min(LONGEST)) {
+        let mut digits = itoa::Buffer::new();
+        let lifetime = max_age.map(|max_age| {
+            let max_age = max_age.min(LONGEST);
             let now = Duration::from_secs(unix_seconds(now).min(LATEST));
             let expires = UNIX_EPOCH + (now + max_age).min(Duration::from_secs(LATEST));
-            let expires = httpdate::HttpDate::from(expires);
-            let _ = write!(text, "; Max-Age={}; Expires={expires}", max_age.as_secs());
+            let seconds = digits.format(max_age.as_secs());
+            (seconds, httpdate::HttpDate::from(expires))
+        });
+        let quoted = header::needs_quotes(value);
+        // To the byte, unless something in the value is escaped: room that is left over costs
+        // another allocation when the text becomes the header's.
+        let value_len = value.len() + if quoted { 2 } else { 0 };
+        let lifetime_len = lifetime.as_ref().map_or(0, |(seconds, _)| {
+            MAX_AGE.len() + seconds.len() + EXPIRES.len() + DATE_LEN
+        });
+        let len = self.name.len() + 1 + value_len + self.attributes.len() + lifetime_len;
+        let mut text = String::with_capacity(len);
+        text.push_str(&self.name);
+        text.push('=');
+        if quoted {
+            header::quote(value, &mut text);
+        } else {
+            text.push_str(value);
+        }
+        text.push_str(&self.attributes);
+        if let Some((seconds, expires)) = lifetime {
+            text.push_str(MAX_AGE);
+            text.push_str(seconds);
+            text.push_str(EXPIRES);
+            let _ = write!(text, "{expires}");
         }
         // The name and the attributes were checked when they were built, and quoting leaves no
         // control character: nothing is left that a header could refuse.
@@ -365,6 +374,12 @@ pub(crate) fn whole_seconds(lifetime: Duration) -> Duration {
 
 /// The end of the year 9999, in Unix seconds: the last that an HTTP date can say.
 const LATEST: u64 = 253_402_300_799;
+
+const MAX_AGE: &str = "; Max-Age=";
+const EXPIRES: &str = "; Expires=";
+
+/// How long every HTTP date is (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
+const DATE_LEN: usize = 29;
 
 /// RFC 9110, section 5.6.2.
 fn is_token(byte: u8) -> bool {

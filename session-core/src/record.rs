@@ -10,7 +10,6 @@
 mod read;
 
 use std::borrow::Cow;
-use std::io::Write as _;
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -290,8 +289,7 @@ impl From<Range<usize>> for Text {
 }
 
 fn write_number(out: &mut Vec<u8>, number: u64) {
-    // Writing to a Vec cannot fail.
-    let _ = write!(out, "{number}");
+    out.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
 }
 
 /// Below 2^53 there is nothing to lose, and the year 9999 is far below it.
