@@ -191,6 +191,9 @@ fn the_statements_that_the_page_on_backends_shows_are_those_of_the_example() {
     assert_eq!(shown.len(), 4, "read, create, replace, delete");
     for statement in shown {
         let (statement, _) = statement.split_once("\n```").unwrap();
-        assert!(example.contains(&format!("\\\n{statement}\";")), "{statement}");
+        assert!(
+            example.contains(&format!("\\\n{statement}\";")),
+            "{statement}"
+        );
     }
 }
