@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::session::State;
 use crate::{
     Backend, Clock, Codec, CookieChange, CookieSettings, Error, ErrorKind, Identity, Records,
     Result, Session, Storage,
@@ -174,17 +175,17 @@ impl<B: Backend> Storage for KeyedStorage<B> {
             tracing::debug!(session = identity.fingerprint(), "session is unknown");
             return Ok(self.records.fresh(true));
         };
-        let Some(session) = self.records.open(found.value.clone()) else {
+        let Some(state) = self.records.open_state(found.value.clone()) else {
             let session = self.records.fresh(true);
             session.state().moved_to = self.moved_to(&found);
             return Ok(session);
         };
-        {
-            let mut state = session.state();
-            state.identity = Some(identity);
-            state.base = Some(found);
-        }
-        Ok(session)
+        let state = State {
+            identity: Some(identity),
+            base: Some(found),
+            ..state
+        };
+        Ok(state.into())
     }
 
     async fn save(&self, session: &Session) -> Result<CookieChange> {

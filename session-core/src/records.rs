@@ -89,16 +89,24 @@ impl Records {
     /// Makes a new, empty session; `client_cookie` says whether the client sent a cookie, which an
     /// invalidation then removes.
     pub fn fresh(&self, client_cookie: bool) -> Session {
-        let session = Session::new(self, Record::new(unix_seconds(self.now())), true);
-        session.state().client_cookie = client_cookie;
-        session
+        let record = Record::new(unix_seconds(self.now()));
+        let state = State {
+            client_cookie,
+            ..State::new(self, record, true)
+        };
+        state.into()
     }
 
     /// Makes a session of what was stored; `None` if that is no record, an ended session's, or an
     /// expired one's. That is then a [`fresh`](Self::fresh) session, and no error.
     pub fn open(&self, payload: impl Into<Bytes>) -> Option<Session> {
+        self.open_state(payload.into()).map(Session::from)
+    }
+
+    /// [`open`](Self::open)s a session that nobody else has yet.
+    pub(crate) fn open_state(&self, payload: Bytes) -> Option<State> {
         let now = unix_seconds(self.now());
-        let record = self.parse(payload.into(), now)?;
+        let record = self.parse(payload, now)?;
         let cookie = self.cookie();
         let age = record.age(now);
         let max_age = record.own_max_age.unwrap_or(cookie.max_age());
@@ -115,13 +123,11 @@ impl Records {
         let rolls = cookie.is_rolling()
             && !record.is_empty()
             && max_age.is_some_and(|max_age| age * 10.0 >= max_age.as_secs_f64());
-        let session = Session::new(self, record, false);
-        {
-            let mut state = session.state();
-            state.rolls = rolls;
-            state.client_cookie = true;
-        }
-        Some(session)
+        Some(State {
+            rolls,
+            client_cookie: true,
+            ..State::new(self, record, false)
+        })
     }
 
     /// Passes a stored payload through the codec.

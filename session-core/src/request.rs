@@ -195,9 +195,12 @@ impl SessionContext {
         let Slot::Ready(Ok(session)) = &share.slot else {
             return None;
         };
-        session.close();
+        let due = {
+            let mut state = session.state();
+            state.closed = true;
+            state.is_due()
+        };
         vary(headers);
-        let due = session.state().is_due();
         due.then(|| {
             Save::new(
                 self.0.storage.clone(),
@@ -335,12 +338,15 @@ async fn load(storage: &dyn Storage, cookies: &CookieLines) -> Result<Session> {
     let mut values = cookies.values(name);
     while let Some(cookie) = values.next() {
         let session = storage.load(Some(&cookie)).await?;
-        if !session.is_new() {
+        let mut state = session.state();
+        if !state.new {
             others.extend(values.map(Cow::into_owned));
-            session.state().others = others;
+            state.others = others;
+            drop(state);
             return Ok(session);
         }
-        moved_to = moved_to.or(session.state().moved_to.take());
+        moved_to = moved_to.or(state.moved_to.take());
+        drop(state);
         others.push(cookie.into_owned());
     }
     let session = storage.records().fresh(cookies.have(name));

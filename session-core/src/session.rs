@@ -85,32 +85,6 @@ pub(crate) struct State {
 }
 
 impl Session {
-    pub(crate) fn new(records: &Records, record: Record, new: bool) -> Self {
-        Self(Arc::new(Mutex::new(State {
-            records: records.clone(),
-            record,
-            edits: 0,
-            changed: 0,
-            renewed: 0,
-            invalidated: 0,
-            cleared: 0,
-            max_age_set: 0,
-            removed: Vec::new(),
-            new,
-            rolls: false,
-            client_cookie: false,
-            replaces: None,
-            identity: None,
-            base: None,
-            wanted: None,
-            attempt: None,
-            moved_to: None,
-            others: Vec::new(),
-            ended: false,
-            closed: false,
-        })))
-    }
-
     /// Returns the value under `key` as a `T`; `None` if there is none.
     ///
     /// `T` owns what it holds: `get::<String>`, not `get::<&str>`. It is a copy: to change a list in
@@ -368,6 +342,32 @@ impl Session {
 }
 
 impl State {
+    pub(crate) fn new(records: &Records, record: Record, new: bool) -> Self {
+        Self {
+            records: records.clone(),
+            record,
+            edits: 0,
+            changed: 0,
+            renewed: 0,
+            invalidated: 0,
+            cleared: 0,
+            max_age_set: 0,
+            removed: Vec::new(),
+            new,
+            rolls: false,
+            client_cookie: false,
+            replaces: None,
+            identity: None,
+            base: None,
+            wanted: None,
+            attempt: None,
+            moved_to: None,
+            others: Vec::new(),
+            ended: false,
+            closed: false,
+        }
+    }
+
     fn set(&mut self, key: &str, text: String) {
         self.written();
         self.record.set(key, text, self.edits);
@@ -400,6 +400,12 @@ impl State {
         self.record
             .own_max_age
             .unwrap_or(self.records.cookie().max_age())
+    }
+}
+
+impl From<State> for Session {
+    fn from(state: State) -> Self {
+        Self(Arc::new(Mutex::new(state)))
     }
 }
 
