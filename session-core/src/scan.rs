@@ -219,8 +219,10 @@ fn stop(text: &[u8], from: usize) -> Option<usize> {
     }
     // A long one: two looks, each at many bytes at a time, cost less than one at each byte.
     let end = memchr2(b'"', b'\\', far)?;
-    let controls = far[..end].iter().fold(false, |any, b| any | (*b < 0x20));
-    (!controls).then_some(from + near.len() + end)
+    let controls = far[..end]
+        .iter()
+        .fold(0, |any, b| any | u8::from(*b < 0x20));
+    (controls == 0).then_some(from + near.len() + end)
 }
 
 /// Most strings end within so many bytes, before a wide look would pay.
@@ -349,7 +351,17 @@ mod tests {
         }
         for len in NEAR - 2..NEAR + 2 {
             let long = "x".repeat(len);
-            for end in ["\"", "\\n\"", "\n\"", "\\x\"", "\\", "", "é\"", "y\u{1}y\"", "\"y"] {
+            for end in [
+                "\"",
+                "\\n\"",
+                "\n\"",
+                "\\x\"",
+                "\\",
+                "",
+                "é\"",
+                "y\u{1}y\"",
+                "\"y",
+            ] {
                 agrees(&format!("\"{long}{end}"));
                 agrees(&format!("\"{long}{long}{end}"));
             }
