@@ -171,13 +171,16 @@ impl<B: Backend> Storage for KeyedStorage<B> {
         let Some(identity) = cookie.and_then(|cookie| self.parse(cookie)) else {
             return Ok(self.records.fresh(cookie.is_some()));
         };
-        let Some(found) = self.backend.read(&self.key(&identity)).await? else {
+        let key = self.key(&identity);
+        let Some(found) = self.backend.read(&key).await? else {
             tracing::debug!(session = identity.fingerprint(), "session is unknown");
             return Ok(self.records.fresh(true));
         };
         let Some(state) = self.records.open_state(found.value.clone()) else {
             let session = self.records.fresh(true);
-            session.state().moved_to = self.moved_to(&found);
+            let expired = || self.records.is_record(found.value.clone()).then_some(key);
+            let stood_for = self.moved_to(&found).or_else(expired);
+            session.state().stood_for.extend(stood_for);
             return Ok(session);
         };
         let state = State {

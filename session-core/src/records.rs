@@ -154,6 +154,12 @@ impl Records {
         }
     }
 
+    /// Returns whether a stored payload is a session's, one that expired too.
+    pub(crate) fn is_record(&self, payload: Bytes) -> bool {
+        let parsed = self.decode(payload).map(|text| Record::parse(text, 0));
+        matches!(parsed, Some(Ok(Parsed::Record(_))))
+    }
+
     /// Passes a record's JSON text through the codec.
     pub(crate) fn encode(&self, text: Vec<u8>) -> Result<Vec<u8>> {
         match &self.0.codec {

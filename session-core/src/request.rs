@@ -334,7 +334,7 @@ impl Drop for Turn<'_> {
 /// Tries the cookies in turn: the first that yields a session is the one.
 async fn load(storage: &dyn Storage, cookies: &CookieLines) -> Result<Session> {
     let name = storage.records().cookie().name();
-    let (mut moved_to, mut others) = (None, Vec::new());
+    let (mut stood_for, mut others) = (Vec::new(), Vec::new());
     let mut values = cookies.values(name);
     while let Some(cookie) = values.next() {
         let session = storage.load(Some(&cookie)).await?;
@@ -345,12 +345,12 @@ async fn load(storage: &dyn Storage, cookies: &CookieLines) -> Result<Session> {
             drop(state);
             return Ok(session);
         }
-        moved_to = moved_to.or(state.moved_to.take());
+        stood_for.append(&mut state.stood_for);
         drop(state);
         others.push(cookie.into_owned());
     }
     let session = storage.records().fresh(cookies.have(name));
-    session.state().moved_to = moved_to;
+    session.state().stood_for = stood_for;
     Ok(session)
 }
 

@@ -75,8 +75,9 @@ pub(crate) struct State {
     /// A record that a save began to create, and what it may have written: if that save was cut off,
     /// the next one goes on with it.
     pub(crate) attempt: Option<(Identity, Vec<Bytes>)>,
-    /// The client's cookie stood for a session that a renewal moved to this key.
-    pub(crate) moved_to: Option<String>,
+    /// The client's cookies stood for sessions that are at these keys: moved there by a renewal, or
+    /// expired, where a slower request may still save them.
+    pub(crate) stood_for: Vec<String>,
     /// Further cookies of the name that the client sent.
     pub(crate) others: Vec<String>,
     /// Found ended by another request: it can never be saved again.
@@ -361,7 +362,7 @@ impl State {
             base: None,
             wanted: None,
             attempt: None,
-            moved_to: None,
+            stood_for: Vec::new(),
             others: Vec::new(),
             ended: false,
             closed: false,

@@ -5,13 +5,14 @@
 use bytes::Bytes;
 use session_core::{
     Backend, Codec, CookieChange, CookieSettings, Create, ErrorKind, Identity, KeyedStorage,
-    MemoryBackend, Records, Replace, RequestSession, Result, SessionContext, Storage, Versioned,
+    ManualClock, MemoryBackend, Records, Replace, RequestSession, Result, SessionContext, Storage,
+    Versioned,
 };
 use session_tests::stores::{Call, Failing, Gate, When};
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::SeqCst;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 type Mem = KeyedStorage<Gate<Failing<MemoryBackend>>>;
 fn mem() -> Mem {
@@ -358,5 +359,52 @@ async fn p8_an_identity_that_could_not_be_loaded_again_is_refused() {
             assert_eq!(saved.unwrap_err().kind(), ErrorKind::Identity);
             assert!(s.backend().inner().inner().is_empty(), "nothing is stored");
         }
+    }
+}
+
+#[tokio::test]
+async fn p3_a_logout_ends_a_session_that_expired_while_a_slower_request_had_it() {
+    let clock = ManualClock::at(UNIX_EPOCH + Duration::from_secs(1_700_000_000));
+    let cookie = CookieSettings::builder("sid").max_age(Duration::from_secs(100));
+    let s = KeyedStorage::new(MemoryBackend::new().with_clock(clock.clone()))
+        .with_cookie(cookie.build().unwrap())
+        .with_clock(clock.clone());
+    let c = client(&s).await;
+    clock.advance(Duration::from_secs(90));
+    // The store keeps it longer than it lives.
+    let touch = s.load(Some(&c)).await.unwrap();
+    touch.changed().unwrap();
+    s.save(&touch).await.unwrap();
+    let slow = s.load(Some(&c)).await.unwrap();
+    slow.insert("k", 2).unwrap();
+    clock.advance(Duration::from_secs(20));
+    let logout = s.load(Some(&c)).await.unwrap();
+    assert!(logout.is_new());
+    logout.invalidate().unwrap();
+    assert_eq!(s.save(&logout).await.unwrap(), CookieChange::Remove);
+    let told = s.save(&slow).await.unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::Ended);
+}
+
+#[tokio::test]
+async fn p3_a_logout_with_two_cookies_that_renewals_replaced_ends_both_sessions() {
+    let s: Arc<dyn Storage> = Arc::new(mem());
+    let mut request = http::Request::new(());
+    let mut new = Vec::new();
+    for _ in 0..2 {
+        let old = client(&*s).await;
+        let a = s.load(Some(&old)).await.unwrap();
+        a.renew().unwrap();
+        new.push(value(s.save(&a).await.unwrap()));
+        let line = format!("AIOHTTP_SESSION={old}").parse().unwrap();
+        request.headers_mut().append("cookie", line);
+    }
+    let context = SessionContext::attach(&s, request.extensions_mut());
+    let logout = request.session().await.unwrap();
+    logout.invalidate().unwrap();
+    let save = context.close(&mut http::HeaderMap::new()).unwrap();
+    save.run().await.unwrap();
+    for cookie in new {
+        assert_eq!(keys(&*s, &cookie).await, None);
     }
 }

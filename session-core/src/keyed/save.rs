@@ -131,8 +131,7 @@ impl<B: Backend> KeyedStorage<B> {
         let mut also: &[String] = state.replaces.as_deref().unwrap_or_default();
         if state.invalidated > 0 {
             also = if also.is_empty() { &state.others } else { also };
-            // The cookie was that of a session which a renewal has just moved.
-            ends.extend(state.moved_to.clone().map(|key| (key, UNKNOWN)));
+            ends.extend(state.stood_for.iter().map(|key| (key.clone(), UNKNOWN)));
         }
         let also = also.iter().filter_map(|cookie| self.parse(cookie));
         ends.extend(also.map(|identity| (self.key(&identity), UNKNOWN)));
