@@ -90,8 +90,10 @@ fn is_canonical(token: &str) -> bool {
 
 /// Reads the time from a token: 8 bytes big-endian behind the version's one.
 fn sealed_at(token: &str) -> Option<u64> {
-    let head = URL_SAFE.decode(token.get(..12)?).ok()?;
-    head.get(1..9)?.try_into().ok().map(u64::from_be_bytes)
+    let mut head = [0; 9];
+    URL_SAFE.decode_slice(token.get(..12)?, &mut head).ok()?;
+    let [_version, time @ ..] = head;
+    Some(u64::from_be_bytes(time))
 }
 
 /// Shows no key.

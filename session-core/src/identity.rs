@@ -64,14 +64,15 @@ impl Identity {
 
     /// Returns the SHA-256 of the text as 64 lowercase hexadecimal digits.
     pub(crate) fn sha256(&self) -> String {
-        use fmt::Write as _;
-        let mut text = String::with_capacity(64);
-        for byte in Sha256::digest(self.0.as_bytes()) {
-            let _ = write!(text, "{byte:02x}");
-        }
-        text
+        let digest = Sha256::digest(self.0.as_bytes());
+        let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        digits
+            .map(|digit| char::from(HEX[usize::from(digit)]))
+            .collect()
     }
 }
+
+const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// The characters that an identity may have: those of URL-safe base64 (RFC 4648, section 5).
 const URL_SAFE: [bool; 256] = {

@@ -98,9 +98,9 @@ impl Shelf {
         now: SystemTime,
     ) -> Result<()> {
         self.sweep(now);
-        let old = self.records.get_key_value(key);
-        let size = key.len() + value.len() + OVERHEAD;
-        let freed = old.map_or(0, |(key, stored)| key.len() + stored.value.len() + OVERHEAD);
+        let old = self.records.get_mut(key);
+        let size = |value: &Bytes| key.len() + value.len() + OVERHEAD;
+        let (size, freed) = (size(&value), old.as_ref().map_or(0, |old| size(&old.value)));
         let used = self.used - freed + size;
         if used > capacity && size > freed {
             return Err(Error::new(
@@ -108,28 +108,42 @@ impl Shelf {
                 "the memory for sessions is used up",
             ));
         }
-        let key = old.map_or_else(|| Arc::from(key), |(key, _)| key.clone());
-        let mut watched = old.and_then(|(_, stored)| stored.watched);
-        match expires {
-            Some(expires) if watched.is_none_or(|watched| expires < watched) => {
-                if let Some(watched) = watched {
-                    self.expiry.remove(&(watched, key.clone()));
-                }
-                self.expiry.insert((expires, key.clone()));
-                watched = Some(expires);
-            }
-            _ => {}
-        }
         self.used = used;
-        self.records.insert(
-            key,
-            Stored {
-                value,
-                expires,
-                watched,
-            },
-        );
+        if let Some(old) = old {
+            old.value = value;
+            old.expires = expires;
+            match expires {
+                Some(sooner) if old.watched.is_none_or(|watched| sooner < watched) => {
+                    self.watch(key, sooner);
+                }
+                _ => {}
+            }
+            return Ok(());
+        }
+        let key: Arc<str> = Arc::from(key);
+        if let Some(expires) = expires {
+            self.expiry.insert((expires, key.clone()));
+        }
+        let watched = expires;
+        let stored = Stored {
+            value,
+            expires,
+            watched,
+        };
+        self.records.insert(key, stored);
         Ok(())
+    }
+
+    /// Looks at a record at `time`, which is sooner than it was going to be looked at.
+    fn watch(&mut self, key: &str, time: SystemTime) {
+        let Some(key) = self.records.get_key_value(key).map(|(key, _)| key.clone()) else {
+            return;
+        };
+        let stored = self.records.get_mut(&key);
+        if let Some(watched) = stored.and_then(|stored| stored.watched.replace(time)) {
+            self.expiry.remove(&(watched, key.clone()));
+        }
+        self.expiry.insert((time, key));
     }
 
     fn take(&mut self, key: &str) {

@@ -183,8 +183,12 @@ impl<B: Backend> KeyedStorage<B> {
                 // Somebody else wrote or ended it: a read has nothing to add to that.
                 _ if session.state().only_rolls() => return Ok(CookieChange::Keep),
                 Replace::Conflict(now) if session.state().merge(&now) => {
-                    let session = identity.fingerprint();
-                    tracing::debug!(session, round, "session save conflicts");
+                    // Hashed inside the macro: not at all where nobody listens.
+                    tracing::debug!(
+                        session = identity.fingerprint(),
+                        round,
+                        "session save conflicts"
+                    );
                 }
                 Replace::Conflict(_) | Replace::Gone => return lost(session, &identity),
             }
