@@ -59,7 +59,7 @@ fn run_on(
     is_sealed: bool,
     make: impl Fn(u8, CookieSettings, ManualClock) -> Box<dyn Storage>,
 ) {
-    run(500, file, async |setup, steps, _| {
+    run(500, file, &async |setup, steps, _| {
         let cookie = CookieSettings::builder("sid")
             .max_age(setup.max_age.map(Duration::from_secs))
             .rolling(setup.rolling)

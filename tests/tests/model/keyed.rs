@@ -50,7 +50,7 @@ fn memcached() {
 
 fn run_on<B: Backend>(usual: u32, file: &'static str, make: impl AsyncFn(ManualClock) -> Arc<B>) {
     let total = Cell::new(Seen::default());
-    run(usual, file, async |setup, steps, prefix| {
+    run(usual, file, &async |setup, steps, prefix| {
         let clock = start();
         let backend = make(clock.clone()).await;
         let mut world = World::new(backend, clock, setup, prefix).await;
