@@ -13,13 +13,13 @@ use tokio::sync::Semaphore;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "there are four")]
 pub enum Call {
-    /// [`Backend::read`]
+    /// [`Backend::read`](session_core::Backend::read)
     Read,
-    /// [`Backend::create`]
+    /// [`Backend::create`](session_core::Backend::create)
     Create,
-    /// [`Backend::replace`]
+    /// [`Backend::replace`](session_core::Backend::replace)
     Replace,
-    /// [`Backend::delete`]
+    /// [`Backend::delete`](session_core::Backend::delete)
     Delete,
 }
 
@@ -292,13 +292,13 @@ pub struct Counting<B> {
 #[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
 #[expect(clippy::exhaustive_structs, reason = "tests write it down whole")]
 pub struct Calls {
-    /// [`Backend::read`]
+    /// [`Backend::read`](session_core::Backend::read)
     pub read: usize,
-    /// [`Backend::create`]
+    /// [`Backend::create`](session_core::Backend::create)
     pub create: usize,
-    /// [`Backend::replace`]
+    /// [`Backend::replace`](session_core::Backend::replace)
     pub replace: usize,
-    /// [`Backend::delete`]
+    /// [`Backend::delete`](session_core::Backend::delete)
     pub delete: usize,
 }
 

@@ -9,7 +9,7 @@ use std::pin::pin;
 use std::sync::Arc;
 
 use http::header::{COOKIE, SET_COOKIE};
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::service::{Service, service_fn};
 use session_core::{
     CookieChange, CookieSettings, Error, ErrorKind, KeyedStorage, MemoryBackend, RequestSession,
@@ -214,15 +214,30 @@ async fn a_login_without_a_write_removes_the_cookie_and_the_old_session() {
 #[tokio::test]
 async fn a_handler_that_fails_saves_nothing() {
     let (storage, cookie) = store("sid").await;
-    let handler = service_fn(async |request: Request<String>| {
+    let unchanged = async || {
+        let session = storage.load(Some(&cookie)).await.unwrap();
+        session.get::<i32>("k").unwrap() == Some(1)
+    };
+
+    let of_its_own = service_fn(async |request: Request<String>| {
+        let session = request.session().await.unwrap();
+        session.insert("k", 2).unwrap();
+        Err::<Response<String>, _>(std::io::Error::other("the handler's own"))
+    });
+    let service = SessionService::new(storage.clone(), of_its_own);
+    let failed = service.call(request(&[("sid", &cookie)])).await;
+    assert_eq!(failed.unwrap_err().to_string(), "the handler's own");
+    assert!(unchanged().await);
+
+    let of_a_session = service_fn(async |request: Request<String>| {
         request.session().await?.insert("k", 2)?;
         Err::<Response<String>, Error>(ErrorKind::Value.into())
     });
-    let service = SessionService::new(storage.clone(), handler);
-    let failed = service.call(request(&[("sid", &cookie)])).await;
-    assert_eq!(failed.unwrap_err().kind(), ErrorKind::Value);
-    let session = storage.load(Some(&cookie)).await.unwrap();
-    assert_eq!(session.get::<i32>("k").unwrap(), Some(1));
+    let service = SessionService::new(storage.clone(), of_a_session);
+    let answered = service.call(request(&[("sid", &cookie)])).await.unwrap();
+    assert_eq!(answered.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(!answered.headers().contains_key(SET_COOKIE));
+    assert!(unchanged().await);
 }
 
 #[tokio::test]

@@ -14,7 +14,7 @@ use super::now;
 const NAME: &str = "sid";
 
 /// Each line of the input is a Cookie header line. The values that a storage is asked for are those
-/// that [`model`] finds.
+/// that `model` finds.
 pub fn header(data: &[u8]) {
     let data = &data[..data.len().min(2000)];
     let lines: Vec<HeaderValue> = data
