@@ -275,7 +275,12 @@ async fn serve(
             .map_or(Fit::Part, |answer| fit(asked, answer));
         log.borrow_mut().push((number, fit.clone()));
         let answer = answer?;
-        let (first, second) = answer.split_at(cut.min(answer.len()));
+        // What comes unasked comes with the answer: later ones are a test of the pool's, with a clock.
+        let cut = match fit {
+            Fit::More(_) => answer.len(),
+            _ => cut.min(answer.len()),
+        };
+        let (first, second) = answer.split_at(cut);
         stream.write_all(first).await.ok()?;
         tokio::task::yield_now().await;
         stream.write_all(second).await.ok()?;
