@@ -44,7 +44,6 @@ const DIFFERENCES: &[Row<Instead>] = &[
     Row {
         kinds: KEYED,
         names: &[
-            "expired: POST /invalidate",
             "emptied: POST /invalidate",
             "unknown_key: POST /invalidate",
             "not_json: POST /invalidate",
