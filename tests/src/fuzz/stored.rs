@@ -1,9 +1,11 @@
 //! What lies in a store, whoever wrote it there.
 
+use std::time::UNIX_EPOCH;
+
 use bytes::Bytes;
 use session_core::{
-    Backend as _, CookieChange, DEFAULT_NAME, ErrorKind, Identity, KeyedStorage, MemoryBackend,
-    Session, Storage as _,
+    Backend as _, CookieChange, DEFAULT_NAME, ErrorKind, Identity, KeyedStorage, ManualClock,
+    MemoryBackend, Records, Session, Storage as _,
 };
 
 use super::input::Input;
@@ -13,7 +15,8 @@ use crate::vectors;
 const IDENTITY: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 
 /// The input is two bytes that say what two requests do at the same time, and the record. It is a
-/// session or it is not; what is no session is never written over, and both requests end well.
+/// session or it is not; what is no session is never written over, and both requests end well. A session
+/// that has expired is loaded as none, and a logout deletes it all the same.
 pub fn stored(data: &[u8]) {
     let mut input = Input::new(data);
     let does = [input.byte(), input.byte()];
@@ -29,7 +32,8 @@ pub fn stored(data: &[u8]) {
     assert_eq!(known, !sessions[0].is_new());
     assert_eq!(sessions[0].keys(), sessions[1].keys());
     let before = sessions[0].keys();
-    let mut ended = false;
+    let expired = !known && was_session(&record);
+    let (mut ended, mut logged_out) = (false, false);
     for (at, (what, session)) in does.into_iter().zip(&sessions).enumerate() {
         let name = format!("of request {at}");
         act(session, what, &name);
@@ -63,9 +67,13 @@ pub fn stored(data: &[u8]) {
             }
         }
         ended |= (what % 6 >= 3 || empty) && known;
+        logged_out |= what % 6 >= 4;
         if !known {
-            let there = now(storage.backend().read(&key)).unwrap().unwrap();
-            assert_eq!(there.value, record, "what is no session is left alone");
+            let there = now(storage.backend().read(&key)).unwrap();
+            assert_eq!(there.is_none(), expired && logged_out);
+            if let Some(there) = there {
+                assert_eq!(there.value, record, "what is no session is left alone");
+            }
         }
     }
     assert!(
@@ -73,6 +81,17 @@ pub fn stored(data: &[u8]) {
             .iter()
             .all(|session| session.len() <= before.len() + 2)
     );
+}
+
+/// Returns whether a record was a session once: it is one in 1970, or was over even then.
+fn was_session(record: &Bytes) -> bool {
+    let then = Records::default().with_clock(ManualClock::at(UNIX_EPOCH));
+    let text = String::from_utf8_lossy(record);
+    let created = serde_json::from_str::<serde_json::Value>(&text).ok();
+    let is_negative = created
+        .and_then(|it| it["created"].as_f64())
+        .is_some_and(|it| it < 0.0);
+    is_negative || then.open(record.clone()).is_some()
 }
 
 fn act(session: &Session, what: u8, name: &str) {
