@@ -435,7 +435,7 @@ impl<B: Backend> World<B> {
             !is_old_alive,
             "P4: {cookie} is new, and the old one still yields the session"
         );
-        let content = self.known[new].status.last();
+        let content = self.known[new].status.alive();
         let (known, now) = (&self.known[new], self.now());
         let (mut seen, mut renewed, mut started, mut over) = (None, false, false, None);
         for (until, done, plan) in request.plans(save.begun) {
