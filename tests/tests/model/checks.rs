@@ -175,15 +175,14 @@ impl<B: Backend> World<B> {
             if !all && self.now() >= moved.at + FOLLOWED {
                 break;
             }
-            match &moved.to {
-                Some(to) => chain.extend(self.find(to)),
-                None => {
-                    let its = |known: &Known| known.owner == moved.by && !known.issued;
-                    let hidden = (0..self.known.len()).filter(|at| its(&self.known[*at]));
-                    chain.extend(hidden);
-                    break;
-                }
+            if let Some(to) = &moved.to {
+                chain.extend(self.find(to));
+                continue;
             }
+            let its = |known: &Known| known.owner == moved.by && !known.issued;
+            let hidden = (0..self.known.len()).filter(|at| its(&self.known[*at]));
+            chain.extend(hidden);
+            break;
         }
         chain
     }

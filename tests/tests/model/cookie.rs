@@ -59,7 +59,7 @@ fn run_on(
     is_sealed: bool,
     make: impl Fn(u8, CookieSettings, ManualClock) -> Box<dyn Storage>,
 ) {
-    run(500, file, async |setup, steps, _| {
+    let one = async |setup: Setup, steps: &[Step], _: &str| {
         let cookie = CookieSettings::builder("sid")
             .max_age(setup.max_age.map(Duration::from_secs))
             .rolling(setup.rolling)
@@ -90,7 +90,8 @@ fn run_on(
             }
         }
         world.look().await
-    });
+    };
+    run(500, file, &one);
 }
 
 struct World {

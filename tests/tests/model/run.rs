@@ -26,7 +26,7 @@ pub(crate) fn now(clock: &ManualClock) -> u64 {
 pub(crate) fn run(
     usual: u32,
     file: &'static str,
-    one: impl AsyncFn(Setup, &[Step], &str) -> Check,
+    one: &impl AsyncFn(Setup, &[Step], &str) -> Check,
 ) {
     let wanted = std::env::var("SESSION_TEST_RUNS");
     let cases = wanted.map_or(usual, |runs| runs.parse().unwrap());

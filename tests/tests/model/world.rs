@@ -469,7 +469,7 @@ impl<B: Backend> World<B> {
                             waiting,
                             since,
                             calls,
-                        })
+                        });
                     }
                     Some(loaded) => self.loaded(at, loaded, since, &calls)?,
                 }
