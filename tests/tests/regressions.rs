@@ -400,3 +400,32 @@ async fn p3_a_logout_with_two_cookies_that_renewals_replaced_ends_both_sessions(
         assert_eq!(keys(&*s, &cookie).await, None);
     }
 }
+
+#[tokio::test]
+async fn p3_a_logout_during_a_save_of_what_another_ended_is_no_error() {
+    for renews in [false, true] {
+        let s = Arc::new(mem());
+        let c = client(&*s).await;
+        let (a, b) = (
+            s.load(Some(&c)).await.unwrap(),
+            s.load(Some(&c)).await.unwrap(),
+        );
+        if renews {
+            a.renew().unwrap();
+        }
+        a.insert("k", 2).unwrap();
+        b.invalidate().unwrap();
+        s.save(&b).await.unwrap();
+        let hold = s.backend().hold(Call::Replace, When::Before);
+        let t = tokio::spawn({
+            let (s, a) = (s.clone(), a.clone());
+            async move { s.save(&a).await }
+        });
+        hold.reached().await;
+        a.invalidate().unwrap();
+        a.insert("next", 1).unwrap();
+        hold.open();
+        let next = value(t.await.unwrap().unwrap());
+        assert_eq!(keys(&*s, &next).await.unwrap(), ["next"]);
+    }
+}
