@@ -366,7 +366,7 @@ impl<B: Backend> World<B> {
                 let dict = view.dict.after(done.unwrap_or_default());
                 let created = view.created;
                 self.known[own].status = Status::Expired(View { dict, created });
-                save.begun
+                request.handle().len()
             }
             (None, _) => fail!("P2: acknowledged, but not there"),
         };
@@ -613,7 +613,11 @@ impl<B: Backend> World<B> {
                     .plans(save.begun)
                     .all(|(_, _, plan)| plan == Plan::Start || plan == Plan::Renew);
                 must!(
-                    !changes_once || save.effects == 0 || save.calls.faults > 1 || lost,
+                    !changes_once
+                        || save.effects == 0
+                        || save.took
+                        || save.calls.faults > 1
+                        || lost,
                     "P4: one lost answer left the client without a session"
                 );
             }

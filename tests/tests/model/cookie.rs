@@ -160,6 +160,16 @@ impl World {
             |request: usize| (!self.requests.is_empty()).then(|| request % self.requests.len());
         match step {
             Step::Ask { client, sends, .. } => self.ask(*client, sends).await,
+            Step::Visit {
+                client,
+                sends,
+                edit,
+            } => {
+                self.ask(*client, sends).await?;
+                let last = self.requests.len() - 1;
+                self.change(last, edit)?;
+                self.save(last).await
+            }
             Step::Change { request, edit } => match at(*request) {
                 Some(at) => self.change(at, edit),
                 None => Ok(()),
