@@ -246,7 +246,9 @@ impl<B: Backend> World<B> {
             let Some(view) = &now else { return Ok(()) };
             let there = request.plans(save.begun).filter(|(_, done, plan)| {
                 let rolled = *plan == Plan::Nothing && request.rolls;
-                (*plan == Plan::Update || rolled) && view.dict.after(done) == view.dict
+                // A rolling session's lifetime begins again.
+                let is_dated = !request.rolls || view.created >= save.at;
+                (*plan == Plan::Update || rolled) && is_dated && view.dict.after(done) == view.dict
             });
             let seen = there.map(|(until, ..)| until).max();
             let save = self.requests[at].save_mut();
