@@ -81,7 +81,10 @@ impl<B: Backend> World<B> {
             must!(self.look(at).await?.is_none(), "it survived");
             let known = &mut self.known[at];
             known.killed |= !known.issued && known.status != Status::Gone;
-            known.moved = None;
+            if let Some(moved) = &mut known.moved {
+                // Nothing says any more where it went.
+                moved.at = 0;
+            }
             known.set(Status::Gone, self.step);
         }
         Ok(())
@@ -130,7 +133,12 @@ impl<B: Backend> World<B> {
             let yields_none = self
                 .find(cookie)
                 .is_none_or(|at| self.known[at].yielded(None, since));
-            must!(yields_none, "{cookie} yields a session, but not here");
+            // What it read before time passed may be over by now, though it was written again.
+            let waited = self.now() > request.born;
+            must!(
+                yields_none || waited,
+                "{cookie} yields a session, but not here"
+            );
         }
         if let (Some(identity), Some(view)) = (&identity, &view) {
             let Some(known) = self.find(identity) else {
@@ -519,7 +527,7 @@ impl<B: Backend> World<B> {
             // Out of time, and taken out of the store, where nobody could see it.
             let over = request.identity.as_deref().and_then(|own| self.find(own));
             if let Some(Status::Expired(view)) = over.map(|own| &self.known[own].status)
-                && plan == Plan::Update
+                && matches!(plan, Plan::Update | Plan::Renew)
                 && view.dict.after(done).is_empty()
             {
                 seen = seen.max(Some(until));
