@@ -18,12 +18,14 @@ use hyper::body::{Body, Frame, Incoming};
 use hyper::service::service_fn;
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
 use session_core::{
-    Backend, CookieSettings, Create, DEFAULT_NAME, Error, ErrorKind, KeyedStorage, MemoryBackend,
-    MemoryStorage, Replace, RequestSession, Result, SameSite, Session, Storage, Versioned,
+    CookieSettings, DEFAULT_NAME, Error, ErrorKind, KeyedStorage, MemoryBackend, MemoryStorage,
+    RequestSession, Result, SameSite, Session, Storage,
 };
 use session_hyper::{SessionService, status};
 use session_tests::logs::Logs;
 use session_tests::server::{Answer, BoxError, Server, pair, set_cookies};
+use session_tests::stores::Call;
+use session_tests::wrap_backend;
 use tokio::sync::{mpsc, oneshot};
 
 type Page = std::result::Result<Response<Full<Bytes>>, BoxError>;
@@ -313,7 +315,7 @@ async fn a_handler_that_returns_an_error_saves_nothing() {
     // hyper closes the connection: the error is the application's, and nothing of it leaves.
     let answer = server.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
     assert!(answer.is_empty(), "{}", answer.escape_ascii());
-    assert!(storage.backend().memory.is_empty());
+    assert!(storage.backend().inner.is_empty());
 }
 
 /// A body that a task feeds.
@@ -554,7 +556,7 @@ async fn new_session_takes_the_place_of_the_old_one() {
 /// must stay inside.
 #[derive(Clone, Debug, Default)]
 struct Switch {
-    memory: Arc<MemoryBackend>,
+    inner: Arc<MemoryBackend>,
     off: Arc<AtomicBool>,
 }
 
@@ -565,37 +567,20 @@ impl Switch {
         self.off.store(!on, Ordering::SeqCst);
     }
 
-    fn on(&self) -> Result<&MemoryBackend> {
+    async fn around<T>(
+        &self,
+        _: Call,
+        _: &str,
+        inner: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
         if self.off.load(Ordering::SeqCst) {
             return Err(Error::new(ErrorKind::Unavailable, INSIDE));
         }
-        Ok(&self.memory)
+        inner.await
     }
 }
 
-impl Backend for Switch {
-    async fn read(&self, key: &str) -> Result<Option<Versioned>> {
-        self.on()?.read(key).await
-    }
-
-    async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<Create> {
-        self.on()?.create(key, value, ttl).await
-    }
-
-    async fn replace(
-        &self,
-        key: &str,
-        value: Bytes,
-        ttl: Option<Duration>,
-        was: &Versioned,
-    ) -> Result<Replace> {
-        self.on()?.replace(key, value, ttl, was).await
-    }
-
-    async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
-        self.on()?.delete(key, was).await
-    }
-}
+wrap_backend!(Switch);
 
 /// The answer to a failure says what it must and no more.
 #[track_caller]
@@ -690,7 +675,7 @@ async fn p6_a_failed_load_through_an_outer_service_is_a_503_too() {
         StatusCode::SERVICE_UNAVAILABLE,
     );
     assert!(
-        inner.memory.is_empty(),
+        inner.inner.is_empty(),
         "the handler failed, so nothing is saved"
     );
 }
@@ -931,7 +916,7 @@ async fn p3_a_change_to_a_session_that_ended_meanwhile_is_a_409() {
         };
         let (answer, ()) = tokio::join!(slow_request, race);
         assert_bare(&answer, StatusCode::CONFLICT);
-        assert!(storage.backend().memory.is_empty(), "it stays ended");
+        assert!(storage.backend().inner.is_empty(), "it stays ended");
     }
 }
 

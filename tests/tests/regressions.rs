@@ -2,13 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::many_single_char_names, reason = "tests")]
 
-use bytes::Bytes;
 use session_core::{
-    Backend, Codec, CookieChange, CookieSettings, Create, ErrorKind, Identity, KeyedStorage,
-    ManualClock, MemoryBackend, Records, Replace, RequestSession, Result, SessionContext, Storage,
-    Versioned,
+    Codec, CookieChange, CookieSettings, ErrorKind, Identity, KeyedStorage, ManualClock,
+    MemoryBackend, Records, RequestSession, Result, SessionContext, Storage,
 };
 use session_tests::stores::{Call, Failing, Gate, When};
+use session_tests::wrap_backend;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU8;
 use std::sync::atomic::Ordering::SeqCst;
@@ -170,32 +169,25 @@ async fn p4_a_renewal_that_was_cut_off_goes_on_through_a_codec_that_salts() {
     }
 }
 
+/// One store for two storages.
 #[derive(Debug, Clone)]
-struct Shared(Arc<MemoryBackend>);
-impl Backend for Shared {
-    async fn read(&self, k: &str) -> Result<Option<Versioned>> {
-        self.0.read(k).await
-    }
-    async fn create(&self, k: &str, v: Bytes, t: Option<Duration>) -> Result<Create> {
-        self.0.create(k, v, t).await
-    }
-    async fn replace(
-        &self,
-        k: &str,
-        v: Bytes,
-        t: Option<Duration>,
-        w: &Versioned,
-    ) -> Result<Replace> {
-        self.0.replace(k, v, t, w).await
-    }
-    async fn delete(&self, k: &str, w: Option<&Versioned>) -> Result<Replace> {
-        self.0.delete(k, w).await
+struct Shared {
+    inner: Arc<MemoryBackend>,
+}
+
+impl Shared {
+    async fn around<T>(&self, _: Call, _: &str, inner: impl Future<Output = T>) -> T {
+        inner.await
     }
 }
 
+wrap_backend!(Shared);
+
 #[tokio::test]
 async fn a_session_is_not_taken_for_one_of_a_longer_cookie_name() {
-    let store = Shared(Arc::new(MemoryBackend::new()));
+    let store = Shared {
+        inner: Arc::new(MemoryBackend::new()),
+    };
     let named = |n: &'static str| {
         KeyedStorage::new(store.clone()).with_cookie(CookieSettings::builder(n).build().unwrap())
     };
@@ -406,5 +398,34 @@ async fn p3_a_logout_with_two_cookies_that_renewals_replaced_ends_both_sessions(
     save.run().await.unwrap();
     for cookie in new {
         assert_eq!(keys(&*s, &cookie).await, None);
+    }
+}
+
+#[tokio::test]
+async fn p3_a_logout_during_a_save_of_what_another_ended_is_no_error() {
+    for renews in [false, true] {
+        let s = Arc::new(mem());
+        let c = client(&*s).await;
+        let (a, b) = (
+            s.load(Some(&c)).await.unwrap(),
+            s.load(Some(&c)).await.unwrap(),
+        );
+        if renews {
+            a.renew().unwrap();
+        }
+        a.insert("k", 2).unwrap();
+        b.invalidate().unwrap();
+        s.save(&b).await.unwrap();
+        let hold = s.backend().hold(Call::Replace, When::Before);
+        let t = tokio::spawn({
+            let (s, a) = (s.clone(), a.clone());
+            async move { s.save(&a).await }
+        });
+        hold.reached().await;
+        a.invalidate().unwrap();
+        a.insert("next", 1).unwrap();
+        hold.open();
+        let next = value(t.await.unwrap().unwrap());
+        assert_eq!(keys(&*s, &next).await.unwrap(), ["next"]);
     }
 }

@@ -190,6 +190,8 @@ impl<B: Backend> KeyedStorage<B> {
                         "session save conflicts"
                     );
                 }
+                // It is gone, and a logout that came meanwhile asks for no more.
+                Replace::Gone if session.state().invalidated > 0 => {}
                 Replace::Conflict(_) | Replace::Gone => return lost(session, &identity),
             }
         }
@@ -249,6 +251,7 @@ impl<B: Backend> KeyedStorage<B> {
             }
             match ended {
                 Replace::Conflict(now) if session.state().merge(&now) => {}
+                Replace::Gone if session.state().invalidated > 0 => {}
                 _ => {
                     self.forget_attempt(session).await;
                     return lost(session, &old);

@@ -81,7 +81,10 @@ impl<B: Backend> World<B> {
             must!(self.look(at).await?.is_none(), "it survived");
             let known = &mut self.known[at];
             known.killed |= !known.issued && known.status != Status::Gone;
-            known.moved = None;
+            if let Some(moved) = &mut known.moved {
+                // Nothing says any more where it went.
+                moved.at = 0;
+            }
             known.set(Status::Gone, self.step);
         }
         Ok(())
@@ -130,7 +133,12 @@ impl<B: Backend> World<B> {
             let yields_none = self
                 .find(cookie)
                 .is_none_or(|at| self.known[at].yielded(None, since));
-            must!(yields_none, "{cookie} yields a session, but not here");
+            // What it read before time passed may be over by now, though it was written again.
+            let waited = self.now() > request.born;
+            must!(
+                yields_none || waited,
+                "{cookie} yields a session, but not here"
+            );
         }
         if let (Some(identity), Some(view)) = (&identity, &view) {
             let Some(known) = self.find(identity) else {
@@ -175,13 +183,14 @@ impl<B: Backend> World<B> {
             if !all && self.now() >= moved.at + FOLLOWED {
                 break;
             }
-            let Some(to) = &moved.to else {
-                let its = |known: &Known| known.owner == moved.by && !known.issued;
-                let hidden = (0..self.known.len()).filter(|at| its(&self.known[*at]));
-                chain.extend(hidden);
-                break;
-            };
-            chain.extend(self.find(to));
+            if let Some(to) = &moved.to {
+                chain.extend(self.find(to));
+                continue;
+            }
+            let its = |known: &Known| known.owner == moved.by && !known.issued;
+            let hidden = (0..self.known.len()).filter(|at| its(&self.known[*at]));
+            chain.extend(hidden);
+            break;
         }
         chain
     }
@@ -245,7 +254,9 @@ impl<B: Backend> World<B> {
             let Some(view) = &now else { return Ok(()) };
             let there = request.plans(save.begun).filter(|(_, done, plan)| {
                 let rolled = *plan == Plan::Nothing && request.rolls;
-                (*plan == Plan::Update || rolled) && view.dict.after(done) == view.dict
+                // A rolling session's lifetime begins again.
+                let is_dated = !request.rolls || view.created >= save.at;
+                (*plan == Plan::Update || rolled) && is_dated && view.dict.after(done) == view.dict
             });
             let seen = there.map(|(until, ..)| until).max();
             let save = self.requests[at].save_mut();
@@ -365,7 +376,7 @@ impl<B: Backend> World<B> {
                 let dict = view.dict.after(done.unwrap_or_default());
                 let created = view.created;
                 self.known[own].status = Status::Expired(View { dict, created });
-                save.begun
+                request.handle().len()
             }
             (None, _) => fail!("P2: acknowledged, but not there"),
         };
@@ -433,7 +444,7 @@ impl<B: Backend> World<B> {
             !is_old_alive,
             "P4: {cookie} is new, and the old one still yields the session"
         );
-        let content = self.known[new].status.last();
+        let content = self.known[new].status.alive();
         let (known, now) = (&self.known[new], self.now());
         let (mut seen, mut renewed, mut started, mut over) = (None, false, false, None);
         for (until, done, plan) in request.plans(save.begun) {
@@ -516,7 +527,7 @@ impl<B: Backend> World<B> {
             // Out of time, and taken out of the store, where nobody could see it.
             let over = request.identity.as_deref().and_then(|own| self.find(own));
             if let Some(Status::Expired(view)) = over.map(|own| &self.known[own].status)
-                && plan == Plan::Update
+                && matches!(plan, Plan::Update | Plan::Renew)
                 && view.dict.after(done).is_empty()
             {
                 seen = seen.max(Some(until));
@@ -612,7 +623,11 @@ impl<B: Backend> World<B> {
                     .plans(save.begun)
                     .all(|(_, _, plan)| plan == Plan::Start || plan == Plan::Renew);
                 must!(
-                    !changes_once || save.effects == 0 || save.calls.faults > 1 || lost,
+                    !changes_once
+                        || save.effects == 0
+                        || save.took
+                        || save.calls.faults > 1
+                        || lost,
                     "P4: one lost answer left the client without a session"
                 );
             }

@@ -59,7 +59,7 @@ fn run_on(
     is_sealed: bool,
     make: impl Fn(u8, CookieSettings, ManualClock) -> Box<dyn Storage>,
 ) {
-    run(500, file, &async |setup, steps, _| {
+    let one = async |setup: Setup, steps: &[Step], _: &str| {
         let cookie = CookieSettings::builder("sid")
             .max_age(setup.max_age.map(Duration::from_secs))
             .rolling(setup.rolling)
@@ -90,7 +90,8 @@ fn run_on(
             }
         }
         world.look().await
-    });
+    };
+    run(500, file, &one);
 }
 
 struct World {
@@ -159,6 +160,16 @@ impl World {
             |request: usize| (!self.requests.is_empty()).then(|| request % self.requests.len());
         match step {
             Step::Ask { client, sends, .. } => self.ask(*client, sends).await,
+            Step::Visit {
+                client,
+                sends,
+                edit,
+            } => {
+                self.ask(*client, sends).await?;
+                let last = self.requests.len() - 1;
+                self.change(last, edit)?;
+                self.save(last).await
+            }
             Step::Change { request, edit } => match at(*request) {
                 Some(at) => self.change(at, edit),
                 None => Ok(()),

@@ -11,6 +11,7 @@ use session_tests::memcached::MemcachedServer;
 use session_tests::redis::RedisServer;
 
 use crate::run::{at_step, run, start};
+use crate::steps::{Setup, Step};
 use crate::world::{Seen, World};
 
 static REDIS: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
@@ -50,7 +51,7 @@ fn memcached() {
 
 fn run_on<B: Backend>(usual: u32, file: &'static str, make: impl AsyncFn(ManualClock) -> Arc<B>) {
     let total = Cell::new(Seen::default());
-    run(usual, file, &async |setup, steps, prefix| {
+    let one = async |setup: Setup, steps: &[Step], prefix: &str| {
         let clock = start();
         let backend = make(clock.clone()).await;
         let mut world = World::new(backend, clock, setup, prefix).await;
@@ -61,7 +62,8 @@ fn run_on<B: Backend>(usual: u32, file: &'static str, make: impl AsyncFn(ManualC
         world.end().await?;
         total.set(total.get().with(&world.seen));
         Ok(())
-    });
+    };
+    run(usual, file, &one);
     println!("{:?}", total.get());
     total.get().check();
 }

@@ -13,6 +13,12 @@ pub(crate) enum Step {
         sends: Sends,
         waits: bool,
     },
+    /// A client sends a request, its handler does that, and it gets its answer.
+    Visit {
+        client: usize,
+        sends: Sends,
+        edit: Edit,
+    },
     /// A request's handler changes its session.
     Change { request: usize, edit: Edit },
     /// A request's session is saved, a first time or again after an error: the save begins.
@@ -119,6 +125,9 @@ fn step() -> impl Strategy<Value = Step> {
         16 => (client, sends(), prop::bool::weighted(0.2)).prop_map(|(client, sends, waits)| {
             Step::Ask { client, sends, waits }
         }),
+        8 => (0..CLIENTS, sends(), verb()).prop_map(|(client, sends, edit)| {
+            Step::Visit { client, sends, edit }
+        }),
         24 => (request(), edit()).prop_map(|(request, edit)| Step::Change { request, edit }),
         16 => request().prop_map(|request| Step::Save { request }),
         24 => (request(), fault(12)).prop_map(|(request, fault)| Step::Go { request, fault }),
@@ -156,6 +165,11 @@ fn edit() -> impl Strategy<Value = Edit> {
         5 => Just(Edit::Renew),
         2 => Just(Edit::Invalidate),
     ]
+}
+
+/// What moves a session or ends it, more than others.
+fn verb() -> impl Strategy<Value = Edit> {
+    prop_oneof![2 => edit(), 2 => Just(Edit::Renew), 2 => Just(Edit::Invalidate)]
 }
 
 fn fault(weight: u32) -> impl Strategy<Value = Fault> {

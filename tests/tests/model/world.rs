@@ -208,6 +208,18 @@ impl<B: Backend> World<B> {
                     self.finish(self.requests.len() - 1, Fault::None).await?;
                 }
             }
+            Step::Visit {
+                client,
+                sends,
+                edit,
+            } => {
+                self.ask(*client, sends);
+                let last = self.requests.len() - 1;
+                self.finish(last, Fault::None).await?;
+                self.change(last, edit)?;
+                self.save(last)?;
+                self.finish(last, Fault::None).await?;
+            }
             Step::Change { request, edit } => self.change(*request, edit)?,
             Step::Save { request } => {
                 let Some(at) = self.at(*request) else {
