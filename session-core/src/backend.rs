@@ -30,6 +30,10 @@ use crate::Result;
 ///   [`KeyedStorage`](crate::KeyedStorage) does not know the number and asks with 0, which is a
 ///   conflict that brings the current one. What no session can be and is to be left alone, a value
 ///   of another program's, is an empty one numbered 0.
+/// - A store that compares values reads what a [`Conflict`](Replace::Conflict) brings in the same atomic
+///   step. Read afterwards it could be `was` again: to [`KeyedStorage`](crate::KeyedStorage) that is a
+///   value which the store cannot compare, and a logout would leave it alone. (No number comes again: a
+///   store that numbers versions may read it afterwards.)
 /// - `delete` of what is not there is [`Gone`](Replace::Gone).
 ///
 /// Two suites in the folder `tests` of this repository check it: `session_tests::backend_conformance!`
