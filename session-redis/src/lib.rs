@@ -97,9 +97,10 @@
 //!
 //! Read from masters, which is the default: a replica may still show what is gone. In the servers'
 //! settings `cluster-require-full-coverage no` lets sessions on other masters work on while one fails
-//! over. Slots that move then cost no error, a master that dies costs one of
-//! [`Unavailable`](session_core::ErrorKind::Unavailable) for those of its sessions that are asked for
-//! until its replica has taken over.
+//! over. A master that dies then costs [`Unavailable`](session_core::ErrorKind::Unavailable) for those of
+//! its sessions that are asked for until its replica has taken over. So may a slot that moves, on a busy
+//! connection, for sessions of which the slot is half moved: redis 1.8.1 sends `ASKING` and the command
+//! behind it apart, and a command of another request in between takes its effect away.
 //!
 //! With tokio 1.54.0 or 1.54.1 the cluster connection of redis 1.8.1 stands still once a slot has moved
 //! or a node has died while more than some twenty commands were under way, and has to be made anew,
