@@ -136,7 +136,12 @@ impl<B: Backend> KeyedStorage<B> {
     }
 
     fn key_of(&self, suffix: &str) -> String {
-        [self.records.cookie().name(), "_", suffix].concat()
+        let name = self.records.cookie().name();
+        let mut key = String::with_capacity(name.len() + 1 + suffix.len());
+        key.push_str(name);
+        key.push('_');
+        key.push_str(suffix);
+        key
     }
 
     /// What stands for the identity in the store's key.

@@ -88,47 +88,27 @@ impl Shelf {
             .filter(|stored| stored.expires.is_none_or(|expires| now < expires))
     }
 
-    /// Stores a record, if it fits after what has expired is gone.
-    fn put(
+    /// Stores a record under a key that nobody has, if it fits.
+    fn insert(
         &mut self,
         key: &str,
         value: Bytes,
         expires: Option<SystemTime>,
         capacity: usize,
-        now: SystemTime,
     ) -> Result<()> {
-        self.sweep(now);
-        let old = self.records.get_mut(key);
-        let size = |value: &Bytes| key.len() + value.len() + OVERHEAD;
-        let (size, freed) = (size(&value), old.as_ref().map_or(0, |old| size(&old.value)));
-        let used = self.used - freed + size;
-        if used > capacity && size > freed {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "the memory for sessions is used up",
-            ));
+        let used = self.used + key.len() + value.len() + OVERHEAD;
+        if used > capacity {
+            return Err(full());
         }
         self.used = used;
-        if let Some(old) = old {
-            old.value = value;
-            old.expires = expires;
-            match expires {
-                Some(sooner) if old.watched.is_none_or(|watched| sooner < watched) => {
-                    self.watch(key, sooner);
-                }
-                _ => {}
-            }
-            return Ok(());
-        }
         let key: Arc<str> = Arc::from(key);
         if let Some(expires) = expires {
             self.expiry.insert((expires, key.clone()));
         }
-        let watched = expires;
         let stored = Stored {
             value,
             expires,
-            watched,
+            watched: expires,
         };
         self.records.insert(key, stored);
         Ok(())
@@ -155,6 +135,7 @@ impl Shelf {
         }
     }
 
+    /// Takes out whatever has expired: what is left lives.
     fn sweep(&mut self, now: SystemTime) {
         while self.expiry.first().is_some_and(|(at, _)| *at <= now) {
             let Some((_, key)) = self.expiry.pop_first() else {
@@ -185,12 +166,12 @@ impl Backend for MemoryBackend {
     async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<Create> {
         let now = self.clock.now();
         let mut shelf = self.shelf();
-        if shelf.live(key, now).is_some() {
+        shelf.sweep(now);
+        if shelf.records.contains_key(key) {
             return Ok(Create::Exists);
         }
-        shelf
-            .put(key, value, expires(now, ttl), self.capacity, now)
-            .map(|()| Create::Done)
+        shelf.insert(key, value, expires(now, ttl), self.capacity)?;
+        Ok(Create::Done)
     }
 
     async fn replace(
@@ -201,16 +182,29 @@ impl Backend for MemoryBackend {
         was: &Versioned,
     ) -> Result<Replace> {
         let now = self.clock.now();
-        let mut shelf = self.shelf();
-        let Some(stored) = shelf.live(key, now) else {
+        let mut guard = self.shelf();
+        let shelf = &mut *guard;
+        shelf.sweep(now);
+        let Some(stored) = shelf.records.get_mut(key) else {
             return Ok(Replace::Gone);
         };
         if stored.value != was.value {
             return Ok(Replace::Conflict(stored.versioned()));
         }
-        shelf
-            .put(key, value, expires(now, ttl), self.capacity, now)
-            .map(|()| Replace::Done)
+        let used = shelf.used - stored.value.len() + value.len();
+        if used > self.capacity && value.len() > stored.value.len() {
+            return Err(full());
+        }
+        shelf.used = used;
+        stored.value = value;
+        stored.expires = expires(now, ttl);
+        match stored.expires {
+            Some(sooner) if stored.watched.is_none_or(|watched| sooner < watched) => {
+                shelf.watch(key, sooner);
+            }
+            _ => {}
+        }
+        Ok(Replace::Done)
     }
 
     async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
@@ -234,6 +228,10 @@ impl Stored {
             version: 0,
         }
     }
+}
+
+fn full() -> Error {
+    Error::new(ErrorKind::Unavailable, "the memory for sessions is used up")
 }
 
 /// `None` also for a time that the clock cannot say: it never comes.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::{Created, Entry, Record, Text};
+use super::{Created, Entry, Record, Text, float};
 use crate::json::unescape;
 use crate::scan::{Name, Scanner};
 
@@ -67,6 +67,11 @@ fn created_of(raw: &str) -> Result<Option<f64>, ()> {
         "null" => Ok(None),
         "true" => Ok(Some(1.0)),
         "false" | "\"\"" => Ok(Some(0.0)),
+        // Seconds without a fraction, as aiohttp_session writes them, need not the whole of what reads
+        // floats.
+        _ if raw.len() < 16 && raw.bytes().all(|b| b.is_ascii_digit()) => {
+            Ok(raw.parse().ok().map(float))
+        }
         _ => match raw.parse::<f64>() {
             Ok(seconds) => Ok(Some(seconds)),
             Err(_) => Err(()),
