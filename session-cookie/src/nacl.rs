@@ -72,7 +72,7 @@ impl NaClCookieStorage {
         let mut nonce = [0; NONCE_BYTES];
         getrandom::fill(&mut nonce).map_err(|error| Error::new(ErrorKind::Unavailable, error))?;
         let boxed = self.keys[0].encrypt(Nonce::from_slice(&nonce), payload);
-        let boxed = boxed.map_err(|_| Error::from(ErrorKind::CookieTooLarge))?;
+        let boxed = boxed.map_err(|_| Error::from(ErrorKind::TooLarge))?;
         Ok(STANDARD.encode([&nonce[..], &boxed].concat()))
     }
 }

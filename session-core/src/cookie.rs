@@ -101,7 +101,7 @@ impl CookieSettings {
     /// Returns an error if a browser would drop the cookie with `value`, quoted where it must be.
     ///
     /// # Errors
-    /// [`ErrorKind::CookieTooLarge`] over [`MAX_COOKIE_BYTES`].
+    /// [`ErrorKind::TooLarge`] over [`MAX_COOKIE_BYTES`].
     pub fn check_size(&self, value: &str) -> Result<()> {
         // No value grows to more than this, so that most need not be measured.
         if self.name.len() + 2 + 4 * value.len() <= MAX_COOKIE_BYTES {
@@ -110,7 +110,7 @@ impl CookieSettings {
         let size = self.name.len() + header::quoted_len(value);
         if size > MAX_COOKIE_BYTES {
             return Err(Error::with_message(
-                ErrorKind::CookieTooLarge,
+                ErrorKind::TooLarge,
                 format!(
                     "the session cookie would have {size} bytes, browsers keep {MAX_COOKIE_BYTES}"
                 ),
@@ -122,7 +122,7 @@ impl CookieSettings {
     /// Writes the Set-Cookie header that stores `value` for `max_age` from `now`.
     ///
     /// # Errors
-    /// [`ErrorKind::CookieTooLarge`] over [`MAX_COOKIE_BYTES`].
+    /// [`ErrorKind::TooLarge`] over [`MAX_COOKIE_BYTES`].
     pub fn set(
         &self,
         value: &str,

@@ -34,13 +34,15 @@ pub enum ErrorKind {
     /// So many others wrote this session at the same time that the bounded retries ran out. The
     /// change is dropped; a retry may succeed. An adapter answers 503.
     Contended,
-    /// The cookie's name and value are over 4096 bytes together: a browser would drop it.
-    CookieTooLarge,
+    /// The session does not fit where it lives, and nothing was saved: the cookie's name and value are
+    /// over 4096 bytes together, which a browser drops, or the record is over what the store takes
+    /// (memcached: 1 MiB unless its `-I` says otherwise). An adapter answers 500.
+    TooLarge,
     /// The change came after the session had been committed with its response.
     Committed,
     /// A session value does not fit the type that was asked for, or cannot be written as JSON.
     Value,
-    /// A setting that cannot work; the text says what to do.
+    /// A setting that cannot work, or no session service around the handler; the text says what to do.
     Settings,
     /// [`set_new_identity`](crate::Session::set_new_identity) on a session that is not new, or
     /// with an identity that the store holds already.
@@ -86,7 +88,7 @@ impl ErrorKind {
             Self::Unavailable => "the session backend did not answer",
             Self::Ended => "the session was ended by another request",
             Self::Contended => "too many requests changed the session at the same time",
-            Self::CookieTooLarge => "the session cookie would be over 4096 bytes",
+            Self::TooLarge => "the session is too large",
             Self::Committed => "the session was already committed with its response",
             Self::Value => "the session value does not fit",
             Self::Settings => "the session settings cannot work",

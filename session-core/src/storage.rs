@@ -57,7 +57,7 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the backend did not
     /// acknowledge; [`ErrorKind::Ended`](crate::ErrorKind::Ended) if another request ended the
     /// session meanwhile; [`ErrorKind::Contended`](crate::ErrorKind::Contended) after too many
-    /// conflicts; [`ErrorKind::CookieTooLarge`](crate::ErrorKind::CookieTooLarge) before anything
+    /// conflicts; [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) before anything
     /// is stored.
     async fn save(&self, session: &Session) -> Result<CookieChange>;
 }

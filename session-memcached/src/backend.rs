@@ -44,7 +44,7 @@ impl MemcachedBackend {
     /// # Errors
     ///
     /// [`ErrorKind::Settings`] if it is no address.
-    pub fn new(address: &str) -> Result<Self> {
+    pub fn open(address: &str) -> Result<Self> {
         Ok(Self {
             pool: pool(Address::parse(address)?, CONNECTIONS),
             timeout: TIMEOUT,
@@ -73,12 +73,12 @@ impl MemcachedBackend {
         }
         let mut connection = match timeout_at(deadline, self.pool.get()).await {
             Ok(Ok(connection)) => connection,
-            Ok(Err(PoolError::Backend(error))) => return Err(unavailable(&error)),
+            Ok(Err(PoolError::Backend(error))) => return Err(failed(&error)),
             Ok(Err(error)) => return Err(Error::new(ErrorKind::Unavailable, error)),
             Err(_) => return Err(self.late("no connection")),
         };
         match timeout_at(deadline, connection.ask(key, command)).await {
-            Ok(answer) => answer.map_err(|error| unavailable(&error)),
+            Ok(answer) => answer.map_err(|error| failed(&error)),
             Err(_) => Err(self.late("no answer")),
         }
     }
@@ -181,10 +181,10 @@ impl Backend for MemcachedBackend {
 }
 
 impl Connect for MemcachedBackend {
-    /// See [`MemcachedBackend::new`] for the address. One command is sent, to see that somebody
+    /// See [`MemcachedBackend::open`] for the address. One command is sent, to see that somebody
     /// answers.
     async fn connect(address: &str) -> Result<Self> {
-        let backend = Self::new(address)?;
+        let backend = Self::open(address)?;
         backend.read("session-memcached-connect").await?;
         Ok(backend)
     }
@@ -214,13 +214,24 @@ fn fits(key: &str) -> bool {
     key.len() <= 250 && key.bytes().all(|b| b.is_ascii_graphic())
 }
 
-fn unavailable(error: &io::Error) -> Error {
+/// What memcached 1.6 answers, as a `SERVER_ERROR`, to an item over the size of its `-I`.
+const TOO_LARGE: &str = "SERVER_ERROR object too large";
+
+fn failed(error: &io::Error) -> Error {
     let text = match error.kind() {
         io::ErrorKind::Other => plain(&error.to_string()),
         io::ErrorKind::UnexpectedEof => "the connection was closed".to_owned(),
         _ => error.to_string(),
     };
-    said(&text)
+    let is_too_large = text.starts_with(TOO_LARGE);
+    Error::new(
+        if is_too_large {
+            ErrorKind::TooLarge
+        } else {
+            ErrorKind::Unavailable
+        },
+        format!("memcached: {text}"),
+    )
 }
 
 /// Returns what a server said up to the first word that may be no word, should it repeat the command.

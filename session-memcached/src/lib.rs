@@ -19,7 +19,7 @@
 //! use std::time::Duration;
 //!
 //! # fn program() -> Result<(), session_core::Error> {
-//! let backend = MemcachedBackend::new("unix:/run/memcached.sock")?
+//! let backend = MemcachedBackend::open("unix:/run/memcached.sock")?
 //!     .with_timeout(Duration::from_millis(250))
 //!     .with_max_connections(64);
 //! let storage = MemcachedStorage::new(backend);

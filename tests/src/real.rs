@@ -169,7 +169,7 @@ impl RealStore {
                 dressed(RedisStorage::new(backend), cookie, clock, hash_identities)
             }
             Server::Memcached { server, .. } => {
-                let backend = MemcachedBackend::new(&server.address()).unwrap();
+                let backend = MemcachedBackend::open(&server.address()).unwrap();
                 let storage = MemcachedStorage::new(backend);
                 dressed(storage, cookie, clock, hash_identities)
             }

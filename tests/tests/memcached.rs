@@ -8,7 +8,7 @@
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use session_core::{CookieSettings, ManualClock};
+use session_core::{CookieSettings, ErrorKind, ManualClock, Storage};
 use session_memcached::{MemcachedBackend, MemcachedStorage};
 use session_tests::memcached::MemcachedServer;
 use session_tests::{backend_conformance, keyed_conformance};
@@ -38,7 +38,7 @@ async fn memcached_backend_on_a_socket() -> MemcachedBackend {
 }
 
 fn backend(server: &MemcachedServer) -> MemcachedBackend {
-    let backend = MemcachedBackend::new(&server.address()).unwrap();
+    let backend = MemcachedBackend::open(&server.address()).unwrap();
     backend.with_timeout(PATIENCE)
 }
 
@@ -46,3 +46,24 @@ keyed_conformance!(memcached);
 keyed_conformance!(memcached_hashed);
 backend_conformance!(memcached_backend);
 backend_conformance!(memcached_backend_on_a_socket);
+
+/// Nothing is lost silently: neither the change, whose request is told, nor what was stored.
+#[tokio::test]
+async fn p8_a_session_over_what_memcached_takes_is_too_large_and_the_stored_one_stays() {
+    let storage = MemcachedStorage::new(memcached_backend().await);
+    let session = storage.load(None).await.unwrap();
+    session.insert("k", 1).unwrap();
+    storage.save(&session).await.unwrap();
+    let identity = session.identity().unwrap();
+
+    session.insert("big", "x".repeat(1 << 20)).unwrap();
+    let error = storage.save(&session).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
+    let stored = storage.load(Some(identity.as_str())).await.unwrap();
+    assert_eq!(stored.keys(), ["k"]);
+
+    let new = storage.load(None).await.unwrap();
+    new.insert("big", "x".repeat(1 << 20)).unwrap();
+    let error = storage.save(&new).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
+}

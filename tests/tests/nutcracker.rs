@@ -25,7 +25,7 @@ async fn nutcracker(cookie: CookieSettings, clock: ManualClock) -> MemcachedStor
 }
 
 async fn nutcracker_backend() -> MemcachedBackend {
-    MemcachedBackend::new(&PROXY.address()).unwrap()
+    MemcachedBackend::open(&PROXY.address()).unwrap()
 }
 
 keyed_conformance!(nutcracker);
@@ -38,7 +38,7 @@ const SLACK: Duration = Duration::from_secs(2);
 #[tokio::test]
 async fn p6_sessions_of_a_server_that_died_are_unavailable_and_the_others_work() {
     let mut proxy = Nutcracker::start(3);
-    let backend = MemcachedBackend::new(&proxy.address()).unwrap();
+    let backend = MemcachedBackend::open(&proxy.address()).unwrap();
     let storage: Arc<dyn Storage> = Arc::new(MemcachedStorage::new(backend.with_timeout(BOUND)));
     let server = Server::start(
         storage.clone(),

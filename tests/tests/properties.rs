@@ -82,7 +82,7 @@ fn use_it(storage: &dyn Storage, session: &Session) {
             assert_eq!(again.get::<u64>("n").unwrap(), Some(1));
             assert_eq!(again.keys(), session.keys());
         }
-        Err(error) => assert_eq!(error.kind(), session_core::ErrorKind::CookieTooLarge),
+        Err(error) => assert_eq!(error.kind(), session_core::ErrorKind::TooLarge),
     }
 }
 
@@ -372,7 +372,7 @@ proptest! {
                 expected.insert(key.clone(), value.clone());
             }
             let change = match now(storage.save(&session)) {
-                Err(error) if error.kind() == session_core::ErrorKind::CookieTooLarge => continue,
+                Err(error) if error.kind() == session_core::ErrorKind::TooLarge => continue,
                 change => change.unwrap(),
             };
             let CookieChange::Set { value, max_age } = change else { panic!("it has a key") };

@@ -185,7 +185,7 @@ async fn p6_a_server_that_hangs_up_is_not_stormed() {
 #[test]
 fn p6_pooled_connections_of_a_runtime_that_is_gone_are_not_used() {
     let server = MemcachedServer::start();
-    let backend = MemcachedBackend::new(&server.address()).unwrap();
+    let backend = MemcachedBackend::open(&server.address()).unwrap();
     let backend = Arc::new(backend.with_timeout(PATIENCE));
     let first = runtime();
     first.block_on(async {
@@ -225,7 +225,7 @@ async fn p6_a_call_of_several_commands_has_one_bound() {
             });
         }
     });
-    let backend = MemcachedBackend::new(&address).unwrap();
+    let backend = MemcachedBackend::open(&address).unwrap();
     let backend = backend.with_timeout(ms(600));
     backend.read(KEY).await.unwrap();
     let was = Versioned {
@@ -246,7 +246,7 @@ async fn p6_the_largest_settings_are_settings() {
     let endless = backend.with_timeout(Duration::MAX);
     assert!(endless.read(KEY).await.unwrap().is_none());
     let server = MemcachedServer::start();
-    let backend = MemcachedBackend::new(&server.address()).unwrap();
+    let backend = MemcachedBackend::open(&server.address()).unwrap();
     let endless = backend.with_max_connections(usize::MAX);
     let endless = endless.with_timeout(Duration::MAX);
     assert!(endless.read(KEY).await.unwrap().is_none());

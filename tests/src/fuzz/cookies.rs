@@ -155,7 +155,7 @@ fn sealed(storage: &impl Storage) -> Option<String> {
         Ok(CookieChange::Set { value, .. }) => Some(value),
         Ok(_) => panic!("there is something to save"),
         Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::CookieTooLarge);
+            assert_eq!(error.kind(), ErrorKind::TooLarge);
             None
         }
     }
@@ -195,7 +195,7 @@ fn use_it(storage: &impl Storage, session: &Session) {
             assert!(keys.iter().all(|key| again.keys().contains(key)));
         }
         Ok(_) => panic!("there is something to save"),
-        Err(error) => assert_eq!(error.kind(), ErrorKind::CookieTooLarge),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::TooLarge),
     }
 }
 

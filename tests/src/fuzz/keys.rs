@@ -18,7 +18,7 @@ pub fn keys(data: &[u8]) {
     identity(&text);
     assert_eq!(Key::from_slice(data).is_ok(), data.len() == 32);
 
-    match MemcachedBackend::new(&text) {
+    match MemcachedBackend::open(&text) {
         Ok(backend) => drop(format!("{backend:?}")),
         Err(error) => refused(&error, &text),
     }

@@ -43,7 +43,7 @@ pub fn memcached(data: &[u8]) {
         let listener = UnixListener::bind(&socket.0).unwrap();
         let log = Rc::new(RefCell::new(Vec::new()));
         tokio::task::spawn_local(accept(listener, answers, cut, log.clone()));
-        let backend = MemcachedBackend::new(&format!("unix:{}", socket.0.display())).unwrap();
+        let backend = MemcachedBackend::open(&format!("unix:{}", socket.0.display())).unwrap();
         let backend = backend.with_timeout(BOUND);
         let answer = ask(&backend, what).await;
         let said = std::mem::take(&mut *log.borrow_mut());

@@ -20,7 +20,7 @@ pub fn quoting(data: &[u8]) {
     let header = match cookie.set(&value, None, UNIX_EPOCH) {
         Ok(header) => header,
         Err(error) => {
-            assert_eq!(error.kind(), ErrorKind::CookieTooLarge);
+            assert_eq!(error.kind(), ErrorKind::TooLarge);
             assert!(!fits);
             return;
         }

@@ -49,7 +49,7 @@ pub fn settings(data: &[u8]) {
     let removal = settings.removal();
     let set = match settings.set(&value, lasts, now) {
         Ok(set) => set,
-        Err(error) => return assert_eq!(error.kind(), ErrorKind::CookieTooLarge),
+        Err(error) => return assert_eq!(error.kind(), ErrorKind::TooLarge),
     };
     for (header, value, lasts) in [
         (&set, value.as_str(), lasts),

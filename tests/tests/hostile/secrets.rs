@@ -225,7 +225,7 @@ async fn p10_no_error_shows_a_secret() {
         ErrorKind::Unavailable,
         ErrorKind::Ended,
         ErrorKind::Contended,
-        ErrorKind::CookieTooLarge,
+        ErrorKind::TooLarge,
         ErrorKind::Committed,
         ErrorKind::Value,
         ErrorKind::Settings,

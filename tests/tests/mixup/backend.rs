@@ -120,7 +120,7 @@ async fn p5_calls_on_a_multiplexed_connection_dropped_anywhere_leave_no_answer_f
 async fn p5_calls_to_memcached_dropped_anywhere_leave_no_answer_for_others() {
     let server = MemcachedServer::start();
     let proxy = Proxy::start(server.port()).await;
-    let backend = MemcachedBackend::new(&format!("127.0.0.1:{}", proxy.port())).unwrap();
+    let backend = MemcachedBackend::open(&format!("127.0.0.1:{}", proxy.port())).unwrap();
     let backend = backend.with_timeout(PATIENT).with_max_connections(6);
     calls_dropped_anywhere(backend, &proxy).await;
 }
@@ -131,7 +131,7 @@ async fn p5_the_pool_neither_leaks_nor_shrinks() {
     let server = MemcachedServer::start();
     let own = server.own_connections();
     let proxy = Proxy::start(server.port()).await;
-    let backend = MemcachedBackend::new(&format!("127.0.0.1:{}", proxy.port())).unwrap();
+    let backend = MemcachedBackend::open(&format!("127.0.0.1:{}", proxy.port())).unwrap();
     let backend = Arc::new(backend.with_timeout(PATIENT).with_max_connections(6));
     for round in 0..30 {
         proxy.hold_answers();

@@ -250,7 +250,7 @@ async fn p5_cancelled_requests_on_memcached_get_nobody_anothers_session() {
     let server = MemcachedServer::start();
     let own = server.own_connections();
     let proxy = Proxy::start(server.port()).await;
-    let backend = MemcachedBackend::new(&format!("127.0.0.1:{}", proxy.port())).unwrap();
+    let backend = MemcachedBackend::open(&format!("127.0.0.1:{}", proxy.port())).unwrap();
     let backend = backend.with_timeout(PATIENT).with_max_connections(MOST);
     let storage: Arc<dyn Storage> = Arc::new(MemcachedStorage::new(backend));
     let web = requests_cancelled_at_random(storage.clone(), &proxy).await;

@@ -174,7 +174,7 @@ fn repeating() -> Vec<(Vec<Ask>, Say)> {
 }
 
 fn backend(fake: &Fake) -> MemcachedBackend {
-    let backend = MemcachedBackend::new(&format!("127.0.0.1:{}", fake.port)).unwrap();
+    let backend = MemcachedBackend::open(&format!("127.0.0.1:{}", fake.port)).unwrap();
     backend.with_timeout(BOUND)
 }
 

@@ -42,7 +42,7 @@ fn redis() {
 
 #[test]
 fn memcached() {
-    let backend = MemcachedBackend::new(&MEMCACHED.address()).unwrap();
+    let backend = MemcachedBackend::open(&MEMCACHED.address()).unwrap();
     let backend = Arc::new(backend.with_timeout(PATIENCE));
     run_on(60, "tests/model/memcached.regressions", async |_| {
         backend.clone()

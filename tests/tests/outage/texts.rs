@@ -15,9 +15,20 @@ use crate::app::{Client, serve};
 
 /// Asks for `paths`, which are refused, and returns what was logged for it.
 async fn refused(web: SocketAddr, client: &Client, paths: &[&str], logs: &Logs) -> String {
+    answered(web, client, 503, paths, logs).await
+}
+
+/// Asks for `paths`, which are answered with `status`, and returns what was logged for it.
+async fn answered(
+    web: SocketAddr,
+    client: &Client,
+    status: u16,
+    paths: &[&str],
+    logs: &Logs,
+) -> String {
     assert_eq!(web, client.web);
     let before = logs.text().len();
-    client.expect(503, paths).await;
+    client.expect(status, paths).await;
     logs.assert_without(&[&client.cookie, DEFAULT_NAME]);
     let text = logs.text()[before..].to_owned();
     print!("{text}");
@@ -103,7 +114,7 @@ async fn p6_the_log_says_what_memcached_said() {
     let web = server.address();
     let client = Client::new(web).await;
 
-    let log = refused(web, &client, &["/big"], &logs).await;
+    let log = answered(web, &client, 500, &["/big"], &logs).await;
     assert_says(
         &log,
         "session not saved",
