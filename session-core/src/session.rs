@@ -233,8 +233,9 @@ impl Session {
         self.state().record.created()
     }
 
-    /// Returns the identity under which a store holds this session; `None` if it is new, or lives
-    /// in its cookie. It is a secret.
+    /// Returns the identity under which a store holds this session; `None` if it lives in its cookie, or
+    /// is new: it gets one when it is saved, after the handler. A handler that needs it before
+    /// [chooses](Self::set_new_identity) it. It is a secret.
     pub fn identity(&self) -> Option<Identity> {
         self.state().identity.clone()
     }
@@ -247,8 +248,9 @@ impl Session {
 
     /// Gives the session a lifetime of its own, in place of the storage's, and marks it changed.
     /// `None`: no limit, and a cookie that ends with the browser's session. Rounded up to whole
-    /// seconds, at least one, at most a hundred years. It is kept with the session, though a
-    /// Python service that writes the session drops it.
+    /// seconds, at least one, at most a hundred years. It counts from [`created`](Self::created), the
+    /// last write of a key, which this is not. It is kept with the session, though a Python service that
+    /// writes the session drops it.
     ///
     /// # Errors
     /// [`ErrorKind::Committed`] after the response's headers have left.
@@ -291,7 +293,8 @@ impl Session {
 
     /// Keeps the data and changes the identity when it is saved: the old cookie then gives nobody the
     /// data. (For a minute a logout that comes with it still ends the session: it may have
-    /// been on the way.) Call it whenever the session's rights change. A session that lives in its cookie has no
+    /// been on the way.) Call it whenever the session's rights change. The lifetime goes on: it counts
+    /// from [`created`](Self::created), the last write of a key, which this is not. A session that lives in its cookie has no
     /// identity; there the old cookie cannot be recalled.
     ///
     /// # Errors

@@ -38,8 +38,8 @@ use tokio::net::TcpListener;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-const USAGE: &str = "usage: parity --port N --storage simple|fernet|nacl [--host H] [--key BASE64] \
-[--max-age N|none] [--cookie-name NAME] [--domain D] [--path P] [--samesite S] [--secure] \
+const USAGE: &str = "usage: parity --port N --storage simple|fernet|nacl|redis|memcached [--host H] \
+[--key BASE64] [--redis-url URL] [--memcached ADDRESS] [--max-age N|none] [--cookie-name NAME] [--domain D] [--path P] [--samesite S] [--secure] \
 [--no-httponly]";
 
 #[tokio::main]

@@ -48,7 +48,8 @@ async fn a_host_cookie_is_kept_on_https_and_dropped_on_plain_http() {
     assert_eq!(browser.text().await, "nobody");
 }
 
-/// Each of these is an error of `CookieBuilder::build`; the browser would say nothing.
+/// Each of these but the last, a host name that is another site's, is an error of
+/// `CookieBuilder::build`; the browser would say nothing.
 #[tokio::test]
 async fn what_our_settings_refuse_the_browser_drops() {
     let (app, browser) = (App::start(sid()).await, Browser::start().await);
