@@ -60,7 +60,8 @@
 //! - A cluster: [`Reconnecting`] around a `redis::cluster_async::ClusterConnection`, see below.
 //! - TLS: redis's feature `tokio-native-tls-comp`, or `tokio-rustls-comp` with `tls-rustls-webpki-roots`,
 //!   and an address of `rediss://`. rustls wants a crypto provider: `rustls = { version = "0.23", features
-//!   = ["ring"] }` in your own Cargo.toml.
+//!   = ["ring"] }` in your own Cargo.toml. With a certificate of your own authority: [`Reconnecting`]
+//!   around a `redis::Client` of `Client::build_with_tls`.
 //! - Sentinel: redis's feature `sentinel`, and [`Reconnecting`] around a `SentinelClient`.
 //! - Features of redis are turned on in your own Cargo.toml, `redis = { version = "1", default-features =
 //!   false, features = ["cluster-async"] }`: it is the same redis, and features add up.

@@ -1,8 +1,10 @@
-//! A proxy that adds https to a server of plain http.
+//! A proxy that adds TLS to a server that has none.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream};
@@ -14,17 +16,19 @@ use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
 /// Speaks TLS with its clients and passes what they say to a server on 127.0.0.1, until it is dropped.
 ///
-/// It offers HTTP/2 and HTTP/1, so that the server has to understand both without being told.
+/// To whoever asks it offers HTTP/2 and HTTP/1, so that a web server has to understand both without
+/// being told.
 #[derive(Debug)]
 pub struct TlsProxy {
     port: u16,
+    certificate: String,
     accepting: AbortHandle,
 }
 
 impl TlsProxy {
     /// Starts one before the server on `port`, with a certificate that nobody but it has signed.
     pub async fn start(port: u16, host: &str) -> Self {
-        let acceptor = acceptor(host);
+        let (acceptor, certificate) = acceptor(host);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let own = listener.local_addr().unwrap().port();
         let accepting = tokio::spawn(async move {
@@ -36,6 +40,7 @@ impl TlsProxy {
         });
         Self {
             port: own,
+            certificate,
             accepting: accepting.abort_handle(),
         }
     }
@@ -43,6 +48,11 @@ impl TlsProxy {
     /// The port it listens on.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its certificate, in PEM (RFC 7468).
+    pub fn certificate(&self) -> &str {
+        &self.certificate
     }
 }
 
@@ -52,7 +62,7 @@ impl Drop for TlsProxy {
     }
 }
 
-fn acceptor(host: &str) -> TlsAcceptor {
+fn acceptor(host: &str) -> (TlsAcceptor, String) {
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed([host.to_owned()]).unwrap();
     let key = PrivatePkcs8KeyDer::from(signing_key.serialize_der());
@@ -63,7 +73,11 @@ fn acceptor(host: &str) -> TlsAcceptor {
         .with_single_cert(vec![cert.der().clone()], key.into())
         .unwrap();
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    TlsAcceptor::from(Arc::new(config))
+    let pem = format!(
+        "-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n",
+        STANDARD.encode(cert.der())
+    );
+    (TlsAcceptor::from(Arc::new(config)), pem)
 }
 
 /// Ends when either side does; a client that goes away or speaks no TLS is no failure.
