@@ -57,7 +57,7 @@ async fn p6_a_connection_that_is_made_anew_follows_a_sentinels_failover() {
 
     let sentinels = vec![format!("redis://127.0.0.1:{port}/")];
     let kind = SentinelServerType::Master;
-    let client = SentinelClient::build(sentinels, "sessions".into(), None, kind).unwrap();
+    let client = SentinelClient::build(sentinels, "sessions", None, kind).unwrap();
     let client = Arc::new(Mutex::new(client));
     let connection = Reconnecting::new(move || {
         let client = client.clone();
