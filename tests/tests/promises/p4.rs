@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use session_core::{ErrorKind, Identity, Storage};
+use session_core::{ErrorKind, Identity, Session, Storage};
 use session_tests::stores::{Call, When};
 
 use crate::app::{App, Compact, settings};
@@ -227,21 +227,25 @@ async fn p4_what_is_saved_while_a_renewal_is_under_way_comes_along() {
     assert_eq!(app.live().await, [new]);
 }
 
+/// A new session that wants an identity, with a key in it.
+async fn new(app: &App, identity: &Identity, key: &str) -> Session {
+    let session = app.storage.load(None).await.unwrap();
+    session.set_new_identity(identity.clone()).unwrap();
+    session.insert(key, 1).unwrap();
+    session
+}
+
 /// The first attempt never reached the store, and meanwhile the identity went to somebody else.
 #[tokio::test]
 async fn p4_a_creation_that_is_tried_again_overwrites_nobody() {
     let app = App::new();
     let identity = Identity::random().unwrap();
-    let mine = app.storage.load(None).await.unwrap();
-    mine.set_new_identity(identity.clone()).unwrap();
-    mine.insert("mine", 1).unwrap();
+    let mine = new(&app, &identity, "mine").await;
     app.failing().fail(0..=0, When::Before);
     app.storage.save(&mine).await.unwrap_err();
     app.failing().heal();
 
-    let other = app.storage.load(None).await.unwrap();
-    other.set_new_identity(identity.clone()).unwrap();
-    other.insert("other", 1).unwrap();
+    let other = new(&app, &identity, "other").await;
     app.storage.save(&other).await.unwrap();
     let refused = app.storage.save(&mine).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Identity);
@@ -253,9 +257,7 @@ async fn p4_a_creation_that_is_tried_again_overwrites_nobody() {
 async fn p4_a_creation_under_an_identity_of_ones_own_can_be_tried_again() {
     let app = App::new();
     let identity = Identity::random().unwrap();
-    let mine = app.storage.load(None).await.unwrap();
-    mine.set_new_identity(identity.clone()).unwrap();
-    mine.insert("mine", 1).unwrap();
+    let mine = new(&app, &identity, "mine").await;
     app.failing().fail(0..=0, When::After);
     app.storage.save(&mine).await.unwrap_err();
     app.failing().heal();
@@ -287,16 +289,12 @@ async fn p4_no_key_of_a_store_with_hashed_identities_is_a_cookie() {
 async fn p4_a_creation_that_is_given_up_ends_nobodys_session() {
     let app = App::new();
     let identity = Identity::random().unwrap();
-    let mine = app.storage.load(None).await.unwrap();
-    mine.set_new_identity(identity.clone()).unwrap();
-    mine.insert("mine", 1).unwrap();
+    let mine = new(&app, &identity, "mine").await;
     app.failing().fail(0..=0, When::Before);
     app.storage.save(&mine).await.unwrap_err();
     app.failing().heal();
 
-    let other = app.storage.load(None).await.unwrap();
-    other.set_new_identity(identity.clone()).unwrap();
-    other.insert("other", 1).unwrap();
+    let other = new(&app, &identity, "other").await;
     app.storage.save(&other).await.unwrap();
     mine.clear().unwrap();
     app.storage.save(&mine).await.unwrap();
