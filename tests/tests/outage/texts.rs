@@ -11,24 +11,18 @@ use session_tests::memcached::MemcachedServer;
 use session_tests::proxy::Proxy;
 use session_tests::redis::RedisServer;
 
-use crate::app::{Client, serve};
+use crate::app::{Client, ask, serve};
 
 /// Asks for `paths`, which are refused, and returns what was logged for it.
 async fn refused(web: SocketAddr, client: &Client, paths: &[&str], logs: &Logs) -> String {
-    answered(web, client, 503, paths, logs).await
-}
-
-/// Asks for `paths`, which are answered with `status`, and returns what was logged for it.
-async fn answered(
-    web: SocketAddr,
-    client: &Client,
-    status: u16,
-    paths: &[&str],
-    logs: &Logs,
-) -> String {
     assert_eq!(web, client.web);
     let before = logs.text().len();
-    client.expect(status, paths).await;
+    client.expect(503, paths).await;
+    logged_since(before, client, logs)
+}
+
+/// Returns what was logged since there were `before` bytes.
+fn logged_since(before: usize, client: &Client, logs: &Logs) -> String {
     logs.assert_without(&[&client.cookie, DEFAULT_NAME]);
     let text = logs.text()[before..].to_owned();
     print!("{text}");
@@ -114,7 +108,10 @@ async fn p6_the_log_says_what_memcached_said() {
     let web = server.address();
     let client = Client::new(web).await;
 
-    let log = answered(web, &client, 500, &["/big"], &logs).await;
+    let before = logs.text().len();
+    let big = ask(web, "/big", Some(&client.cookie)).await;
+    big.unwrap().assert_refused(500);
+    let log = logged_since(before, &client, &logs);
     assert_says(
         &log,
         "session not saved",
