@@ -15,9 +15,9 @@ use crate::Result;
 ///
 /// # Contract
 ///
-/// - Each call ends within a bounded time. An answer that did not come, or was not understood, and a
-///   value that the store does not take, are errors of kind
-///   [`Unavailable`](crate::ErrorKind::Unavailable), made with
+/// - Each call ends within a bounded time. An answer that did not come, or was not understood, or a
+///   refusal, is an error of kind [`Unavailable`](crate::ErrorKind::Unavailable), a value over what the
+///   store takes one of kind [`TooLarge`](crate::ErrorKind::TooLarge), made with
 ///   [`Error::new`](crate::Error::new); their text, like every log, holds no key and no value. `Ok`
 ///   means that the store acknowledged.
 /// - Each call is atomic in the store. A future that is dropped at any await point leaves nothing

@@ -42,7 +42,7 @@
 //! | --- | --- |
 //! | the backend, in load or save; too many conflicts | 503 |
 //! | another request ended the session while this one changed it | 409 |
-//! | the cookie would be over 4096 bytes; a value is of another type; anything else | 500 |
+//! | the session is too large for its cookie or its store; a value is of another type; anything else | 500 |
 //!
 //! With an empty body, no Set-Cookie and `Cache-Control: no-store`;
 //! [`on_error`](SessionService::on_error) writes another one.
