@@ -8,7 +8,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::session::State;
 use crate::{
     Backend, Clock, Codec, CookieChange, CookieSettings, Error, ErrorKind, Identity, Records,
     Result, Session, Storage,
@@ -128,7 +127,7 @@ impl<B: Backend> KeyedStorage<B> {
     /// name (`a` with `b_1`, `a_b` with `1`): only an application's own factory makes such.
     fn parse(&self, cookie: &str) -> Option<Identity> {
         let identity = Identity::parse(cookie)?;
-        (self.key_factory.is_some() || !cookie.contains('_')).then_some(identity)
+        (self.key_factory.is_some() || cookie.bytes().all(|b| b != b'_')).then_some(identity)
     }
 
     fn key(&self, identity: &Identity) -> String {
@@ -181,19 +180,18 @@ impl<B: Backend> Storage for KeyedStorage<B> {
             tracing::debug!(session = identity.fingerprint(), "session is unknown");
             return Ok(self.records.fresh(true));
         };
-        let Some(state) = self.records.open_state(found.value.clone()) else {
+        let Some(session) = self.records.open(found.value.clone()) else {
             let session = self.records.fresh(true);
             let expired = || self.records.is_record(found.value.clone()).then_some(key);
             let stood_for = self.moved_to(&found).or_else(expired);
             session.state().stood_for.extend(stood_for);
             return Ok(session);
         };
-        let state = State {
-            identity: Some(identity),
-            base: Some(found),
-            ..state
-        };
-        Ok(state.into())
+        let mut state = session.state();
+        state.identity = Some(identity);
+        state.base = Some(found);
+        drop(state);
+        Ok(session)
     }
 
     async fn save(&self, session: &Session) -> Result<CookieChange> {

@@ -100,13 +100,8 @@ impl Records {
     /// Makes a session of what was stored; `None` if that is no record, an ended session's, or an
     /// expired one's. That is then a [`fresh`](Self::fresh) session, and no error.
     pub fn open(&self, payload: impl Into<Bytes>) -> Option<Session> {
-        self.open_state(payload.into()).map(Session::from)
-    }
-
-    /// [`open`](Self::open)s a session that nobody else has yet.
-    pub(crate) fn open_state(&self, payload: Bytes) -> Option<State> {
         let now = unix_seconds(self.now());
-        let record = self.parse(payload, now)?;
+        let record = self.parse(payload.into(), now)?;
         let cookie = self.cookie();
         let age = record.age(now);
         let max_age = record.own_max_age.unwrap_or(cookie.max_age());
@@ -123,11 +118,12 @@ impl Records {
         let rolls = cookie.is_rolling()
             && !record.is_empty()
             && max_age.is_some_and(|max_age| age * 10.0 >= max_age.as_secs_f64());
-        Some(State {
+        let state = State {
             rolls,
             client_cookie: true,
             ..State::new(self, record, false)
-        })
+        };
+        Some(state.into())
     }
 
     /// Passes a stored payload through the codec.

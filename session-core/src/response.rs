@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
+use http::header::{CACHE_CONTROL, Entry, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, Response};
 
 use crate::request::Chain;
@@ -125,30 +125,45 @@ fn set_cookie(headers: &mut HeaderMap, name: &str, header: HeaderValue) {
             .unwrap_or_default();
         pair.trim_ascii() == name.as_bytes()
     };
-    if headers.get_all(SET_COOKIE).iter().any(is_ours) {
-        let others: Vec<HeaderValue> = headers
-            .get_all(SET_COOKIE)
-            .iter()
-            .filter(|value| !is_ours(value))
-            .cloned()
-            .collect();
-        headers.remove(SET_COOKIE);
-        for other in others {
-            headers.append(SET_COOKIE, other);
+    let mut entry = match headers.entry(SET_COOKIE) {
+        Entry::Vacant(entry) => {
+            entry.insert(header);
+            return;
         }
+        Entry::Occupied(entry) => entry,
+    };
+    if !entry.iter().any(is_ours) {
+        entry.append(header);
+        return;
     }
-    headers.append(SET_COOKIE, header);
+    let others: Vec<HeaderValue> = entry
+        .iter()
+        .filter(|value| !is_ours(value))
+        .cloned()
+        .collect();
+    entry.remove();
+    for value in others.into_iter().chain([header]) {
+        headers.append(SET_COOKIE, value);
+    }
 }
 
 /// Says that the answer depends on the cookie, unless the handler did.
 pub(crate) fn vary(headers: &mut HeaderMap) {
-    let says_so = headers.get_all(VARY).iter().any(|value| {
+    let cookie = HeaderValue::from_static("Cookie");
+    let says_so = |value: &HeaderValue| {
         value.as_bytes().split(|b| *b == b',').any(|field| {
             let field = field.trim_ascii();
             field == b"*" || field.eq_ignore_ascii_case(b"cookie")
         })
-    });
-    if !says_so {
-        headers.append(VARY, HeaderValue::from_static("Cookie"));
+    };
+    match headers.entry(VARY) {
+        Entry::Vacant(entry) => {
+            entry.insert(cookie);
+        }
+        Entry::Occupied(mut entry) => {
+            if !entry.iter().any(says_so) {
+                entry.append(cookie);
+            }
+        }
     }
 }

@@ -142,21 +142,21 @@ impl<B: Backend> KeyedStorage<B> {
     async fn update(&self, session: &Session, identity: Identity) -> Result<CookieChange> {
         let key = self.key(&identity);
         for round in 0..ROUNDS {
-            let moves = {
-                let state = session.state();
-                (state.renewed > 0 && state.invalidated == 0 && !state.record.is_empty())
-                    .then_some(state.edits)
-            };
-            if let Some(edits) = moves {
-                // Asked for meanwhile, or a merge filled what was empty.
-                return Box::pin(self.renew(session, identity, edits)).await;
-            }
-            let (write, was) = {
+            let next = {
                 let mut state = session.state();
                 if state.invalidated > 0 {
                     break; // meanwhile
                 }
-                (Write::of(&mut state)?, state.base())
+                if state.renewed > 0 && !state.record.is_empty() {
+                    Err(state.edits)
+                } else {
+                    Ok((Write::of(&mut state)?, state.base()))
+                }
+            };
+            let (write, was) = match next {
+                Ok(write) => write,
+                // Asked for meanwhile, or a merge filled what was empty.
+                Err(edits) => return Box::pin(self.renew(session, identity, edits)).await,
             };
             let Write {
                 value,
