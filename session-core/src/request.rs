@@ -162,12 +162,20 @@ impl SessionContext {
     /// Returns the error to answer with when the handler returned `error`: that of the failed load, or
     /// a session's [`Error`], which it may be as it is or in a `Box<dyn Error + Send + Sync>`. `None`:
     /// it is no session's error, or one that the service around this one answers for.
+    ///
+    /// A handler that fails saves nothing: with an error to answer with, the sessions of the services
+    /// around, to which the answer looks like any other, are given up as well.
     pub fn failure<E: 'static>(&self, error: &E) -> Option<Error> {
+        let error = self.error_of(error)?;
+        self.around().for_each(Self::abandon);
+        Some(error)
+    }
+
+    fn error_of<E: 'static>(&self, error: &E) -> Option<Error> {
         if let Some(error) = self.load_error() {
             return Some(error); // logged when it was loaded
         }
-        let mut around = std::iter::successors(self.0.outer.as_ref(), |next| next.0.outer.as_ref());
-        if around.any(|outer| outer.load_error().is_some()) {
+        if self.around().any(|outer| outer.load_error().is_some()) {
             return None;
         }
         let error: &dyn Any = error;
@@ -180,6 +188,11 @@ impl SessionContext {
         Some(error.clone())
     }
 
+    /// The contexts of the services around this one.
+    fn around(&self) -> impl Iterator<Item = &Self> {
+        std::iter::successors(self.0.outer.as_ref(), |next| next.0.outer.as_ref())
+    }
+
     fn load_error(&self) -> Option<Error> {
         match &self.share().slot {
             Slot::Ready(Err(error)) => Some(error.clone()),
@@ -188,17 +201,18 @@ impl SessionContext {
     }
 
     /// Ends the request's share once the handler has answered: no change is taken from now on. A
-    /// response whose session was looked at varies by cookie. Returns what is left to save.
+    /// response whose session was looked at varies by cookie. Returns what is left to save, which is
+    /// nothing after a [`failure`](Self::failure) further inside.
     pub fn close(&self, headers: &mut HeaderMap) -> Option<Save> {
         let mut share = self.share();
-        share.closed = true;
+        let is_given_up = std::mem::replace(&mut share.closed, true);
         let Slot::Ready(Ok(session)) = &share.slot else {
             return None;
         };
         let due = {
             let mut state = session.state();
             state.closed = true;
-            state.is_due()
+            state.is_due() && !is_given_up
         };
         vary(headers);
         due.then(|| {
@@ -226,8 +240,8 @@ impl SessionContext {
     }
 
     fn named(&self, name: &str) -> Option<&Self> {
-        std::iter::successors(Some(self), |context| context.0.outer.as_ref())
-            .find(|context| context.cookie_name() == name)
+        let mut contexts = std::iter::once(self).chain(self.around());
+        contexts.find(|context| context.cookie_name() == name)
     }
 
     fn cookie_name(&self) -> &str {

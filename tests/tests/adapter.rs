@@ -328,6 +328,35 @@ async fn an_outer_session_that_fails_does_not_cost_the_client_the_inner_one() {
     assert!(!cart.load(Some(&next)).await.unwrap().is_new());
 }
 
+/// The innermost service answers for a handler's error. What lives around it is not saved either.
+#[tokio::test]
+async fn a_handler_that_fails_saves_nothing_in_the_services_around() {
+    let (user, user_cookie) = store("sid").await;
+    let (cart, cart_cookie) = store("CART").await;
+    let cookies = [("CART", &*cart_cookie), ("sid", &*user_cookie)];
+    for status in [
+        StatusCode::SERVICE_UNAVAILABLE,
+        StatusCode::INTERNAL_SERVER_ERROR,
+    ] {
+        let failing = cart.backend().inner();
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            failing.fail(0..=0, When::Before);
+        }
+        let response = nested((&user, &cart), &cookies, async |request| {
+            request.session_named("sid").await?.insert("k", 2)?;
+            request.session().await?;
+            Err(ErrorKind::Value.into())
+        })
+        .await;
+        failing.heal();
+        assert_eq!(response.status(), status);
+        assert!(!response.headers().contains_key(SET_COOKIE));
+        assert_eq!(response.headers()["vary"], "Cookie");
+        let kept = user.load(Some(&user_cookie)).await.unwrap();
+        assert_eq!(kept.get::<i32>("k").unwrap(), Some(1), "{status}");
+    }
+}
+
 /// The value that a response gives the cookie of this name.
 fn new_cookie(response: &Response<String>, name: &str) -> Option<String> {
     let mut values = response
