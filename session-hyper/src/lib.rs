@@ -30,7 +30,7 @@
 //!   session is saved. A streaming body, an event stream or an upgrade goes on after that; what it
 //!   changes then is [`ErrorKind::Committed`](session_core::ErrorKind::Committed). It can load and
 //!   save through the storage itself, given the identity of a server-side session.
-//! - A handler that returns an error saves nothing. A session's error, as it is or in a
+//! - A handler that returns an error saves nothing, of nested services in none. A session's error, as it is or in a
 //!   `Box<dyn Error + Send + Sync>`, is answered as below, so that `?` is enough. Any other goes to
 //!   hyper, which closes the connection without an answer: turn your own errors into responses.
 //! - A response whose session was looked at carries `Vary: Cookie`, one that sets the cookie

@@ -273,7 +273,6 @@ async fn p10_an_address_that_leads_nowhere_is_an_error_without_its_password() {
         ),
         ("redis://:hunter2@".into(), "URL"),
         ("http://:hunter2@127.0.0.1/".into(), "URL"),
-        ("rediss://:hunter2@127.0.0.1/".into(), "TLS"),
         ("hunter2".into(), "URL"),
         (String::new(), "URL"),
     ];
