@@ -34,9 +34,10 @@ impl EncryptedCookieStorage {
     }
 
     /// Opens sessions that were sealed under `key` as well, and seals them under the first key
-    /// when they are saved next. Each one more is another try at a token that fits none.
+    /// when they are saved next: for a key that is retired, or that comes next and that not all
+    /// instances have yet. Each one more is another try at a token that fits none.
     #[must_use]
-    pub fn with_retired_key(mut self, key: impl Into<FernetKey>) -> Self {
+    pub fn with_fallback_key(mut self, key: impl Into<FernetKey>) -> Self {
         self.keys.push(key.into());
         self
     }

@@ -39,13 +39,14 @@ impl NaClCookieStorage {
     }
 
     /// Opens sessions that were sealed under `key` as well, and seals them under the first key
-    /// when they are saved next. Each one more is another try at a value that fits none.
+    /// when they are saved next: for a key that is retired, or that comes next and that not all
+    /// instances have yet. Each one more is another try at a value that fits none.
     #[must_use]
     #[expect(
         clippy::needless_pass_by_value,
         reason = "the key is wiped when it goes"
     )]
-    pub fn with_retired_key(mut self, key: Key) -> Self {
+    pub fn with_fallback_key(mut self, key: Key) -> Self {
         self.keys.push(XSalsa20Poly1305::new(key.bytes().into()));
         self
     }

@@ -83,7 +83,8 @@ impl CookieSettings {
         &self.name
     }
 
-    /// Returns how long after its last write a session lives; `None`: until the browser closes.
+    /// Returns how long after its last write a session lives; `None`: no limit, and a cookie that ends
+    /// with the browser's session.
     pub fn max_age(&self) -> Option<Duration> {
         self.max_age
     }
@@ -119,7 +120,8 @@ impl CookieSettings {
         Ok(())
     }
 
-    /// Writes the Set-Cookie header that stores `value` for `max_age` from `now`.
+    /// Writes the Set-Cookie header that stores `value` for `max_age` from `now`, whatever these settings
+    /// say of a lifetime: for who answers with a [`CookieChange`](crate::CookieChange) by itself.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] over [`MAX_COOKIE_BYTES`].

@@ -25,8 +25,8 @@ pub struct Error {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The backend did not answer, or did not acknowledge: nothing is known to be saved. A retry
-    /// may succeed. An adapter answers 503.
+    /// The backend did not answer, did not acknowledge, or refused: nothing is known to be saved. A
+    /// retry may succeed. (Also an operating system without random bytes.) An adapter answers 503.
     Unavailable,
     /// Another request ended this session (a logout, a login, a renewal) while this one was
     /// changing it. The change is dropped. An adapter answers 409.

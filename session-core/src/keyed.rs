@@ -90,7 +90,8 @@ impl<B: Backend> KeyedStorage<B> {
         self
     }
 
-    /// Takes the time from `clock` in place of the operating system.
+    /// Takes the time from `clock` in place of the operating system. A backend's own clock, as
+    /// [`MemoryBackend`](crate::MemoryBackend) has one, is set there.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         self.records = self.records.with_clock(clock);
@@ -99,7 +100,8 @@ impl<B: Backend> KeyedStorage<B> {
 
     /// Draws identities with `factory` in place of [`Identity::random`]. They must be impossible
     /// to guess, 128 random bits or so, and have the shape that [`Identity::parse`] takes. If they can
-    /// hold a `_`, no cookie name `a` may share the store with one that starts with `a_`.
+    /// hold a `_`, no cookie name `a` may share the store with one that starts with `a_`. Text
+    /// of another shape ends the save with [`ErrorKind::Settings`].
     #[must_use]
     pub fn with_key_factory(
         mut self,

@@ -149,10 +149,16 @@ fn find(
 impl SessionContext {
     /// Makes the context of a request whose session lives in `storage`.
     pub fn attach(storage: &Arc<dyn Storage>, extensions: &mut Extensions) -> Self {
+        let outer = extensions.remove::<Self>();
+        if let Some(outer) = &outer
+            && outer.named(storage.records().cookie().name()).is_some()
+        {
+            tracing::error!("two session services have one cookie name: the outer one is unused");
+        }
         let inner = Inner {
             storage: storage.clone(),
             share: Mutex::default(),
-            outer: extensions.remove::<Self>(),
+            outer,
         };
         let context = Self(Arc::new(inner));
         extensions.insert(context.clone());

@@ -222,7 +222,8 @@ impl Session {
         self.state().new
     }
 
-    /// Returns whether there is something to save.
+    /// Returns whether the session was changed, touched, renewed or ended since it was loaded or saved.
+    /// False for a `new_session()` with nothing in it, though its save ends the old session.
     pub fn is_changed(&self) -> bool {
         let state = self.state();
         state.changed.max(state.renewed).max(state.invalidated) > 0
@@ -240,14 +241,15 @@ impl Session {
         self.state().identity.clone()
     }
 
-    /// Returns for how long after its last write the session lives; `None`: as long as the
-    /// browser keeps the cookie.
+    /// Returns for how long after its last write the session lives; `None`: no limit, and a cookie
+    /// that ends with the browser's session. An `absolute_max_age` of the storage may end it sooner.
     pub fn max_age(&self) -> Option<Duration> {
         self.state().max_age()
     }
 
     /// Gives the session a lifetime of its own, in place of the storage's, and marks it changed.
-    /// `None`: no limit, and a cookie that ends with the browser's session. Rounded up to whole
+    /// `None`: a cookie that ends with the browser's session, and **no limit on the server**, but an
+    /// `absolute_max_age` if the storage has one. Rounded up to whole
     /// seconds, at least one, at most a hundred years. It counts from [`created`](Self::created), the
     /// last write of a key, which this is not. It is kept with the session, though a Python service that
     /// writes the session drops it.

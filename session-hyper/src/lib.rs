@@ -45,7 +45,9 @@
 //! | the session is too large for its cookie or its store; a value is of another type; anything else | 500 |
 //!
 //! With an empty body, no Set-Cookie and `Cache-Control: no-store`;
-//! [`on_error`](SessionService::on_error) writes another one.
+//! [`on_error`](SessionService::on_error) writes another one. A handler that makes a response of the
+//! error itself has answered: what it changed is saved, and the error is logged only if it is a failed
+//! load's.
 //!
 //! # What it logs
 //!
@@ -74,6 +76,13 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Frameworks on tower
+//!
+//! A tower service, axum's `Router` say, becomes a handler by `hyper_util::service::TowerToHyperService`
+//! (feature `service`). What it extracts has a session too: [`RequestSession`] is there for
+//! [`http::request::Parts`]. Where the framework wants a response in place of an error, [`status`] says
+//! which.
 //!
 //! # What this crate does not do
 //!

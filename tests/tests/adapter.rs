@@ -5,17 +5,20 @@
     reason = "these are tests"
 )]
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{Request, Response, StatusCode};
 use hyper::service::{Service, service_fn};
+use hyper_util::service::TowerToHyperService;
 use session_core::{
     CookieChange, CookieSettings, Error, ErrorKind, KeyedStorage, MemoryBackend, RequestSession,
     Session, Storage,
 };
 use session_hyper::SessionService;
+use session_tests::logs::Logs;
 use session_tests::stores::{Call, Calls, Counting, Failing, Gate, When};
 
 type Store = KeyedStorage<Counting<Failing<Gate<MemoryBackend>>>>;
@@ -355,6 +358,58 @@ async fn a_handler_that_fails_saves_nothing_in_the_services_around() {
         let kept = user.load(Some(&user_cookie)).await.unwrap();
         assert_eq!(kept.get::<i32>("k").unwrap(), Some(1), "{status}");
     }
+}
+
+/// It would never be asked, and nobody would know.
+#[tokio::test]
+async fn two_nested_services_of_one_cookie_name_are_told_to_the_operator() {
+    let (logs, _capture) = Logs::capture();
+    let (outer, outer_cookie) = store("sid").await;
+    let (inner, inner_cookie) = store("sid").await;
+    let cookies = [("sid", &*outer_cookie), ("sid", &*inner_cookie)];
+    nested((&outer, &inner), &cookies, async |request| {
+        request.session_named("sid").await?.insert("k", 2)?;
+        ok()
+    })
+    .await;
+    assert!(
+        logs.text()
+            .contains("two session services have one cookie name")
+    );
+    assert_eq!(outer.backend().take(), Calls::default());
+    logs.assert_without(&[outer_cookie, inner_cookie]);
+}
+
+/// As axum's router is one.
+#[derive(Clone)]
+struct Tower;
+
+impl tower_service::Service<Request<String>> for Tower {
+    type Response = Response<String>;
+    type Error = Error;
+    type Future = Pin<Box<dyn Future<Output = Result<Response<String>, Error>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<String>) -> Self::Future {
+        Box::pin(async move {
+            let (parts, _) = request.into_parts();
+            parts.session().await?.insert("k", 2)?;
+            ok()
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_tower_service_is_a_handler() {
+    let (storage, cookie) = store("sid").await;
+    let service = SessionService::new(storage.clone(), TowerToHyperService::new(Tower));
+    let response = service.call(request(&[("sid", &cookie)])).await.unwrap();
+    assert_eq!(new_cookie(&response, "sid").unwrap(), cookie);
+    let saved = storage.load(Some(&cookie)).await.unwrap();
+    assert_eq!(saved.get::<i32>("k").unwrap(), Some(2));
 }
 
 /// The value that a response gives the cookie of this name.

@@ -38,7 +38,7 @@ pub fn request(data: &[u8]) {
     let encrypted = EncryptedCookieStorage::new(key()).with_clock(clock.clone());
     let storages: [Arc<dyn Storage>; 4] = [
         Arc::new(SimpleCookieStorage::unprotected().with_clock(clock.clone())),
-        Arc::new(encrypted.with_retired_key(Key::from([9; 32]))),
+        Arc::new(encrypted.with_fallback_key(Key::from([9; 32]))),
         Arc::new(NaClCookieStorage::new(key()).with_clock(clock.clone())),
         Arc::new(KeyedStorage::new(watched).with_clock(clock)),
     ];

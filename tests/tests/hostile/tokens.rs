@@ -259,12 +259,12 @@ async fn a_retired_key_opens_and_the_first_one_seals() {
         [
             Arc::new(EncryptedCookieStorage::new(old())),
             Arc::new(EncryptedCookieStorage::new(new())),
-            Arc::new(EncryptedCookieStorage::new(new()).with_retired_key(old())),
+            Arc::new(EncryptedCookieStorage::new(new()).with_fallback_key(old())),
         ],
         [
             Arc::new(NaClCookieStorage::new(old())),
             Arc::new(NaClCookieStorage::new(new())),
-            Arc::new(NaClCookieStorage::new(new()).with_retired_key(old())),
+            Arc::new(NaClCookieStorage::new(new()).with_fallback_key(old())),
         ],
     ];
     for [before, without, with] in sides {

@@ -18,7 +18,7 @@ fn fernet() {
         "tests/model/fernet.regressions",
         true,
         |keys, cookie, clock| {
-            let storage = EncryptedCookieStorage::new(key(keys)).with_retired_key(key(keys - 1));
+            let storage = EncryptedCookieStorage::new(key(keys)).with_fallback_key(key(keys - 1));
             Box::new(storage.with_cookie(cookie).with_clock(clock))
         },
     );
@@ -30,7 +30,7 @@ fn nacl() {
         "tests/model/nacl.regressions",
         true,
         |keys, cookie, clock| {
-            let storage = NaClCookieStorage::new(key(keys)).with_retired_key(key(keys - 1));
+            let storage = NaClCookieStorage::new(key(keys)).with_fallback_key(key(keys - 1));
             Box::new(storage.with_cookie(cookie).with_clock(clock))
         },
     );
