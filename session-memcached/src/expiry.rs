@@ -10,7 +10,8 @@ pub(crate) const OVER: u32 = RELATIVE + 1;
 
 /// Returns the exptime of a record that lives for `ttl`, whole seconds, from `now` on; 0 is for ever.
 ///
-/// A time beyond the year 2106 does not fit, and becomes the last that does.
+/// memcached 1.6 takes a time for a signed number of 32 bits: one beyond January 2038 would be long over.
+/// Such a record has no end there, but its session has, by the record's own dates.
 pub(crate) fn exptime(ttl: Option<Duration>, now: SystemTime) -> u32 {
     let Some(ttl) = ttl else { return 0 };
     let seconds = ttl.as_secs().max(1);
@@ -20,7 +21,8 @@ pub(crate) fn exptime(ttl: Option<Duration>, now: SystemTime) -> u32 {
     let now = now
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs());
-    u32::try_from(now.saturating_add(seconds)).unwrap_or(u32::MAX)
+    let end = i32::try_from(now.saturating_add(seconds)).unwrap_or(0);
+    u32::try_from(end).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -36,6 +38,8 @@ mod tests {
         assert_eq!(of(2_592_000), 2_592_000);
         assert_eq!(of(2_592_001), 1_702_592_001);
         assert_eq!(of(0), 1, "0 would be for ever");
-        assert_eq!(of(u64::MAX), u32::MAX);
+        assert_eq!(of(447_483_647), 2_147_483_647, "the last that fits");
+        assert_eq!(of(447_483_648), 0, "none");
+        assert_eq!(of(u64::MAX), 0);
     }
 }

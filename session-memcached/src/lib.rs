@@ -59,7 +59,9 @@
 //! (watch `evictions` in its `stats`). Whoever's session is gone is logged out. An item, with its key,
 //! fits into 1 MiB unless memcached's `-I` says otherwise; a larger session is an error and keeps what
 //! was stored. The numbers that compare-and-swap goes by begin anew at a restart: a save that straddles
-//! one may overwrite what Python, whose `set` asks nobody, wrote under the same key since. memcached must not run with `-C`, which turns compare-and-swap off: that is an error.
+//! one may overwrite what Python, whose `set` asks nobody, wrote under the same key since. A record that lives
+//! beyond January 2038 stays until it is evicted, for memcached 1.6 takes such a time for one that is over; its session ends in
+//! time all the same. memcached must not run with `-C`, which turns compare-and-swap off: that is an error.
 //!
 //! # What this crate does not do
 //!

@@ -67,3 +67,22 @@ async fn p8_a_session_over_what_memcached_takes_is_too_large_and_the_stored_one_
     let error = storage.save(&new).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
 }
+
+/// memcached takes a time beyond January 2038 for one that is over.
+#[tokio::test]
+async fn a_lifetime_of_any_length_is_none_that_is_over() {
+    const YEAR: u64 = 365 * 24 * 3600;
+    for years in [1, 11, 12, 20, 100] {
+        let cookie = CookieSettings::builder("sid").max_age(Duration::from_secs(years * YEAR));
+        let storage = MemcachedStorage::new(memcached_backend().await);
+        let storage = storage.with_cookie(cookie.build().unwrap());
+        let session = storage.load(None).await.unwrap();
+        for change in ["created", "replaced"] {
+            session.insert(change, true).unwrap();
+            storage.save(&session).await.unwrap();
+            let identity = session.identity().unwrap();
+            let stored = storage.load(Some(identity.as_str())).await.unwrap();
+            assert!(stored.contains_key(change), "{years} years, {change}");
+        }
+    }
+}
