@@ -18,7 +18,7 @@ pub type MemoryStorage = KeyedStorage<MemoryBackend>;
 ///
 /// It is bounded: when its capacity is used up by sessions that have not expired, a new one, or
 /// one that grows, is an error of kind [`ErrorKind::Unavailable`], and nobody is logged out to
-/// make room. Expired records go when others are stored. Without a `max_age` no session expires, and
+/// make room. Expired records go when others are stored, a few with each. Without a `max_age` no session expires, and
 /// a store that is full stays full: set one.
 pub struct MemoryBackend {
     capacity: usize,
@@ -41,8 +41,12 @@ struct Stored {
     watched: Option<SystemTime>,
 }
 
-/// What a record costs besides its key and value, roughly: two map entries and their pointers.
-const OVERHEAD: usize = 200;
+/// What a record costs besides its key and value: two map entries, their pointers, and the places that
+/// a hash table leaves empty. For a moment, while the table grows, it is more.
+const OVERHEAD: usize = 300;
+
+/// How many records are looked at whose time may be over, when another is stored: others wait.
+const FEW: usize = 64;
 
 impl MemoryBackend {
     /// Makes an empty store with room for 256 MiB.
@@ -50,7 +54,8 @@ impl MemoryBackend {
         Self::with_capacity(256 << 20)
     }
 
-    /// Makes an empty store with room for about `bytes` of keys, values and what they cost besides.
+    /// Makes an empty store with room for about `bytes` of keys, values and what they cost besides,
+    /// the allocator's own not counted.
     pub fn with_capacity(bytes: usize) -> Self {
         Self {
             capacity: bytes,
@@ -66,7 +71,7 @@ impl MemoryBackend {
         self
     }
 
-    /// Returns how many records are stored, ones that expired a moment ago included.
+    /// Returns how many records are stored, ones included that have expired and were not taken out yet.
     pub fn len(&self) -> usize {
         self.shelf().records.len()
     }
@@ -83,9 +88,7 @@ impl MemoryBackend {
 
 impl Shelf {
     fn live(&self, key: &str, now: SystemTime) -> Option<&Stored> {
-        self.records
-            .get(key)
-            .filter(|stored| stored.expires.is_none_or(|expires| now < expires))
+        self.records.get(key).filter(|stored| stored.lives(now))
     }
 
     /// Stores a record under a key that nobody has, if it fits.
@@ -135,12 +138,16 @@ impl Shelf {
         }
     }
 
-    /// Takes out whatever has expired: what is left lives.
-    fn sweep(&mut self, now: SystemTime) {
-        while self.expiry.first().is_some_and(|(at, _)| *at <= now) {
+    /// Takes out some of what has expired, and more until no more than `enough` is used.
+    fn sweep(&mut self, now: SystemTime, enough: usize) {
+        let mut looked_at = 0;
+        while self.expiry.first().is_some_and(|(at, _)| *at <= now)
+            && (looked_at < FEW || self.used > enough)
+        {
             let Some((_, key)) = self.expiry.pop_first() else {
                 return;
             };
+            looked_at += 1;
             let Some(stored) = self.records.get_mut(&key) else {
                 continue;
             };
@@ -154,6 +161,9 @@ impl Shelf {
                 None => {}
             }
         }
+        if self.records.len() < self.records.capacity() / 4 {
+            self.records.shrink_to(2 * self.records.len());
+        }
     }
 }
 
@@ -166,10 +176,12 @@ impl Backend for MemoryBackend {
     async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<Create> {
         let now = self.clock.now();
         let mut shelf = self.shelf();
-        shelf.sweep(now);
-        if shelf.records.contains_key(key) {
+        let size = key.len() + value.len() + OVERHEAD;
+        shelf.sweep(now, self.capacity.saturating_sub(size));
+        if shelf.live(key, now).is_some() {
             return Ok(Create::Exists);
         }
+        shelf.take(key); // it may have expired
         shelf.insert(key, value, expires(now, ttl), self.capacity)?;
         Ok(Create::Done)
     }
@@ -184,8 +196,9 @@ impl Backend for MemoryBackend {
         let now = self.clock.now();
         let mut guard = self.shelf();
         let shelf = &mut *guard;
-        shelf.sweep(now);
-        let Some(stored) = shelf.records.get_mut(key) else {
+        shelf.sweep(now, self.capacity.saturating_sub(value.len()));
+        let stored = shelf.records.get_mut(key);
+        let Some(stored) = stored.filter(|stored| stored.lives(now)) else {
             return Ok(Replace::Gone);
         };
         if stored.value != was.value {
@@ -222,6 +235,10 @@ impl Backend for MemoryBackend {
 }
 
 impl Stored {
+    fn lives(&self, now: SystemTime) -> bool {
+        self.expires.is_none_or(|expires| now < expires)
+    }
+
     fn versioned(&self) -> Versioned {
         Versioned {
             value: self.value.clone(),
@@ -294,6 +311,37 @@ mod tests {
         now(store.delete("b", None)).unwrap();
         assert_eq!(create("d", None).unwrap(), Create::Done);
         assert_eq!(store.len(), 2);
+    }
+
+    /// A burst that has expired is taken out a few at a time, so that nobody waits for all of it; but
+    /// what has expired keeps no room, and nothing of it is there any more for whoever asks.
+    #[test]
+    fn what_has_expired_goes_step_by_step_unless_there_is_no_room() {
+        const MANY: usize = 10 * FEW;
+        let clock = ManualClock::at(UNIX_EPOCH);
+        let room = MANY * (OVERHEAD + 4 + 3);
+        let store = MemoryBackend::with_capacity(room).with_clock(clock.clone());
+        let name = |number: usize| format!("{number:04}");
+        let create = |key: &str, value: Vec<u8>| now(store.create(key, value.into(), Some(SECOND)));
+        for number in 0..MANY {
+            assert_eq!(create(&name(number), vec![0; 3]).unwrap(), Create::Done);
+        }
+        let was = now(store.read(&name(MANY - 1))).unwrap().unwrap();
+        clock.advance(SECOND);
+        assert_eq!(create("once", vec![0; 3]).unwrap(), Create::Done);
+        assert_eq!(store.len(), MANY - FEW + 1);
+        let gone = name(MANY - 1);
+        assert!(now(store.read(&gone)).unwrap().is_none());
+        let replaced = now(store.replace(&gone, Bytes::new(), None, &was)).unwrap();
+        assert!(matches!(replaced, Replace::Gone));
+        assert_eq!(create(&gone, vec![0; 3]).unwrap(), Create::Done);
+        let live = 2;
+        let big = vec![0; room - live * (OVERHEAD + 4 + 3) - OVERHEAD - 4];
+        assert_eq!(create("huge", big).unwrap(), Create::Done);
+        assert_eq!(store.len(), live + 1);
+        let shelf = store.shelf();
+        assert_eq!(shelf.used, room);
+        assert!(shelf.records.capacity() < MANY / 2, "the table has shrunk");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::now;
 type Model = HashMap<String, (Vec<u8>, Option<SystemTime>)>;
 
 /// What a record costs besides its key and value.
-const OVERHEAD: usize = 200;
+const OVERHEAD: usize = 300;
 
 /// The input is a byte for the capacity, and calls: a byte that says which on which of four keys, one
 /// for the time to live, and the value up to 0xff.
