@@ -212,8 +212,13 @@ impl SessionContext {
     pub fn close(&self, headers: &mut HeaderMap) -> Option<Save> {
         let mut share = self.share();
         let is_given_up = std::mem::replace(&mut share.closed, true);
-        let Slot::Ready(Ok(session)) = &share.slot else {
-            return None;
+        let session = match &share.slot {
+            Slot::Unasked => return None,
+            Slot::Loading(_) | Slot::Ready(Err(_)) => {
+                vary(headers);
+                return None;
+            }
+            Slot::Ready(Ok(session)) => session,
         };
         let due = {
             let mut state = session.state();

@@ -350,8 +350,8 @@ impl<B: Backend> KeyedStorage<B> {
                 Ok(Replace::Done | Replace::Gone) => return Ok(()),
                 Ok(Replace::Conflict(now)) => match self.moved_to(&now) {
                     Some(next) => (key, was) = (next, UNKNOWN),
-                    // The store cannot compare it: another program's value, no session, left alone.
-                    None if (&now.value, now.version) == (&was.value, was.version) => return Ok(()),
+                    // Another program's value, which a client may name as it likes: left alone.
+                    None if !self.records.is_record(now.value.clone()) => return Ok(()),
                     None => was = now,
                 },
                 Err(error) if failed => return Err(error),

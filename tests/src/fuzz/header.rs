@@ -1,4 +1,4 @@
-//! The Cookie header, against a reading of its own of aiohttp's pattern.
+//! The Cookie header, against a reading of its own.
 
 use std::sync::{Arc, Mutex};
 
@@ -74,95 +74,15 @@ pub(super) fn candidates(lines: &[HeaderValue]) -> Vec<String> {
     std::mem::take(&mut *recorder.asked.lock().unwrap())
 }
 
-/// Everything that aiohttp's pattern says, tried in its order with all the going back of a regular
-/// expression: slow, and too plain to be wrong in the same way. Left out is its form for dates,
-/// which have spaces but no `=`: a cookie's expiry is no session.
+/// The same in other words.
 pub(super) mod model {
-    /// `[\w\d!#%&'~_`><@,:/\$\*\+\-\.\^\|\)\(\?\}\{\[\]]`, and of a value `=`.
-    fn is_word(byte: u8) -> bool {
-        byte.is_ascii_alphanumeric() || b"!#%&'~_`><@,:/$*+-.^|)(?}{[]".contains(&byte)
-    }
-
-    fn is_space(byte: u8) -> bool {
-        b" \t\n\r\x0b\x0c".contains(&byte)
-    }
-
-    /// How many of the bytes from `at` on are so.
-    fn run(text: &[u8], at: usize, so: impl Fn(u8) -> bool) -> usize {
-        (at..text.len()).take_while(|at| so(text[*at])).count()
-    }
-
     pub(crate) fn pairs(text: &[u8]) -> Vec<(&[u8], &[u8])> {
-        let mut pairs = Vec::new();
-        let mut at = 0;
-        while at < text.len() {
-            if let Some((name, value, end)) = matched(text, at) {
-                pairs.push((name, value));
-                at = end;
-                continue;
-            }
-            let end = (at..text.len()).find(|at| text[*at] == b';');
-            let piece = &text[at..end.unwrap_or(text.len())];
-            if let Some(equals) = piece.iter().position(|b| *b == b'=') {
-                let value = &piece[equals + 1..];
-                pairs.push((piece[..equals].trim_ascii(), value.trim_ascii()));
-            }
-            at = end.map_or(text.len(), |end| end + 1);
-        }
-        pairs
-    }
-
-    /// `\s*(name+)(\s*=\s*(value))?\s*(\s+|;|$)`
-    fn matched(text: &[u8], at: usize) -> Option<(&[u8], &[u8], usize)> {
-        for start in (at..=at + run(text, at, is_space)).rev() {
-            for name_end in (start + 1..=start + run(text, start, is_word)).rev() {
-                let name = &text[start..name_end];
-                for equals in (name_end..=name_end + run(text, name_end, is_space)).rev() {
-                    if text.get(equals) != Some(&b'=') {
-                        continue;
-                    }
-                    let after = equals + 1;
-                    for begin in (after..=after + run(text, after, is_space)).rev() {
-                        for end in value_ends(text, begin) {
-                            if let Some(next) = ended(text, end) {
-                                return Some((name, &text[begin..end], next));
-                            }
-                        }
-                    }
-                }
-                if let Some(next) = ended(text, name_end) {
-                    return Some((name, b"", next));
-                }
-            }
-        }
-        None
-    }
-
-    /// Where a value from `begin` on can end: `"(?:[^\\"]|\\.)*"`, then `"[^";]*`, then words.
-    fn value_ends(text: &[u8], begin: usize) -> Vec<usize> {
-        let mut ends = Vec::new();
-        if text.get(begin) == Some(&b'"') {
-            let mut at = begin + 1;
-            while at < text.len() && text[at] != b'"' {
-                at += if text[at] == b'\\' { 2 } else { 1 };
-            }
-            ends.extend((at < text.len()).then_some(at + 1));
-            let open = begin + 1 + run(text, begin + 1, |b| b != b'"' && b != b';');
-            ends.extend((begin + 1..=open).rev());
-        }
-        let words = run(text, begin, |b| is_word(b) || b == b'=');
-        ends.extend((begin..=begin + words).rev());
-        ends
-    }
-
-    /// `\s*(\s+|;|$)`
-    fn ended(text: &[u8], at: usize) -> Option<usize> {
-        let spaces = run(text, at, is_space);
-        match text.get(at + spaces) {
-            None => Some(text.len()),
-            Some(b';') => Some(at + spaces + 1),
-            Some(_) => (spaces > 0).then_some(at + spaces),
-        }
+        let pairs = text.split(|b| *b == b';').map(|pair| {
+            let mut parts = pair.splitn(2, |b| *b == b'=');
+            let mut part = || parts.next().unwrap_or_default().trim_ascii();
+            (part(), part())
+        });
+        pairs.collect()
     }
 
     /// Python's `_unquote`: `\` and three octal digits up to 377, or `\` and any character.

@@ -19,4 +19,5 @@ mod removal;
 mod script;
 mod sites;
 mod size;
+mod smuggled;
 mod tabs;

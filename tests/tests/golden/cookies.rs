@@ -318,14 +318,32 @@ const HEADERS: &[Row<&[&str]>] = &[
     },
     Row {
         kinds: &["header"],
-        names: &["AIOHTTP_SESSION=Mon, 01-Jan-2024 00:00:00 GMT; b=1"],
-        instead: &["Mon,"],
-        why: "no value of ours is a date: it ends at the space",
+        names: &["AIOHTTP_SESSION=a b", "AIOHTTP_SESSION=a b; c=d"],
+        instead: &["a b"],
+        why: "white space ends no value",
+    },
+    Row {
+        kinds: &["header"],
+        names: &["AIOHTTP_SESSION=a\tb"],
+        instead: &["a\tb"],
+        why: "white space ends no value",
+    },
+    Row {
+        kinds: &["header"],
+        names: &["a=1, AIOHTTP_SESSION=abc", "a=1 AIOHTTP_SESSION=abc"],
+        instead: &[],
+        why: "a sibling domain cannot plant a __Host- cookie inside one of its own",
+    },
+    Row {
+        kinds: &["header"],
+        names: &["AIOHTTP_SESSION=\"a;b\"", "AIOHTTP_SESSION=\"a; b=c\"; d=e"],
+        instead: &["\"a"],
+        why: "quotes hide no cookie: a `;` that Python writes is escaped",
     },
 ];
 
 #[tokio::test]
-async fn p1_cookie_headers_are_read_as_aiohttp_reads_them() {
+async fn p1_cookie_headers_of_browsers_are_read_as_aiohttp_reads_them() {
     let mut table = Table::new(HEADERS);
     for vector in &Vectors::read().cookie_header_parsing {
         let lines = vector.lines();
