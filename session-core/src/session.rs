@@ -100,7 +100,8 @@ impl Session {
 
     /// Puts `value` under `key`. The session is changed, and its `created` is now.
     ///
-    /// Floats that are not numbers become null, as `serde_json` has it: JSON has none.
+    /// Floats that are not numbers become null, as `serde_json` has it: JSON has none. What is nested
+    /// deeper than 127 can be written, but [`get`](Self::get) cannot read it.
     ///
     /// # Errors
     /// [`ErrorKind::Value`] if `value` cannot be JSON (a map whose keys are not strings);
@@ -147,7 +148,8 @@ impl Session {
 
     /// Puts `change(value)` under `key`, where `value` is what is there now, and returns it.
     ///
-    /// No other clone of this handle changes the value in between: `change` is then called again.
+    /// No other clone of this handle changes the value in between: `change` is then called again, so it
+    /// clones what it moves into the value.
     /// Two *requests* that update one key at the same time are not added up: the last save wins.
     ///
     /// # Errors
