@@ -152,8 +152,16 @@ impl Records {
 
     /// Returns whether a stored payload is a session's, one that expired too.
     pub(crate) fn is_record(&self, payload: Bytes) -> bool {
-        let parsed = self.decode(payload).map(|text| Record::parse(text, 0));
-        matches!(parsed, Some(Ok(Parsed::Record(_))))
+        matches!(self.read(payload), Some(Parsed::Record(_)))
+    }
+
+    /// Returns whether a stored payload is a session's, or says that one was ended.
+    pub(crate) fn is_ours(&self, payload: Bytes) -> bool {
+        self.read(payload).is_some()
+    }
+
+    fn read(&self, payload: Bytes) -> Option<Parsed> {
+        Record::parse(self.decode(payload)?, 0).ok()
     }
 
     /// Passes a record's JSON text through the codec.

@@ -351,7 +351,7 @@ impl<B: Backend> KeyedStorage<B> {
                 Ok(Replace::Conflict(now)) => match self.moved_to(&now) {
                     Some(next) => (key, was) = (next, UNKNOWN),
                     // Another program's value, which a client may name as it likes: left alone.
-                    None if !self.records.is_record(now.value.clone()) => return Ok(()),
+                    None if !self.records.is_ours(now.value.clone()) => return Ok(()),
                     None => was = now,
                 },
                 Err(error) if failed => return Err(error),
