@@ -350,8 +350,11 @@ impl<B: Backend> KeyedStorage<B> {
                 Ok(Replace::Done | Replace::Gone) => return Ok(()),
                 Ok(Replace::Conflict(now)) => match self.moved_to(&now) {
                     Some(next) => (key, was) = (next, UNKNOWN),
-                    // Another program's value, which a client may name as it likes: left alone.
-                    None if !self.records.is_ours(now.value.clone()) => return Ok(()),
+                    // Another program's value, which a client may name as it likes: left alone. What
+                    // took the place of a session that was loaded goes, readable here or not.
+                    None if was.value.is_empty() && !self.records.is_ours(now.value.clone()) => {
+                        return Ok(());
+                    }
                     None => was = now,
                 },
                 Err(error) if failed => return Err(error),
