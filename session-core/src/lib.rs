@@ -37,38 +37,30 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
-mod backend;
+mod adapter;
 mod clock;
-mod codec;
+mod config;
 mod cookie;
 mod error;
-mod header;
-mod identity;
-mod json;
 mod keyed;
-mod memory;
 mod record;
-mod records;
-mod request;
-mod response;
-mod scan;
 mod session;
 mod storage;
 
 /// The bytes of a stored record, as [`Backend`] takes and returns them.
 pub use bytes::Bytes;
 
-pub use backend::{Backend, Create, Replace, Versioned};
+pub use adapter::context::{RequestSession, SessionContext};
+pub use adapter::response::{Save, Saved, answer_instead};
 pub use clock::{Clock, ManualClock, SystemClock};
-pub use codec::Codec;
+pub use config::{Pending, Records};
+pub use cookie::header::MAX_CANDIDATES;
 pub use cookie::{CookieBuilder, CookieSettings, DEFAULT_NAME, MAX_COOKIE_BYTES, SameSite};
 pub use error::{Error, ErrorKind, Result};
-pub use header::MAX_CANDIDATES;
-pub use identity::Identity;
+pub use keyed::backend::{Backend, Create, Replace, Versioned};
+pub use keyed::memory::{MemoryBackend, MemoryStorage};
 pub use keyed::{Connect, KeyedStorage};
-pub use memory::{MemoryBackend, MemoryStorage};
-pub use records::{Pending, Records};
-pub use request::{RequestSession, SessionContext};
-pub use response::{Save, Saved, answer_instead};
+pub use record::codec::Codec;
 pub use session::Session;
+pub use session::identity::Identity;
 pub use storage::{CookieChange, Storage};

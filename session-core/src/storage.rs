@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{Records, Result, Session};
+use crate::config::Records;
+use crate::error::Result;
+use crate::session::Session;
 
 /// Keeps sessions between requests: a cookie's value in, a session out; a session in, what the
 /// cookie becomes out.

@@ -15,10 +15,12 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use super::KeyedStorage;
-use crate::backend::{Backend, Create, Replace, Versioned};
 use crate::clock::unix_seconds;
-use crate::session::State;
-use crate::{CookieChange, Error, ErrorKind, Identity, Result, Session};
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyed::backend::{Backend, Create, Replace, Versioned};
+use crate::session::identity::Identity;
+use crate::session::{Session, State};
+use crate::storage::CookieChange;
 
 /// How often a conflicting save is tried. In each round somebody wins, so that 64 simultaneous
 /// writers of one session all get through.

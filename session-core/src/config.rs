@@ -5,10 +5,12 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use crate::clock::unix_seconds;
+use crate::clock::{Clock, SystemClock, unix_seconds};
+use crate::cookie::CookieSettings;
+use crate::error::Result;
+use crate::record::codec::Codec;
 use crate::record::{Parsed, Record};
-use crate::session::State;
-use crate::{Clock, Codec, CookieSettings, Result, Session, SystemClock};
+use crate::session::{Session, State};
 
 /// What every storage is built on: it makes sessions of stored records and records of sessions,
 /// with the cookie's settings, a [`Codec`] and a [`Clock`]. Clones are cheap.

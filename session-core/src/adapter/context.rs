@@ -13,9 +13,11 @@ use std::task::{Context, Poll, Waker};
 
 use http::{Extensions, HeaderMap, Request, request};
 
-use crate::header::CookieLines;
-use crate::response::{Save, vary};
-use crate::{Error, ErrorKind, Result, Session, Storage};
+use crate::adapter::response::{Save, vary};
+use crate::cookie::header::CookieLines;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::Session;
+use crate::storage::Storage;
 
 /// The sessions of one request, not loaded yet. Clones are the same context.
 #[derive(Clone, Debug)]

@@ -6,8 +6,10 @@ use std::sync::Arc;
 use http::header::{CACHE_CONTROL, Entry, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue, Response};
 
-use crate::request::Chain;
-use crate::{CookieChange, ErrorKind, Result, Session, Storage};
+use crate::adapter::context::Chain;
+use crate::error::{ErrorKind, Result};
+use crate::session::Session;
+use crate::storage::{CookieChange, Storage};
 
 /// A session that waits to be saved.
 #[derive(Debug)]

@@ -1,5 +1,7 @@
 //! Sessions in a server-side store, whichever.
 
+pub(crate) mod backend;
+pub(crate) mod memory;
 mod save;
 
 use std::borrow::Cow;
@@ -8,10 +10,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::{
-    Backend, Clock, Codec, CookieChange, CookieSettings, Error, ErrorKind, Identity, Records,
-    Result, Session, Storage,
-};
+use crate::clock::Clock;
+use crate::config::Records;
+use crate::cookie::CookieSettings;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyed::backend::Backend;
+use crate::record::codec::Codec;
+use crate::session::Session;
+use crate::session::identity::Identity;
+use crate::storage::{CookieChange, Storage};
 
 /// Keeps the record in a [`Backend`] and only its random identity in the cookie.
 ///

@@ -7,16 +7,18 @@
 //! `{}` stands for an empty, or ended, session. Loading takes the text apart without building
 //! values: an entry is two ranges of it, so that what nobody touches goes back byte for byte.
 
-mod read;
+pub(crate) mod codec;
+pub(crate) mod json;
+mod parse;
 
 use std::borrow::Cow;
 use std::ops::Range;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-pub(crate) use read::Parsed;
+pub(crate) use parse::Parsed;
 
-use crate::json::{self, unescape, unescape_lossy};
+use crate::record::json::{unescape, unescape_lossy};
 
 /// The latest time that a `created` is taken for, the end of the year 9999: what calendars and
 /// HTTP dates can say.

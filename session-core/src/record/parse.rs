@@ -9,8 +9,8 @@ use bytes::Bytes;
 use serde_json::value::RawValue;
 
 use super::{Created, Entry, Record, Text, float};
-use crate::json::unescape;
-use crate::scan::{Name, Scanner};
+use crate::record::json::scan::{Name, Scanner};
+use crate::record::json::unescape;
 
 /// What a text turned out to be.
 pub(crate) enum Parsed {

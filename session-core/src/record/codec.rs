@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::Result;
+use crate::error::Result;
 
 /// Turns a record's JSON text into what is stored, and back: aiohttp_session's `encoder` and
 /// `decoder`.

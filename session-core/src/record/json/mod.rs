@@ -3,6 +3,8 @@
 //! Any JSON would do for aiohttp_session, but the same bytes as its own are the easiest to trust
 //! and to test, and pure ASCII is what survives in a cookie that is not encrypted.
 
+pub(crate) mod scan;
+
 use std::io::{self, Write};
 
 use serde::Serialize;

@@ -7,8 +7,10 @@ use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 
-use crate::backend::{Backend, Create, Replace, Versioned};
-use crate::{Clock, Error, ErrorKind, KeyedStorage, Result, SystemClock};
+use crate::clock::{Clock, SystemClock};
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyed::KeyedStorage;
+use crate::keyed::backend::{Backend, Create, Replace, Versioned};
 
 /// Sessions in this process's memory: [`KeyedStorage`] over [`MemoryBackend`].
 pub type MemoryStorage = KeyedStorage<MemoryBackend>;
@@ -273,7 +275,7 @@ impl fmt::Debug for MemoryBackend {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ManualClock;
+    use crate::clock::ManualClock;
     use std::future::Future;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};

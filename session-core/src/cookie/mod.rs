@@ -1,5 +1,7 @@
 //! The session cookie: its name, attributes and lifetime, and the Set-Cookie header.
 
+pub(crate) mod header;
+
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -8,7 +10,7 @@ pub use ::cookie::SameSite;
 use http::HeaderValue;
 
 use crate::clock::unix_seconds;
-use crate::{Error, ErrorKind, Result, header};
+use crate::error::{Error, ErrorKind, Result};
 
 /// The cookie name that aiohttp_session uses by default.
 pub const DEFAULT_NAME: &str = "AIOHTTP_SESSION";

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
-use crate::Result;
+use crate::error::Result;
 
 /// Four primitives over opaque bytes. [`KeyedStorage`](crate::KeyedStorage) makes sessions of
 /// them: create-only, merge, renewal and logout are written there, once.

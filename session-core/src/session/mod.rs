@@ -1,5 +1,7 @@
 //! The session that a handler sees.
 
+pub(crate) mod identity;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -8,10 +10,12 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::backend::Versioned;
 use crate::clock::unix_seconds;
-use crate::record::Record;
-use crate::{Error, ErrorKind, Identity, Records, Result, json};
+use crate::config::Records;
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyed::backend::Versioned;
+use crate::record::{Record, json};
+use crate::session::identity::Identity;
 
 /// One request's session: a dict of JSON values with a few flags, held by a handle that is cheap
 /// to clone. Clones are the same session.
