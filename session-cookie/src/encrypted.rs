@@ -1,12 +1,13 @@
 //! Sessions in a Fernet token.
 
 use std::fmt;
-use std::time::UNIX_EPOCH;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
-use session_core::{Records, Result, Session};
+use session_core::{Result, SessionConfig};
 
+use crate::Opened;
 use crate::key::FernetKey;
 
 /// Keeps the whole session in its cookie, encrypted and signed with Fernet: aiohttp_session's
@@ -16,7 +17,7 @@ use crate::key::FernetKey;
 /// was made: that time, too, counts against the session's lifetime, and a token dated more than
 /// 60 seconds in the future is refused.
 pub struct EncryptedCookieStorage {
-    pub(crate) records: Records,
+    pub(crate) config: SessionConfig,
     /// The first seals, all open.
     keys: Vec<FernetKey>,
 }
@@ -28,46 +29,49 @@ impl EncryptedCookieStorage {
     /// default cookie settings.
     pub fn new(key: impl Into<FernetKey>) -> Self {
         Self {
-            records: Records::default(),
+            config: SessionConfig::default(),
             keys: vec![key.into()],
         }
     }
 
-    /// Opens sessions that were sealed under `key` as well, and seals them under the first key
-    /// when they are saved next: for a key that is retired, or that comes next and that not all
-    /// instances have yet. Each one more is another try at a token that fits none.
+    /// Also opens sessions that were sealed under `key`. Their next save seals them under the first
+    /// key. Use it for a key that is being retired, or for the next key while not all instances have
+    /// it yet. Each key is one more attempt at a token that fits none.
     #[must_use]
     pub fn with_fallback_key(mut self, key: impl Into<FernetKey>) -> Self {
         self.keys.push(key.into());
         self
     }
 
-    fn open(&self, token: &str) -> Option<Session> {
-        if !is_canonical(token) {
-            tracing::debug!("session cookie refused: no Fernet token");
-            return None;
-        }
+    /// Returns whether `token` has exactly the padding it needs: the fernet crate ignores it.
+    #[expect(clippy::unused_self, reason = "as the other storages' has_shape")]
+    fn has_shape(&self, token: &str) -> bool {
+        token.len().is_multiple_of(4) && token.trim_end_matches('=').len() + 2 >= token.len()
+    }
+
+    fn open(&self, token: &str) -> Option<Opened> {
         let now = self.now();
-        // Without a time to live: the crate would add it to the token's time before it knows that
-        // the time is authentic, which can overflow.
+        // No time to live is passed: the crate would add it to the token's time before it has
+        // authenticated that time, which can overflow.
         let opened = self
             .keys
             .iter()
             .find_map(|key| key.0.decrypt_at_time(token, None, now).ok());
         let Some(payload) = opened else {
-            tracing::debug!("session cookie refused: sealed under no key of ours, or altered");
+            crate::log_refused(&self.config);
             return None;
         };
-        let session = self.records.open(payload)?;
-        let age = now.saturating_sub(sealed_at(token)?);
+        let session = self.config.open(payload)?;
+        let sealed_at = sealed_at(token)?;
+        let age = now.saturating_sub(sealed_at);
         if session
             .max_age()
             .is_some_and(|max_age| age > max_age.as_secs())
         {
-            tracing::debug!("session expired");
             return None;
         }
-        Some(session)
+        let written = UNIX_EPOCH.checked_add(Duration::from_secs(sealed_at));
+        Some((session, written.unwrap_or(SystemTime::UNIX_EPOCH)))
     }
 
     #[expect(clippy::unnecessary_wraps, reason = "as the other storages' seal")]
@@ -77,16 +81,11 @@ impl EncryptedCookieStorage {
 
     /// The time as Fernet counts it, in Unix seconds.
     fn now(&self) -> u64 {
-        self.records
+        self.config
             .now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs())
     }
-}
-
-/// Returns whether `token` has exactly the padding it needs: the crate ignores it.
-fn is_canonical(token: &str) -> bool {
-    token.len().is_multiple_of(4) && token.trim_end_matches('=').len() + 2 >= token.len()
 }
 
 /// Reads the time from a token: 8 bytes big-endian behind the version's one.
@@ -101,7 +100,7 @@ fn sealed_at(token: &str) -> Option<u64> {
 impl fmt::Debug for EncryptedCookieStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EncryptedCookieStorage")
-            .field("records", &self.records)
+            .field("config", &self.config)
             .field("keys", &self.keys.len())
             .finish()
     }

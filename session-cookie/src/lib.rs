@@ -25,12 +25,12 @@
 //!
 //! - It cannot end a session: a copy of the cookie works until it expires, after a logout or a
 //!   renewal too. Where a logout must hold, keep sessions in a store.
-//! - A rolling one is set again by whatever read is in flight during a logout.
-//! - It cannot merge: of two responses to one client the browser keeps the cookie of the last.
-//! - It does not bind a cookie to its name: the wire format has no room for it. Two encrypted
-//!   cookies of one program need **two keys**, or a client could send the value of one as the
-//!   other.
-//! - It holds what fits a cookie: name and value over 4096 bytes are an error.
+//! - A rolling session is set again by a read that is in flight during a logout.
+//! - It cannot merge. If two responses set the cookie, the browser keeps the one that arrives last.
+//! - It does not bind a cookie to its name, because the wire format has no room for it. Two
+//!   encrypted cookies of one program need **two keys**. Otherwise a client could send the value of
+//!   one as the other.
+//! - It stores at most what fits a cookie: 4096 bytes for name and value together. More is an error.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -45,76 +45,137 @@ pub use key::{FernetKey, Key};
 pub use nacl::NaClCookieStorage;
 pub use simple::SimpleCookieStorage;
 
-use session_core::{CookieChange, Records, Result, Session};
+use std::time::SystemTime;
+
+use session_core::{CookieChange, Result, Session, SessionConfig};
+
+/// How many distinct cookies of one name are tried. A client chooses how many it sends.
+const MAX_CANDIDATES: usize = 8;
+
+/// A session, and when its cookie was written.
+type Opened = (Session, SystemTime);
+
+/// Loads the session of the cookie that was written last, else a new one. A browser sends several
+/// cookies of one name if they were set for different paths or domains.
+fn load(
+    config: &SessionConfig,
+    cookies: &[&str],
+    has_shape: impl Fn(&str) -> bool,
+    open: impl Fn(&str) -> Option<Opened>,
+) -> Session {
+    let mut tried: Vec<&str> = Vec::new();
+    let mut latest: Option<Opened> = None;
+    for cookie in cookies {
+        if !has_shape(cookie) {
+            tracing::debug!(
+                target: "session::load",
+                cookie = config.cookie().name(),
+                op = "load",
+                "session cookie refused: it has another shape"
+            );
+            continue;
+        }
+        if cookies.len() > 1 {
+            if tried.contains(cookie) {
+                continue;
+            }
+            if tried.len() == MAX_CANDIDATES {
+                break;
+            }
+            tried.push(cookie);
+        }
+        if let Some(opened) = open(cookie)
+            && latest
+                .as_ref()
+                .is_none_or(|(_, written)| opened.1 > *written)
+        {
+            latest = Some(opened);
+        }
+    }
+    latest.map_or_else(
+        || config.new_session(!cookies.is_empty()),
+        |(session, _)| session,
+    )
+}
 
 /// Saves a session whose record becomes the cookie's value by `seal`.
-fn save(
-    records: &Records,
+async fn save(
+    config: &SessionConfig,
     session: &Session,
     seal: impl FnOnce(&[u8]) -> Result<String>,
 ) -> Result<CookieChange> {
-    let Some(change) = records.change(session)? else {
+    let Some(staged) = config.stage(session).await? else {
         return Ok(CookieChange::Keep);
     };
-    let Some(payload) = &change.payload else {
-        records.saved(session, &change);
+    let Some(payload) = staged.payload() else {
+        staged.commit();
         return Ok(CookieChange::Remove);
     };
     let value = seal(payload)?;
     // Before the session counts as saved: the client keeps its old cookie.
-    records.cookie().check_size(&value)?;
-    records.saved(session, &change);
-    Ok(CookieChange::Set {
-        value,
-        max_age: change.max_age,
-    })
+    config.cookie().check_size(&value)?;
+    let max_age = staged.max_age();
+    staged.commit();
+    Ok(CookieChange::Set { value, max_age })
 }
 
-/// Implements what the three storages have alike, for a type with `records`, `open` and `seal`.
+/// Logs that a token was not made with one of the keys, or was altered.
+fn log_refused(config: &SessionConfig) {
+    tracing::debug!(
+        target: "session::load",
+        cookie = config.cookie().name(),
+        op = "load",
+        "session cookie refused: no key fits, or it was altered"
+    );
+}
+
+/// Implements what the three storages share, for a type with `config`, `has_shape`, `open` and
+/// `seal`.
 macro_rules! cookie_storage {
     ($storage:ty) => {
         impl $storage {
-            /// Uses these settings in place of the default ones.
+            /// Uses these cookie settings in place of the default ones.
             #[must_use]
             pub fn with_cookie(mut self, cookie: session_core::CookieSettings) -> Self {
-                self.records = self.records.with_cookie(cookie);
+                self.config = self.config.with_cookie(cookie);
                 self
             }
 
-            /// Puts records through `codec` in place of plain JSON.
+            /// Stores records through `codec` in place of plain JSON.
             #[must_use]
             pub fn with_codec(mut self, codec: impl session_core::Codec) -> Self {
-                self.records = self.records.with_codec(codec);
+                self.config = self.config.with_codec(codec);
                 self
             }
 
             /// Takes the time from `clock` in place of the operating system.
             #[must_use]
             pub fn with_clock(mut self, clock: impl session_core::Clock) -> Self {
-                self.records = self.records.with_clock(clock);
+                self.config = self.config.with_clock(clock);
                 self
             }
         }
 
         #[async_trait::async_trait]
         impl session_core::Storage for $storage {
-            fn records(&self) -> &session_core::Records {
-                &self.records
+            fn config(&self) -> &session_core::SessionConfig {
+                &self.config
             }
 
-            async fn load(
-                &self,
-                cookie: Option<&str>,
-            ) -> session_core::Result<session_core::Session> {
-                let opened = cookie.and_then(|value| self.open(value));
-                Ok(opened.unwrap_or_else(|| self.records.fresh(cookie.is_some())))
+            async fn load(&self, cookies: &[&str]) -> session_core::Result<session_core::Session> {
+                Ok(crate::load(
+                    &self.config,
+                    cookies,
+                    |cookie| self.has_shape(cookie),
+                    |cookie| self.open(cookie),
+                ))
             }
 
             async fn save(
                 &self,
                 session: &session_core::Session,
             ) -> session_core::Result<session_core::CookieChange> {
-                crate::save(&self.records, session, |payload| self.seal(payload))
+                crate::save(&self.config, session, |payload| self.seal(payload)).await
             }
         }
     };

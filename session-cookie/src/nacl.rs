@@ -6,17 +6,18 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use crypto_secretbox::aead::{Aead, KeyInit};
 use crypto_secretbox::{Nonce, XSalsa20Poly1305};
-use session_core::{Error, ErrorKind, Records, Result, Session};
+use session_core::{Error, ErrorKind, Result, SessionConfig};
 
+use crate::Opened;
 use crate::key::Key;
 
 /// Keeps the whole session in its cookie, encrypted and signed with NaCl's `crypto_secretbox`
 /// (XSalsa20-Poly1305): aiohttp_session's `NaClCookieStorage`.
 ///
 /// The value is the base64 of 24 bytes nonce, 16 bytes MAC and the ciphertext. It says no time:
-/// only the record's `created` limits its life, which [`changed`](Session::changed) does not move.
+/// only the record's `created` limits its life, which [`changed`](session_core::Session::changed) does not move.
 pub struct NaClCookieStorage {
-    pub(crate) records: Records,
+    pub(crate) config: SessionConfig,
     /// The first seals, all open.
     keys: Vec<XSalsa20Poly1305>,
 }
@@ -24,6 +25,9 @@ pub struct NaClCookieStorage {
 crate::cookie_storage!(NaClCookieStorage);
 
 const NONCE_BYTES: usize = 24;
+
+/// The base64 length of nonce and MAC, 40 bytes.
+const MIN_LEN: usize = 56;
 
 impl NaClCookieStorage {
     /// Keeps sessions under `key`, with the default cookie settings.
@@ -33,14 +37,14 @@ impl NaClCookieStorage {
     )]
     pub fn new(key: Key) -> Self {
         Self {
-            records: Records::default(),
+            config: SessionConfig::default(),
             keys: vec![XSalsa20Poly1305::new(key.bytes().into())],
         }
     }
 
-    /// Opens sessions that were sealed under `key` as well, and seals them under the first key
-    /// when they are saved next: for a key that is retired, or that comes next and that not all
-    /// instances have yet. Each one more is another try at a value that fits none.
+    /// Also opens sessions that were sealed under `key`. Their next save seals them under the first
+    /// key. Use it for a key that is being retired, or for the next key while not all instances have
+    /// it yet. Each key is one more attempt at a value that fits none.
     #[must_use]
     #[expect(
         clippy::needless_pass_by_value,
@@ -51,8 +55,14 @@ impl NaClCookieStorage {
         self
     }
 
-    fn open(&self, value: &str) -> Option<Session> {
-        // Strictly one text for each box: canonical padding, no stray bits.
+    /// Returns whether `value` is long enough for a nonce and a MAC.
+    #[expect(clippy::unused_self, reason = "as the other storages' has_shape")]
+    fn has_shape(&self, value: &str) -> bool {
+        value.len().is_multiple_of(4) && value.len() >= MIN_LEN
+    }
+
+    fn open(&self, value: &str) -> Option<Opened> {
+        // Exactly one text for each box: canonical padding, no stray bits.
         let sealed = STANDARD.decode(value).ok();
         let parts = sealed
             .as_deref()
@@ -63,10 +73,12 @@ impl NaClCookieStorage {
                 .find_map(|key| key.decrypt(Nonce::from_slice(nonce), boxed).ok())
         });
         let Some(payload) = opened else {
-            tracing::debug!("session cookie refused: sealed under no key of ours, or altered");
+            crate::log_refused(&self.config);
             return None;
         };
-        self.records.open(payload)
+        let session = self.config.open(payload)?;
+        let written = session.created();
+        Some((session, written))
     }
 
     fn seal(&self, payload: &[u8]) -> Result<String> {
@@ -82,7 +94,7 @@ impl NaClCookieStorage {
 impl fmt::Debug for NaClCookieStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("NaClCookieStorage")
-            .field("records", &self.records)
+            .field("config", &self.config)
             .field("keys", &self.keys.len())
             .finish()
     }

@@ -1,6 +1,10 @@
 //! Sessions in plain JSON.
 
-use session_core::{Error, ErrorKind, Records, Result, Session};
+use std::time::UNIX_EPOCH;
+
+use session_core::{Error, ErrorKind, Result, SessionConfig};
+
+use crate::Opened;
 
 /// Keeps the whole session in its cookie as **plain JSON: the client can read it and write
 /// whatever it likes into it**. For tests and for looking at what is sent: aiohttp_session's
@@ -13,7 +17,7 @@ use session_core::{Error, ErrorKind, Records, Result, Session};
 /// ```
 #[derive(Debug)]
 pub struct SimpleCookieStorage {
-    pub(crate) records: Records,
+    pub(crate) config: SessionConfig,
 }
 
 crate::cookie_storage!(SimpleCookieStorage);
@@ -22,12 +26,20 @@ impl SimpleCookieStorage {
     /// Keeps sessions where everybody can read and forge them, with the default cookie settings.
     pub fn unprotected() -> Self {
         Self {
-            records: Records::default(),
+            config: SessionConfig::default(),
         }
     }
 
-    fn open(&self, value: &str) -> Option<Session> {
-        self.records.open(value.as_bytes().to_vec())
+    #[expect(clippy::unused_self, reason = "as the other storages' has_shape")]
+    fn has_shape(&self, value: &str) -> bool {
+        !value.is_empty()
+    }
+
+    /// All cookies count as equally old, so the first one with a session wins: the client could
+    /// write any time into them.
+    fn open(&self, value: &str) -> Option<Opened> {
+        let session = self.config.open(value.as_bytes().to_vec())?;
+        Some((session, UNIX_EPOCH))
     }
 
     #[expect(clippy::unused_self, reason = "as the other storages' seal")]

@@ -10,54 +10,60 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Why a session could not be loaded, changed or saved.
 ///
-/// What a *client* sends never ends here: a forged, expired or unreadable cookie is an empty new
-/// session. Neither `Display` nor `Debug` shows an identity, key, cookie value or session value. The
-/// cause, a backend client's error if there is one, is left to [`source`](StdError::source); `Debug` shows
-/// that of a backend that did not answer.
+/// Client input never causes an error: a forged, expired or unreadable cookie is an empty new
+/// session.
+///
+/// Neither `Display` nor `Debug` shows an identity, key, cookie value or session value. `Display`
+/// leaves the cause to [`source`](StdError::source). `Debug` shows the cause of
+/// [`ErrorKind::Unavailable`], so that a `main` that returns the error says why it cannot start.
 #[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,
     message: Cow<'static, str>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
+    /// An adapter logged it where it happened, so that it is not logged again.
+    is_logged: bool,
 }
 
 /// What a caller can decide on.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The backend did not answer, did not acknowledge, or refused: nothing is known to be saved. A
-    /// retry may succeed. (Also an operating system without random bytes.) An adapter answers 503.
+    /// The store did not answer, did not acknowledge, or refused. It is unknown whether the change
+    /// is saved. A retry may succeed. Also used if the operating system has no random bytes.
+    /// Adapters respond with 503.
     Unavailable,
-    /// Another request ended this session (a logout, a login, a renewal) while this one was
-    /// changing it. The change is dropped. An adapter answers 409.
+    /// Another request ended, renewed or replaced this session while this request changed it. The
+    /// change is dropped. Adapters respond with 409.
     Ended,
-    /// So many others wrote this session at the same time that the bounded retries ran out. The
-    /// change is dropped; a retry may succeed. An adapter answers 503.
+    /// So many requests wrote this session at the same time that the retries ran out. The change
+    /// is dropped. A retry may succeed. Adapters respond with 503.
     Contended,
-    /// The session does not fit where it lives, and nothing was saved: the cookie's name and value are
-    /// over 4096 bytes together, which a browser drops, or the record is over what the store takes
-    /// (memcached: 1 MiB unless its `-I` says otherwise). An adapter answers 500.
+    /// The session is too large for its place, and nothing was saved. A cookie's name and value
+    /// have at most 4096 bytes together, because browsers drop larger ones. memcached stores at
+    /// most 1 MiB unless its `-I` says otherwise. Adapters respond with 500.
     TooLarge,
-    /// The change came after the session had been committed with its response.
+    /// The change came after the response's headers had left.
     Committed,
-    /// A session value does not fit the type that was asked for, or cannot be written as JSON.
+    /// A session value has another type than requested, or cannot be written as JSON.
     Value,
-    /// A setting that cannot work, or no session service around the handler; the text says what to do.
+    /// A setting cannot work, or the request passed no session service. The text says what to do.
     Settings,
-    /// [`set_new_identity`](crate::Session::set_new_identity) on a session that is not new, or
-    /// with an identity that the store holds already.
+    /// [`set_new_identity`](crate::Session::set_new_identity) was called on a session that is not
+    /// new, or with an identity that the store already holds.
     Identity,
 }
 
 impl Error {
     /// Makes an error of `kind` that was caused by `source`.
     ///
-    /// A backend's own errors must not carry session contents in their text.
+    /// The text of `source` must not hold session contents.
     pub fn new(kind: ErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
         Self {
             kind,
             message: Cow::Borrowed(kind.text()),
             source: Some(Arc::from(source.into())),
+            is_logged: false,
         }
     }
 
@@ -67,12 +73,22 @@ impl Error {
             kind,
             message: message.into(),
             source: None,
+            is_logged: false,
         }
     }
 
     /// Returns what a caller can decide on.
     pub fn kind(&self) -> ErrorKind {
         self.kind
+    }
+
+    pub(crate) fn is_logged(&self) -> bool {
+        self.is_logged
+    }
+
+    pub(crate) fn logged(mut self) -> Self {
+        self.is_logged = true;
+        self
     }
 }
 
@@ -85,7 +101,7 @@ impl From<ErrorKind> for Error {
 impl ErrorKind {
     fn text(self) -> &'static str {
         match self {
-            Self::Unavailable => "the session backend did not answer",
+            Self::Unavailable => "the session store did not answer",
             Self::Ended => "the session was ended by another request",
             Self::Contended => "too many requests changed the session at the same time",
             Self::TooLarge => "the session is too large",
@@ -110,7 +126,6 @@ impl fmt::Debug for Error {
             .field("kind", &self.kind)
             .field("message", &self.message);
         match &self.source {
-            // What a backend said, which `main` should print when it cannot start.
             Some(source) if self.kind == ErrorKind::Unavailable => {
                 debug.field("source", &format_args!("{source}"));
             }
@@ -127,5 +142,22 @@ impl StdError for Error {
         self.source
             .as_deref()
             .map(|source| source as &(dyn StdError + 'static))
+    }
+}
+
+/// Writes an error and its causes on one line, for a log.
+///
+/// Backends keep secrets out of the causes, and no error of this crate holds one.
+pub(crate) struct ErrorChain<'a>(pub(crate) &'a Error);
+
+impl fmt::Display for ErrorChain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = StdError::source(self.0);
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
     }
 }

@@ -19,44 +19,51 @@
 //! # assert!(response.headers().contains_key("set-cookie"));
 //! ```
 //!
-//! The server loop is the application's: `serve_connection(io, service.clone())`, HTTP/1 or HTTP/2.
-//! The programs in `examples` show it whole. The [`guide`] has pages on choosing a storage, moving from
-//! aiohttp_session, deploying, operating and threats.
+//! The server loop belongs to the application: `serve_connection(io, service.clone())`, HTTP/1 or
+//! HTTP/2. The programs in `examples` show it. The [`guide`] has pages on choosing a storage, moving
+//! from aiohttp_session, deploying, operating and threats.
 //!
 //! # What happens to a request
 //!
-//! - Nothing, unless its handler asks: no backend call, no look at the cookies, no header.
-//! - After the handler answered, whatever the status, and before the headers leave, a changed
-//!   session is saved. A streaming body, an event stream or an upgrade goes on after that; what it
-//!   changes then is [`ErrorKind::Committed`](session_core::ErrorKind::Committed). It can load and
-//!   save through the storage itself, given the identity of a server-side session.
-//! - A handler that returns an error saves nothing, of nested services in none. A session's error, as it is or in a
-//!   `Box<dyn Error + Send + Sync>`, is answered as below, so that `?` is enough. Any other goes to
-//!   hyper, which closes the connection without an answer: turn your own errors into responses.
-//! - A response whose session was looked at carries `Vary: Cookie`, one that sets the cookie
-//!   `Cache-Control: no-store` unless the handler set another.
+//! - If its handler does not ask for a session, nothing: no backend call, no look at the cookies, no
+//!   header.
+//! - A changed session is saved after the handler has responded and before the headers leave. A
+//!   streaming body, an event stream or an upgrade goes on after that. A change that it makes to the
+//!   session is [`ErrorKind::Committed`](session_core::ErrorKind::Committed). It can load and save a
+//!   session through the storage itself, with the identity of a server-side session.
+//! - [`Session::save`](session_core::Session::save) saves earlier, when the handler needs to know
+//!   that the store has acknowledged.
+//! - If the handler responds with a server error (5xx), its changes are dropped and a warning is
+//!   logged. [`save_server_errors`](SessionService::save_server_errors) saves them. A logout,
+//!   [`invalidate`](session_core::Session::invalidate), is carried out whatever the response is.
+//! - A response whose handler asked for a session carries `Vary: Cookie`. One that sets the cookie
+//!   carries `Cache-Control: no-store`, unless the handler set another.
 //!
 //! # Errors
 //!
-//! | what failed | answer |
-//! | --- | --- |
-//! | the backend, in load or save; too many conflicts | 503 |
-//! | another request ended the session while this one changed it | 409 |
-//! | the session is too large for its cookie or its store; a value is of another type; anything else | 500 |
+//! Return session errors with `?`. The service turns them into a response, and saves nothing except
+//! a logout:
 //!
-//! With an empty body, no Set-Cookie and `Cache-Control: no-store`;
-//! [`on_error`](SessionService::on_error) writes another one. A handler that makes a response of the
-//! error itself has answered: what it changed is saved, and the error is logged only if it is a failed
-//! load's.
+//! | what failed | response |
+//! | --- | --- |
+//! | the store, in a load or a save; too many conflicts | 503 |
+//! | another request ended the session while this one changed it | 409 |
+//! | the session is too large; a value has another type; anything else | 500 |
+//!
+//! The body is empty, and `Cache-Control: no-store` is set. [`on_error`](SessionService::on_error)
+//! writes another response. A session error is an `Err` that is an [`Error`](session_core::Error) or
+//! a `Box<dyn std::error::Error + Send + Sync>` of one. It is also a response that has the `Error` in
+//! its extensions. Any other `Err` goes to hyper, which closes the connection without a response:
+//! turn your own errors into responses.
 //!
 //! # What it logs
 //!
-//! Failures, with their cause and never a secret, through [`tracing`](https://docs.rs/tracing): install a
-//! subscriber. [`guide::operating`] lists every event.
+//! Failures, with their cause and without secrets, through
+//! [`tracing`](https://docs.rs/tracing): install a subscriber. [`guide::operating`] lists every event.
 //!
 //! # Several sessions
 //!
-//! Services nest, each with a storage of another cookie name:
+//! A service can have several storages, each with a cookie of its own name:
 //!
 //! ```
 //! use session_cookie::{EncryptedCookieStorage, Key};
@@ -65,24 +72,17 @@
 //! # use http::{Request, Response};
 //!
 //! # fn main() -> Result<(), session_core::Error> {
-//! let cart = EncryptedCookieStorage::new(Key::generate()?).with_cookie(CookieSettings::builder("cart").build()?);
 //! let login = MemoryStorage::default().with_cookie(CookieSettings::builder("login").build()?);
+//! let cart = EncryptedCookieStorage::new(Key::generate()?).with_cookie(CookieSettings::builder("cart").build()?);
 //! let handler = async |request: Request<String>| -> Result<Response<String>, session_core::Error> {
 //!     request.session_named("cart").await?.insert("apples", 3)?;
-//!     let user: Option<String> = request.session().await?.get("user")?; // the innermost
+//!     let user: Option<String> = request.session().await?.get("user")?; // of the first storage
 //!     Ok(Response::new(user.unwrap_or_default()))
 //! };
-//! let service = SessionService::new(cart, SessionService::new(login, hyper::service::service_fn(handler)));
+//! let service = SessionService::new(login, hyper::service::service_fn(handler)).and(cart)?;
 //! # Ok(())
 //! # }
 //! ```
-//!
-//! # Frameworks on tower
-//!
-//! A tower service, axum's `Router` say, becomes a handler by `hyper_util::service::TowerToHyperService`
-//! (feature `service`). What it extracts has a session too: [`RequestSession`] is there for
-//! [`http::request::Parts`]. Where the framework wants a response in place of an error, [`status`] says
-//! which.
 //!
 //! # What this crate does not do
 //!
@@ -91,5 +91,6 @@
 pub mod guide;
 mod service;
 
-pub use service::{DefaultAnswer, ErrorAnswer, SessionFuture, SessionService, status};
+pub use service::SessionService;
 pub use session_core::RequestSession;
+pub use session_core::adapter::{DefaultAnswer, ErrorAnswer, SessionFuture, status};

@@ -13,11 +13,11 @@ pub(crate) enum Address {
     Unix(PathBuf),
 }
 
-/// memcached's port unless an address says another.
-const PORT: u16 = 11211;
+/// memcached's port, for an address without one.
+const DEFAULT_PORT: u16 = 11211;
 
 impl Address {
-    /// Reads `host`, `host:port`, `[IPv6]:port` or `unix:/path`.
+    /// Parses `host`, `host:port`, `[IPv6]:port` or `unix:/path`.
     pub(crate) fn parse(text: &str) -> Result<Self> {
         #[cfg(unix)]
         if let Some(path) = text.strip_prefix("unix:")
@@ -39,7 +39,7 @@ impl Address {
         let is_host =
             |c: char| c.is_ascii_alphanumeric() || ".-_".contains(c) || (is_v6 && c == ':');
         let port = match port {
-            Some("") if !text.ends_with(':') => Some(PORT),
+            Some("") if !text.ends_with(':') => Some(DEFAULT_PORT),
             port => port.and_then(|port| port.parse().ok()),
         };
         match port {

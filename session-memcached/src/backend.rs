@@ -1,259 +1,248 @@
 use std::fmt;
-use std::io;
+use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
-use bytes::Bytes;
-use deadpool::managed::{Pool, PoolConfig, PoolError, QueueMode};
-use session_core::{Backend, Connect, Create, Error, ErrorKind, Replace, Result, Versioned};
-use tokio::time::{Instant, timeout_at};
+use deadpool::managed::{Pool, PoolError};
+use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
+use session_core::{Error, ErrorKind, Result};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::address::Address;
-use crate::command::{Answer, Command};
-use crate::expiry::{OVER, exptime};
-use crate::pool::Connector;
+use crate::command::{Command, Response};
+use crate::expiry::{EXPIRED, exptime};
+use crate::failure;
+use crate::pool::{self, Connector};
 
-/// The bound on a call unless the application sets another.
-const TIMEOUT: Duration = Duration::from_secs(1);
+/// The limit for one call unless the application sets another.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A year is as good as no bound, and does not overflow a clock.
-const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
+/// A year. Longer timeouts are capped, because a deadline beyond the clock's range would overflow.
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
-/// More connections than any memcached takes.
-const MOST: usize = 65_536;
+/// How many connections the pool opens at most unless the application sets another number.
+const DEFAULT_CONNECTIONS: usize = 32;
 
-/// How many connections there are at most unless the application sets another number.
-const CONNECTIONS: usize = 32;
+/// How often a write tries `add` while the records that it finds expire before it reads them.
+const MAX_ADDS: u32 = 2;
 
-/// How often a delete is repeated that somebody wrote after.
-const ROUNDS: usize = 16;
+/// The sizes of the values with which [`Call::delete`] looks for a slab class that has memory.
+const DELETE_SIZES: [usize; 3] = [4 << 10, 64 << 10, 256 << 10];
 
-/// A [`Backend`] in memcached, on a bounded pool of connections.
+/// A [`Backend`] in memcached, on a bounded connection pool.
 ///
-/// A connection carries one command at a time, and goes back to the pool when the whole of an answer
-/// that fits the command was read; otherwise (a timeout, a request that was cancelled, an error) it is
-/// closed. Versions are memcached's cas uniques.
+/// A connection carries one command at a time. It goes back to the pool after the whole of a valid
+/// response was read. Otherwise (a timeout, a cancelled request, an error) it is closed. The
+/// version of a [`Stored`] is memcached's cas unique.
 pub struct MemcachedBackend {
     pool: Pool<Connector>,
     timeout: Duration,
 }
 
 impl MemcachedBackend {
-    /// Keeps sessions in the memcached at `address`: `host`, `host:port`, `[IPv6]:port` or
-    /// `unix:/path`; the port is 11211 unless it is said. Connects when it is first used.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Settings`] if it is no address.
-    pub fn open(address: &str) -> Result<Self> {
-        Ok(Self {
-            pool: pool(Address::parse(address)?, CONNECTIONS),
-            timeout: TIMEOUT,
-        })
+    pub(crate) fn new(address: Address) -> Self {
+        Self {
+            pool: pool::build(address, DEFAULT_CONNECTIONS),
+            timeout: DEFAULT_TIMEOUT,
+        }
     }
 
-    /// Bounds each call: waiting for a free connection, connecting and the answer together.
-    /// Default: one second.
+    /// Limits each call: waiting for a free connection, connecting, and all commands of the call
+    /// together. Default: one second.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
-        self.timeout = timeout.min(LONGEST);
+        self.timeout = timeout.min(MAX_TIMEOUT);
         self
     }
 
-    /// Opens at most so many connections, at least one; calls beyond wait their turn. Default: 32.
+    /// Limits how many connections are open at once, at least one. Further calls wait for a free
+    /// connection. Default: 32.
     #[must_use]
     pub fn with_max_connections(mut self, connections: usize) -> Self {
-        // Another pool: deadpool's `resize` takes away only connections that are open.
-        self.pool = pool(self.pool.manager().0.clone(), connections.clamp(1, MOST));
+        // A new pool, because deadpool's `resize` only removes connections that are open already.
+        self.pool = pool::build(self.pool.manager().0.clone(), connections);
         self
     }
 
-    async fn ask(&self, key: &str, command: Command<'_>, deadline: Instant) -> Result<Answer> {
-        if !fits(key) {
-            return Err(said("the key is none that memcached takes"));
+    /// Starts a call of the contract, which must end within the timeout.
+    fn call<'a>(&'a self, key: &'a str) -> Result<Call<'a>> {
+        if !is_valid_key(key) {
+            return Err(failure::unavailable("memcached does not accept this key"));
         }
-        let mut connection = match timeout_at(deadline, self.pool.get()).await {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(PoolError::Backend(error))) => return Err(failed(&error)),
-            Ok(Err(error)) => return Err(Error::new(ErrorKind::Unavailable, error)),
-            Err(_) => return Err(self.late("no connection")),
-        };
-        match timeout_at(deadline, connection.ask(key, command)).await {
-            Ok(answer) => answer.map_err(|error| failed(&error)),
-            Err(_) => Err(self.late("no answer")),
-        }
-    }
-
-    fn deadline(&self) -> Instant {
-        Instant::now() + self.timeout
-    }
-
-    async fn get(&self, key: &str, deadline: Instant) -> Result<Option<Versioned>> {
-        match self.ask(key, Command::Get, deadline).await? {
-            Answer::Missing => Ok(None),
-            Answer::Value { value, unique } => Ok(Some(versioned(value, unique))),
-            Answer::Stored | Answer::Exists => Err(unexpected()),
-        }
-    }
-
-    fn late(&self, what: &str) -> Error {
-        said(&format!("{what} within {:?}", self.timeout))
-    }
-
-    /// Returns the record that is there after a write that failed to find what it was to replace.
-    async fn conflict(&self, key: &str, deadline: Instant) -> Result<Replace> {
-        let now = self.get(key, deadline).await?;
-        Ok(now.map_or(Replace::Gone, Replace::Conflict))
+        Ok(Call {
+            backend: self,
+            key,
+            deadline: Instant::now() + self.timeout,
+        })
     }
 }
 
 impl Backend for MemcachedBackend {
-    async fn read(&self, key: &str) -> Result<Option<Versioned>> {
-        self.get(key, self.deadline()).await
+    async fn read(&self, key: &str) -> Result<Found> {
+        self.call(key)?.gets().await
     }
 
-    async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<Create> {
+    async fn write(&self, key: &str, write: Write, only_if: OnlyIf<'_>) -> Result<Outcome> {
+        let call = self.call(key)?;
+        match only_if {
+            OnlyIf::Missing => call.add(write).await,
+            OnlyIf::Unchanged(stored) => call.replace(write, stored).await,
+        }
+    }
+
+    async fn bound<F: Future + Send>(&self, waiting: F, times: u32) -> Result<F::Output> {
+        let limit = self.timeout.saturating_mul(times);
+        let waited = timeout(limit, waiting).await;
+        waited.map_err(|_| failure::unavailable(format_args!("waited longer than {limit:?}")))
+    }
+}
+
+/// One call of the contract. A call may take several commands; one deadline covers them all.
+struct Call<'a> {
+    backend: &'a MemcachedBackend,
+    key: &'a str,
+    deadline: Instant,
+}
+
+impl Call<'_> {
+    async fn gets(&self) -> Result<Found> {
+        match self.request(Command::Gets).await? {
+            Response::Value { value, version } => {
+                Ok(Found::Record(Stored::with_version(value, version)))
+            }
+            Response::Missing => Ok(Found::Missing),
+            Response::Foreign => Ok(Found::Foreign),
+            Response::Stored | Response::Exists | Response::OutOfMemory => {
+                Err(failure::unexpected())
+            }
+        }
+    }
+
+    async fn add(&self, write: Write) -> Result<Outcome> {
         let add = Command::Add {
-            value: &value,
-            exptime: exptime(ttl, SystemTime::now()),
+            value: write.value(),
+            exptime: exptime(write.time_to_live(), SystemTime::now()),
         };
-        match self.ask(key, add, self.deadline()).await? {
-            Answer::Stored => Ok(Create::Done),
-            Answer::Exists => Ok(Create::Exists),
-            Answer::Missing | Answer::Value { .. } => Err(unexpected()),
-        }
-    }
-
-    async fn replace(
-        &self,
-        key: &str,
-        value: Bytes,
-        ttl: Option<Duration>,
-        was: &Versioned,
-    ) -> Result<Replace> {
-        let deadline = self.deadline();
-        if was.version == 0 {
-            return self.conflict(key, deadline).await;
-        }
-        let swap = Command::CompareAndSwap {
-            value: &value,
-            exptime: exptime(ttl, SystemTime::now()),
-            unique: was.version,
-        };
-        match self.ask(key, swap, deadline).await? {
-            Answer::Stored => Ok(Replace::Done),
-            Answer::Missing => Ok(Replace::Gone),
-            Answer::Exists => self.conflict(key, deadline).await,
-            Answer::Value { .. } => Err(unexpected()),
-        }
-    }
-
-    /// A compare-and-delete is a compare-and-swap for nothing whose time is over.
-    async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
-        let deadline = self.deadline();
-        if let Some(was) = was {
-            if was.version == 0 {
-                return self.conflict(key, deadline).await;
-            }
-            let swap = Command::CompareAndSwap {
-                value: b"",
-                exptime: OVER,
-                unique: was.version,
-            };
-            return match self.ask(key, swap, deadline).await? {
-                Answer::Stored => Ok(Replace::Done),
-                Answer::Missing => Ok(Replace::Gone),
-                Answer::Exists => self.conflict(key, deadline).await,
-                Answer::Value { .. } => Err(unexpected()),
-            };
-        }
-        if self.get(key, deadline).await?.is_none() {
-            return Ok(Replace::Gone);
-        }
-        for _ in 0..ROUNDS {
-            match self.ask(key, Command::Delete, deadline).await? {
-                Answer::Missing => return Ok(Replace::Done),
-                Answer::Value { .. } => {} // written again between the two commands
-                Answer::Stored | Answer::Exists => return Err(unexpected()),
+        for _ in 0..MAX_ADDS {
+            match self.request(add).await? {
+                Response::Stored => return Ok(written(write)),
+                Response::Exists => match self.gets().await? {
+                    Found::Missing => {} // it expired between the two commands
+                    found => return Ok(Outcome::Found(found)),
+                },
+                // memcached looks for memory first, so the key may hold something nevertheless.
+                Response::OutOfMemory if write.is_tombstone() => {
+                    return Ok(match self.gets().await? {
+                        Found::Missing => written(write),
+                        found => Outcome::Found(found),
+                    });
+                }
+                Response::OutOfMemory => return Err(failure::out_of_memory()),
+                Response::Missing | Response::Value { .. } | Response::Foreign => {
+                    return Err(failure::unexpected());
+                }
             }
         }
-        Err(said("the record was written again after each delete"))
+        Err(failure::unavailable(
+            "the key's records expired while they were read",
+        ))
+    }
+
+    /// Replaces `stored`. memcached does not report the version of an own write, so that `stored`
+    /// may have none. Then this reads the version and compares the value.
+    async fn replace(&self, write: Write, stored: &Stored) -> Result<Outcome> {
+        if let Some(version) = stored.version() {
+            return self.cas(write, version).await;
+        }
+        let found = self.gets().await?;
+        if let Found::Record(now) = &found
+            && now.value() == stored.value()
+            && let Some(version) = now.version()
+        {
+            return self.cas(write, version).await;
+        }
+        Ok(Outcome::Found(found))
+    }
+
+    async fn cas(&self, write: Write, version: NonZeroU64) -> Result<Outcome> {
+        let cas = Command::Cas {
+            value: write.value(),
+            exptime: exptime(write.time_to_live(), SystemTime::now()),
+            version,
+        };
+        let mut response = self.request(cas).await?;
+        if matches!(response, Response::OutOfMemory) && write.is_tombstone() {
+            response = self.delete(version).await?;
+        }
+        match response {
+            Response::Stored => Ok(written(write)),
+            Response::Exists => self.gets().await.map(Outcome::Found),
+            Response::Missing => Ok(Outcome::Found(Found::Missing)),
+            Response::OutOfMemory => Err(failure::out_of_memory()),
+            Response::Value { .. } | Response::Foreign => Err(failure::unexpected()),
+        }
+    }
+
+    /// Deletes the key if it still holds `version`, on a server without memory for a tombstone.
+    ///
+    /// This is a `cas` that stores a value which has already expired. memcached's own
+    /// compare-and-delete (`md`) is no alternative: nutcracker does not know the command.
+    ///
+    /// memcached needs memory for the expired value, too. It keeps items of similar size together
+    /// in a slab class, and memory is exhausted in each class on its own. A class that was never
+    /// used gets its first megabyte even beyond the limit of `-m`, and an expired item makes room
+    /// for the next one. So this tries larger values, in classes that sessions rarely use.
+    ///
+    /// Guaranteed: the key is deleted only if it holds `version`, in one atomic step. Not
+    /// guaranteed: that there is memory. If live items fill all these classes, the result is
+    /// [`Response::OutOfMemory`], and nothing has changed.
+    async fn delete(&self, version: NonZeroU64) -> Result<Response> {
+        for size in DELETE_SIZES {
+            let cas = Command::Cas {
+                value: &vec![b' '; size],
+                exptime: EXPIRED,
+                version,
+            };
+            match self.request(cas).await {
+                Ok(Response::OutOfMemory) => {}
+                Err(error) if error.kind() == ErrorKind::TooLarge => break, // over a small `-I`
+                response => return response,
+            }
+        }
+        Ok(Response::OutOfMemory)
+    }
+
+    /// Sends a command on a connection of the pool and waits for the response.
+    async fn request(&self, command: Command<'_>) -> Result<Response> {
+        let connection = timeout_at(self.deadline, self.backend.pool.get()).await;
+        let mut connection = match connection {
+            Ok(Ok(connection)) => connection,
+            Ok(Err(PoolError::Backend(error))) => return Err(failure::from_io(&error)),
+            Ok(Err(error)) => return Err(Error::new(ErrorKind::Unavailable, error)),
+            Err(_) => return Err(self.late("connection")),
+        };
+        match timeout_at(self.deadline, connection.request(self.key, command)).await {
+            Ok(response) => response.map_err(|error| failure::from_io(&error)),
+            Err(_) => Err(self.late("answer")),
+        }
+    }
+
+    fn late(&self, missing: &str) -> Error {
+        failure::unavailable(format_args!(
+            "no {missing} within {:?}",
+            self.backend.timeout
+        ))
     }
 }
 
-impl Connect for MemcachedBackend {
-    /// See [`MemcachedBackend::open`] for the address. One command is sent, to see that somebody
-    /// answers.
-    async fn connect(address: &str) -> Result<Self> {
-        let backend = Self::open(address)?;
-        backend.read("session-memcached-connect").await?;
-        Ok(backend)
-    }
+/// Returns the outcome of a write that was stored. memcached does not report the new version.
+fn written(write: Write) -> Outcome {
+    Outcome::Written(Stored::new(write.into_value()))
 }
 
-fn pool(address: Address, connections: usize) -> Pool<Connector> {
-    let config = PoolConfig {
-        // The one that was used last is the least likely to have been closed for idleness.
-        queue_mode: QueueMode::Lifo,
-        ..PoolConfig::new(connections)
-    };
-    let pool = Pool::builder(Connector(address)).config(config);
-    pool.build()
-        .expect("only a pool with timeouts of its own needs a runtime")
-}
-
-fn versioned(value: Vec<u8>, version: u64) -> Versioned {
-    Versioned {
-        value: value.into(),
-        version,
-    }
-}
-
-/// Returns whether memcached takes this key (`doc/protocol.txt`, "Keys"): memcache-async sends
-/// whatever it is given, line breaks too.
-fn fits(key: &str) -> bool {
+/// Returns whether memcached accepts this key (`doc/protocol.txt`, "Keys"). memcache-async sends
+/// any key that it is given, even one with line breaks.
+fn is_valid_key(key: &str) -> bool {
     key.len() <= 250 && key.bytes().all(|b| b.is_ascii_graphic())
-}
-
-/// What memcached 1.6 answers, as a `SERVER_ERROR`, to an item over the size of its `-I`.
-const TOO_LARGE: &str = "SERVER_ERROR object too large";
-
-fn failed(error: &io::Error) -> Error {
-    let text = match error.kind() {
-        io::ErrorKind::Other => plain(&error.to_string()),
-        io::ErrorKind::UnexpectedEof => "the connection was closed".to_owned(),
-        _ => error.to_string(),
-    };
-    let is_too_large = text.starts_with(TOO_LARGE);
-    Error::new(
-        if is_too_large {
-            ErrorKind::TooLarge
-        } else {
-            ErrorKind::Unavailable
-        },
-        format!("memcached: {text}"),
-    )
-}
-
-/// Returns what a server said up to the first word that may be no word, should it repeat the command.
-/// Keys and identities have 16 characters at least, records a brace.
-fn plain(said: &str) -> String {
-    let is_plain = |word: &&str| {
-        word.len() < 16
-            && word
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"'.,:;-_/()".contains(&b))
-    };
-    let words: Vec<&str> = said.split_whitespace().take_while(is_plain).collect();
-    words.join(" ")
-}
-
-fn unexpected() -> Error {
-    said("an answer that does not fit the command")
-}
-
-/// `text` holds no key and no value.
-fn said(text: &str) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("memcached: {text}"))
 }
 
 impl fmt::Debug for MemcachedBackend {

@@ -12,7 +12,7 @@
 //! # }
 //! ```
 //!
-//! Or with settings of its own, and without waiting for the server:
+//! With a timeout and a pool size of your own, and without waiting for the server at the start:
 //!
 //! ```
 //! use session_memcached::{MemcachedBackend, MemcachedStorage};
@@ -27,16 +27,30 @@
 //! # }
 //! ```
 //!
-//! # What memcached is asked
+//! # What each request costs
 //!
-//! A load is one `gets`, a first save one `add`, a save after that one `cas`, a logout one `cas` for
-//! nothing whose time is over. A conflict costs a `gets` and a `cas` more. All of it is acknowledged.
+//! | the request | commands |
+//! | --- | --- |
+//! | loads a session | `gets` |
+//! | saves a new session | `add` |
+//! | saves a change | `cas` |
+//! | logs out | `cas`, which stores a tombstone for 60 seconds |
+//! | logs in over an earlier session | `add`; then `gets` and `cas` for a tombstone at its key |
+//!
+//! A conflict with a save in another process costs one more `gets` and `cas`. Savers of one session
+//! in the same process wait in a queue. Each waiter costs `gets` and `cas`, because memcached does
+//! not report the version that a `cas` has stored. memcached acknowledges every command.
+//!
+//! The store keeps a record five minutes longer than its session lives, so that a request that
+//! loaded the session just before it expired can still save it. memcached's time to live is
+//! therefore the session's lifetime plus 300 seconds.
 //!
 //! # Several servers
 //!
-//! Put a proxy that knows the ASCII protocol before them, such as nutcracker (twemproxy): it decides
-//! which server has which key, for Python and for Rust. Leave its `auto_eject_hosts` off. A server that
-//! is ejected and comes back brings old sessions with it, those of users who logged out meanwhile too.
+//! Put a proxy that speaks the ASCII protocol in front of them, such as nutcracker (twemproxy). The
+//! proxy decides which server holds a key, for Python and for Rust services alike. Keep its
+//! `auto_eject_hosts` off: a server that was ejected and comes back brings back old sessions, also
+//! those of users who have logged out.
 //!
 //! ```yaml
 //! sessions:
@@ -44,40 +58,61 @@
 //!   hash: fnv1a_64
 //!   distribution: ketama
 //!   auto_eject_hosts: false
-//!   timeout: 500                # milliseconds; below the backend's own
+//!   timeout: 500                # milliseconds; less than the backend's own timeout
 //!   servers:
 //!    - 10.0.0.1:11211:1 memcached0
 //!    - 10.0.0.2:11211:1 memcached1
 //! ```
 //!
-//! nutcracker 0.5 passes on every command that is used here. While a server is down its sessions are
-//! [`Unavailable`](session_core::ErrorKind::Unavailable), and those on the others work.
+//! nutcracker 0.5 forwards every command that this crate sends. While a server is down, its
+//! sessions are [`Unavailable`](session_core::ErrorKind::Unavailable), and the sessions on the
+//! other servers work.
 //!
 //! # What memcached forgets
 //!
-//! Everything at a restart; under memory pressure the sessions that were not used for longest
-//! (watch `evictions` in its `stats`). Whoever's session is gone is logged out. An item, with its key,
-//! fits into 1 MiB unless memcached's `-I` says otherwise; a larger session is an error and keeps what
-//! was stored. The numbers that compare-and-swap goes by begin anew at a restart: a save that straddles
-//! one may overwrite what Python, whose `set` asks nobody, wrote under the same key since. A record that lives
-//! beyond January 2038 stays until it is evicted, for memcached 1.6 takes such a time for one that is over; its session ends in
-//! time all the same. memcached must not run with `-C`, which turns compare-and-swap off: that is an error.
+//! - A restart loses everything. Under memory pressure memcached evicts the sessions that were
+//!   unused for longest (watch `evictions` in its `stats`). A user whose session is lost is logged
+//!   out.
+//! - An evicted tombstone is a missing key, which still stops a slower request from saving the
+//!   ended session. Python's `set` compares nothing and can bring it back.
+//! - An item, with its key, fits into 1 MiB unless memcached's `-I` sets another limit. Saving a
+//!   larger session is an error of kind [`TooLarge`](session_core::ErrorKind::TooLarge), and the
+//!   stored record stays as it was.
+//! - Versions start again after a restart. A save that began before the restart can overwrite what
+//!   Python has written under the same key since.
+//! - A record that would live beyond January 2038 stays until it is evicted, because memcached 1.6
+//!   takes such a time for a past one. Its session expires in time nevertheless.
+//!
+//! # Out of memory
+//!
+//! By default memcached makes room by eviction. With `-M` it refuses to store instead. New sessions
+//! and changes are then [`Unavailable`](session_core::ErrorKind::Unavailable), and nothing is lost.
+//! Logging out still works: if memcached has no memory for the tombstone, the backend deletes the
+//! key under the same condition. It does that with a `cas` of a larger value that has already
+//! expired, because memcached nearly always has memory for items of an unusual size. If sessions of
+//! up to 256 KiB fill the memory, it may have none. Logging out is then `Unavailable`, too.
 //!
 //! # What this crate does not do
 //!
-//! It encrypts nothing and knows no SASL: whoever reaches memcached reads the sessions, and with them
-//! the identities, unless [`hash_identities`](session_core::KeyedStorage::hash_identities) is on. It needs a
-//! tokio runtime with I/O and time. An application that itself uses memcache-async takes it with
-//! `default-features = false`: its features `with-futures` and `with-tokio` exclude each other.
+//! - It encrypts nothing and does not support SASL. Anyone who can reach memcached can read the
+//!   sessions, and also the identities unless
+//!   [`hash_identities`](MemcachedStorage::hash_identities) is on.
+//! - It does not work with memcached's `-C`, which turns compare-and-swap off. Every load of a
+//!   stored session is then an error.
+//! - It needs a tokio runtime with I/O and time.
+//!
+//! If your application uses memcache-async itself, set `default-features = false` for it: the
+//! features `with-futures` and `with-tokio` of memcache-async exclude each other.
 
 mod address;
 mod backend;
 mod command;
-mod exchange;
+mod connect;
 mod expiry;
+mod failure;
 mod pool;
+mod round_trip;
+mod storage;
 
 pub use backend::MemcachedBackend;
-
-/// Sessions in memcached: [`KeyedStorage`](session_core::KeyedStorage) over [`MemcachedBackend`].
-pub type MemcachedStorage = session_core::KeyedStorage<MemcachedBackend>;
+pub use storage::MemcachedStorage;

@@ -1,16 +1,33 @@
 use std::io;
 use std::task::{Context, Poll, Waker};
 
-use deadpool::managed::{Manager, Metrics, RecycleError, RecycleResult};
+use deadpool::managed::{
+    Manager, Metrics, Pool, PoolConfig, QueueMode, RecycleError, RecycleResult,
+};
 use tokio::net::TcpStream;
 #[cfg(unix)]
 use tokio::net::UnixStream;
 use tokio_util::either::Either;
 
 use crate::address::Address;
-use crate::command::{Answer, Command, ask};
+use crate::command::{Command, Response, send};
 
-/// Opens connections for the pool, and looks at those that come back.
+/// More connections than any memcached accepts.
+const MAX_CONNECTIONS: usize = 65_536;
+
+/// Makes the pool of connections to `address`. It opens them when they are needed.
+pub(crate) fn build(address: Address, connections: usize) -> Pool<Connector> {
+    let config = PoolConfig {
+        // The server is least likely to have closed the connection that was used last.
+        queue_mode: QueueMode::Lifo,
+        ..PoolConfig::new(connections.clamp(1, MAX_CONNECTIONS))
+    };
+    let pool = Pool::builder(Connector(address)).config(config);
+    pool.build()
+        .expect("only a pool with its own timeouts needs a runtime")
+}
+
+/// Opens connections for the pool, and checks a connection before the pool lends it again.
 #[derive(Debug)]
 pub(crate) struct Connector(pub(crate) Address);
 
@@ -19,22 +36,28 @@ type Stream = Either<TcpStream, UnixStream>;
 #[cfg(not(unix))]
 type Stream = Either<TcpStream, TcpStream>;
 
-/// A place in the pool, and the connection that it holds unless a command has it.
+/// A place in the pool. It holds a stream, except while a command uses the stream.
 #[derive(Debug)]
 pub(crate) struct Connection(Option<Stream>);
 
 impl Connection {
-    /// Carries out a command. The stream is moved out of the place and comes back with the whole of
-    /// a fitting answer: when this future is dropped at an await point, or fails, the stream is closed
-    /// with it, and nobody can read what it was still going to say.
-    pub(crate) async fn ask(&mut self, key: &str, command: Command<'_>) -> io::Result<Answer> {
+    /// Sends a command and waits for its response.
+    ///
+    /// This moves the stream out of its place, and puts it back after a whole, fitting response. If
+    /// the future is dropped at an await point, or fails, the stream is closed with it. So no later
+    /// command can read the rest of the response.
+    pub(crate) async fn request(
+        &mut self,
+        key: &str,
+        command: Command<'_>,
+    ) -> io::Result<Response> {
         let mut stream = self.0.take().ok_or(io::ErrorKind::NotConnected)?;
-        let answer = ask(&mut stream, key, command).await?;
+        let response = send(&mut stream, key, command).await?;
         self.0 = Some(stream);
-        Ok(answer)
+        Ok(response)
     }
 
-    /// Returns whether there is a stream, still open, on which nobody has said anything unasked.
+    /// Returns whether the place holds an open stream on which no unrequested bytes have arrived.
     fn is_idle(&self) -> bool {
         let mut byte = [0];
         let mut cx = Context::from_waker(Waker::noop());
@@ -44,7 +67,7 @@ impl Connection {
             Some(Either::Right(stream)) => stream.poll_read_ready(&mut cx),
         };
         if matches!(ready, Poll::Ready(Err(_))) {
-            return false; // the runtime that it was made on is gone
+            return false; // the runtime that opened it has stopped
         }
         let read = match &self.0 {
             None => return false,

@@ -1,36 +1,41 @@
-//! The client's errors as ours: a kind to act on, and a text for operators in which no key, value or
-//! password can be.
+//! Errors of the redis client as errors of this crate.
+//!
+//! Their text is for operators. It contains no key, no value and no password.
 
 use std::io;
 use std::time::Duration;
 
-use redis::{ErrorKind as RedisKind, RedisError};
+use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
 use session_core::{Error, ErrorKind};
 
-/// The server did not do what it was asked.
-pub(crate) fn unavailable(error: &RedisError) -> Error {
-    said(&text(error))
+/// [`scrub`] keeps no longer words. A key has at least 18 characters, and an identity 16.
+const MAX_WORD: usize = 15;
+
+/// The server refused a command, or the connection failed.
+pub(crate) fn from_redis(error: &RedisError) -> Error {
+    unavailable(&describe(error))
 }
 
-/// An answer of another shape than the command's: nothing is known to be done.
+/// The answer does not fit the command, so it acknowledges nothing.
 pub(crate) fn unexpected() -> Error {
-    said("an answer that does not fit the command")
+    unavailable("an answer that does not fit the command")
 }
 
-/// `text` holds no key and no value.
-fn said(text: &str) -> Error {
-    Error::new(ErrorKind::Unavailable, format!("redis: {text}"))
+/// Other saves of a session took all of the time that a save may wait for them.
+pub(crate) fn waited(limit: Duration) -> Error {
+    unavailable(&format!("waited {limit:?} for other saves of the session"))
 }
 
-/// Says what is wrong with an address, and not the address, which may hold a password.
-pub(crate) fn settings(error: &RedisError) -> Error {
-    // The client's own words; what it read stands after them.
+/// The address has the wrong shape. The text omits the address, which may contain a password.
+pub(crate) fn bad_address(error: &RedisError) -> Error {
+    // The client puts its own words first, then ` - ` and what it read.
     let text = error.to_string();
     let what = text.split(" - ").next().unwrap_or_default();
-    let message = format!("no address of a Redis server: {what}");
+    let message = format!("not an address of a Redis server: {what}");
     Error::with_message(ErrorKind::Settings, message)
 }
 
+/// The call's time is up.
 pub(crate) fn no_answer(timeout: Duration) -> RedisError {
     io::Error::new(
         io::ErrorKind::TimedOut,
@@ -39,18 +44,47 @@ pub(crate) fn no_answer(timeout: Duration) -> RedisError {
     .into()
 }
 
-/// Returns whether the key holds something else than a string.
+/// Returns whether the key holds another type than a string.
 pub(crate) fn is_wrong_type(error: &RedisError) -> bool {
-    error.code() == Some("WRONGTYPE")
+    has_code(error, "WRONGTYPE")
 }
 
-fn text(error: &RedisError) -> String {
+/// Returns whether the server has no memory for what a command stores.
+pub(crate) fn is_out_of_memory(error: &RedisError) -> bool {
+    has_code(error, "OOM")
+}
+
+/// Returns whether the server does not know the script of an `EVALSHA`.
+pub(crate) fn is_no_script(error: &RedisError) -> bool {
+    error.kind() == RedisKind::Server(ServerErrorKind::NoScript)
+}
+
+/// Returns whether the server refused the command, or a command of the script, with this code.
+fn has_code(error: &RedisError, code: &str) -> bool {
+    if error.code() == Some(code) {
+        return true;
+    }
+    // Servers older than 7.0 wrap the error of a script's command:
+    // `ERR Error running script (call to f_..): @user_script:9: -OOM command not allowed ..`
+    let wrapped = error
+        .detail()
+        .and_then(|detail| detail.strip_prefix("Error running script "))
+        .and_then(|detail| detail.split_once(": -"));
+    wrapped.is_some_and(|(_, inner)| inner.split(' ').next() == Some(code))
+}
+
+/// Makes an error of a text that contains no key, no value and no password.
+fn unavailable(text: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("redis: {text}"))
+}
+
+fn describe(error: &RedisError) -> String {
     match error.code() {
         Some(code) => {
-            // In a script Redis adds which one.
+            // Redis appends the name of the script.
             let detail = error.detail().unwrap_or_default();
             let detail = detail.split(" script: ").next().unwrap_or_default();
-            plain(&format!("{code} {detail}"))
+            scrub(&format!("{code} {detail}"))
         }
         None if error.is_io_error() => error.to_string(),
         None if error.kind() == RedisKind::AuthenticationFailed => {
@@ -60,16 +94,17 @@ fn text(error: &RedisError) -> String {
     }
 }
 
-/// Returns what a server said up to the first word that may be no word: it repeats the arguments of a
-/// command that it does not know. Keys and identities have 16 characters at least, records a brace.
-fn plain(said: &str) -> String {
-    let is_plain = |word: &&str| {
-        word.len() < 16
+/// Cuts a server's message before the first word that may be a key or part of a value.
+///
+/// A server repeats the arguments of a command that it does not know. A record contains a brace.
+fn scrub(message: &str) -> String {
+    let is_harmless = |word: &&str| {
+        word.len() <= MAX_WORD
             && word
                 .bytes()
                 .all(|b| b.is_ascii_alphanumeric() || b"'\"`.,:;>-_/()@".contains(&b))
     };
-    let words: Vec<&str> = said.split_whitespace().take_while(is_plain).collect();
+    let words: Vec<&str> = message.split_whitespace().take_while(is_harmless).collect();
     words.join(" ")
 }
 
@@ -81,7 +116,7 @@ mod tests {
 
     const KEY: &str = "AIOHTTP_SESSION_0123456789abcdef0123456789abcdef";
 
-    /// What Redis said, as the client hands it on.
+    /// Returns the error that the client makes of an error line of Redis.
     fn answer(line: &str) -> RedisError {
         let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
         answer
@@ -94,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_reads_what_the_server_said() {
+    fn an_operator_reads_the_message_of_the_server() {
         for line in [
             "LOADING Redis is loading the dataset in memory",
             "READONLY You can't write against a read only replica.",
@@ -106,14 +141,14 @@ mod tests {
             "ERR max number of clients reached",
             "ERR The user executing the script can't run this command or subcommand",
         ] {
-            let error = unavailable(&answer(line));
+            let error = from_redis(&answer(line));
             assert_eq!(error.kind(), ErrorKind::Unavailable);
             assert_eq!(source(&error), format!("redis: {line}"));
         }
     }
 
     #[test]
-    fn no_key_and_no_value_of_a_refused_command_is_repeated() {
+    fn an_error_repeats_no_key_and_no_value_of_a_refused_command() {
         for line in [
             format!("ERR unknown command 'GET', with args beginning with: '{KEY}' "),
             format!("ERR unknown command `GET`, with args beginning with: `{KEY}`, "),
@@ -122,7 +157,7 @@ mod tests {
             format!("ERR {KEY} is odd"),
             format!("ERR in script: \"{{secret}}\" {KEY}"),
         ] {
-            let error = unavailable(&answer(&line));
+            let error = from_redis(&answer(&line));
             let text = format!("{error} {error:?} {}", source(&error));
             assert!(!text.contains("0123456789abcdef"), "{text}");
             assert!(!text.contains("secret"), "{text}");
@@ -135,26 +170,26 @@ mod tests {
     }
 
     #[test]
-    fn what_the_connection_met_is_named() {
+    fn an_error_names_what_happened_to_the_connection() {
         let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
-        let error = unavailable(&refused.into());
+        let error = from_redis(&refused.into());
         assert_eq!(source(&error), "redis: connection refused");
-        let error = unavailable(&no_answer(Duration::from_millis(250)));
+        let error = from_redis(&no_answer(Duration::from_millis(250)));
         assert_eq!(source(&error), "redis: no answer within 250ms");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(source(&unexpected()).contains("does not fit"));
     }
 
     #[test]
-    fn no_password_is_repeated() {
+    fn an_error_repeats_no_password() {
         let detail = "hunter2".to_owned();
         let refused = (RedisKind::AuthenticationFailed, "hunter2", detail.clone());
-        let error = unavailable(&refused.into());
+        let error = from_redis(&refused.into());
         let text = format!("{error} {error:?} {}", source(&error));
         assert!(!text.contains("hunter2"), "{text}");
         assert!(text.contains("password"), "{text}");
         let invalid = (RedisKind::InvalidClientConfig, "invalid port", detail);
-        let error = settings(&invalid.into());
+        let error = bad_address(&invalid.into());
         assert_eq!(error.kind(), ErrorKind::Settings);
         let text = format!("{error} {error:?} {}", source(&error));
         assert!(!text.contains("hunter2"), "{text}");
@@ -162,9 +197,43 @@ mod tests {
     }
 
     #[test]
-    fn a_key_of_another_type_is_known() {
-        let line = "WRONGTYPE Operation against a key holding the wrong kind of value";
-        assert!(is_wrong_type(&answer(line)));
-        assert!(!is_wrong_type(&answer("ERR WRONGTYPE")));
+    fn a_wait_that_took_too_long_is_unavailable() {
+        let error = waited(Duration::from_secs(4));
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert_eq!(
+            source(&error),
+            "redis: waited 4s for other saves of the session"
+        );
+    }
+
+    #[test]
+    fn a_code_is_recognized_alone_and_in_the_error_of_a_script() {
+        let wrong = "WRONGTYPE Operation against a key holding the wrong kind of value";
+        let full = "OOM command not allowed when used memory > 'maxmemory'.";
+        let script = "f_0123456789abcdef0123456789abcdef01234567";
+        for line in [
+            wrong.to_owned(),
+            format!("{wrong} script: {script}, on @user_script:1."),
+            format!("ERR Error running script (call to {script}): @user_script:1: -{wrong}"),
+        ] {
+            assert!(is_wrong_type(&answer(&line)), "{line}");
+            assert!(!is_out_of_memory(&answer(&line)), "{line}");
+        }
+        for line in [
+            full.to_owned(),
+            format!("{full} script: {script}, on @user_script:9."),
+            format!("ERR Error running script (call to {script}): @user_script: 9: -{full}"),
+        ] {
+            assert!(is_out_of_memory(&answer(&line)), "{line}");
+            assert!(!is_wrong_type(&answer(&line)), "{line}");
+        }
+        for line in [
+            "ERR WRONGTYPE",
+            "ERR OOM",
+            "ERR unknown command 'SET', with args beginning with: 'a: -OOM ' ",
+        ] {
+            assert!(!is_wrong_type(&answer(line)), "{line}");
+            assert!(!is_out_of_memory(&answer(line)), "{line}");
+        }
     }
 }

@@ -12,20 +12,21 @@
 //! # }
 //! ```
 //!
-//! With a bound of its own on each call, and without waiting for the server:
+//! To start before the server does, or to set a timeout for each call:
 //!
 //! ```no_run
 //! use session_redis::{RedisBackend, RedisStorage};
 //! use std::time::Duration;
 //!
 //! # fn program() -> Result<(), session_core::Error> {
-//! let backend = RedisBackend::open("redis://127.0.0.1/")?.with_timeout(Duration::from_millis(250));
+//! let timeout = Duration::from_millis(250);
+//! let backend = RedisBackend::open("redis://127.0.0.1/")?.with_timeout(timeout);
 //! let storage = RedisStorage::new(backend);
 //! # Ok(())
 //! # }
 //! ```
 //!
-//! An application that has a connection already shares it, and keeps its own settings:
+//! To share a connection that the application already has, with its settings:
 //!
 //! ```no_run
 //! use session_redis::{RedisBackend, RedisStorage, redis};
@@ -37,41 +38,63 @@
 //! # }
 //! ```
 //!
-//! # What Redis is asked
+//! # Commands
 //!
-//! A load is one `GET`, a first save one `SET .. NX EX`, a save after that one `EVALSHA` of a script
-//! that compares the record with the one that was loaded and sets it together with its time to live,
-//! a logout one `EVALSHA` that compares and deletes. A conflict brings the record that is there, and
-//! costs one `EVALSHA` more. A server that does not know the script is told it by `EVAL`. Every
-//! command is on one key, as a cluster wants it. So a user of these rights is enough, besides what
-//! the client itself asks for when it connects (`SELECT` for a database other than 0; `CLIENT SETINFO`,
-//! which may be refused), with the cookie's name and `_` before its keys:
+//! | operation | commands |
+//! | --- | --- |
+//! | load a session | 1: `GET` |
+//! | save a new session | 1: `SET .. NX GET` |
+//! | save a change, after the load | 1: `EVALSHA` |
+//! | log out, after the load | 1: `EVALSHA` |
+//! | log in over an old session or stale cookie | 3: create the record, read the old key, end it |
+//! | a conflict with another request | 1 more |
+//!
+//! - The script of `EVALSHA` compares the record with the one that was loaded and replaces it in
+//!   the same step. If it differs, the answer is the stored value. If the server does not know the
+//!   script, the backend sends it once with `EVAL`.
+//! - A record's time to live is set with each write (`EX`). It is five minutes longer than the
+//!   session lives, so that a request that loaded a session just before its end can still save it.
+//! - A session ends with a *tombstone*: for one minute its key holds an empty JSON object with
+//!   white space in it. Slower requests find it and do not bring the session back. aiohttp_session
+//!   reads it as an ended session.
+//! - `SET` accepts `NX` together with `GET` since Redis 7.0, so that is the oldest version that
+//!   works.
+//!
+//! Every command names one key, as a cluster requires. The keys begin with the cookie's name and
+//! `_`. A user with these rights is enough:
 //!
 //! ```text
 //! ACL SETUSER sessions on >password ~AIOHTTP_SESSION_* +get +set +del +eval +evalsha +select
 //! ```
 //!
+//! `DEL` ends sessions when Redis is out of memory, see below. The client sends `SELECT` when it
+//! connects to a database other than 0. It also sends `CLIENT SETINFO`, which the server may
+//! refuse.
+//!
 //! # Which connection
 //!
-//! - `RedisStorage::connect`, or your own way to connect: [`Reconnecting`], with timeouts.
-//! - A `MultiplexedConnection` does not reconnect. A `redis::aio::ConnectionManager` (redis's feature
-//!   `connection-manager`) does, but not when nothing is answered any more, and it keeps the reason to
-//!   itself.
+//! - `RedisStorage::connect`, or [`Reconnecting`] with your own function to connect: it reconnects
+//!   after every kind of failure, and each call has a timeout.
+//! - A `MultiplexedConnection` does not reconnect. A `redis::aio::ConnectionManager` (redis's
+//!   feature `connection-manager`) does, but not when the server is silent, and its errors do not
+//!   name the reason.
 //! - A cluster: [`Reconnecting`] around a `redis::cluster_async::ClusterConnection`, see below.
-//! - TLS: redis's feature `tokio-native-tls-comp`, or `tokio-rustls-comp` with `tls-rustls-webpki-roots`,
-//!   and an address of `rediss://`. rustls wants a crypto provider: `rustls = { version = "0.23", features
-//!   = ["ring"] }` in your own Cargo.toml. With a certificate of your own authority: [`Reconnecting`]
-//!   around a `redis::Client` of `Client::build_with_tls`.
+//! - TLS: redis's feature `tokio-native-tls-comp`, or `tokio-rustls-comp` with
+//!   `tls-rustls-webpki-roots`, and an address of `rediss://`. rustls needs a crypto provider:
+//!   `rustls = { version = "0.23", features = ["ring"] }` in your own Cargo.toml. For a certificate
+//!   of your own authority, use [`Reconnecting`] around a `redis::Client` of
+//!   `Client::build_with_tls`.
 //! - Sentinel: redis's feature `sentinel`, and [`Reconnecting`] around a `SentinelClient`.
-//! - Features of redis are turned on in your own Cargo.toml, `redis = { version = "1", default-features =
-//!   false, features = ["cluster-async"] }`: it is the same redis, and features add up.
-//! - Whoever makes a connection sets `TCP_NODELAY` ([`TcpSettings`](redis::io::tcp::TcpSettings)),
-//!   which the redis crate leaves off.
+//! - Turn on features of redis in your own Cargo.toml: `redis = { version = "1", default-features =
+//!   false, features = ["cluster-async"] }`. It is the same redis, and Cargo adds up the features.
+//! - If you make the connection yourself, set `TCP_NODELAY`
+//!   ([`TcpSettings`](redis::io::tcp::TcpSettings)). The redis crate leaves it off.
 //!
 //! # A Redis Cluster
 //!
-//! With redis's feature `cluster-async`. Its defaults wait for ever for a silent node, pause longer
-//! between two tries than a call here may take, and give up after 16; these do not:
+//! A cluster needs redis's feature `cluster-async`. Its default settings wait for a silent node
+//! without a limit, pause longer between two tries than a call here may take, and give up after 16
+//! tries. These settings do not:
 //!
 //! ```no_run
 //! # use redis::{cluster::ClusterClient, io::tcp::TcpSettings};
@@ -81,8 +104,8 @@
 //! let client = ClusterClient::builder(["redis://10.0.0.1/", "redis://10.0.0.2/"])
 //!     .tcp_settings(TcpSettings::default().set_nodelay(true))
 //!     .connection_timeout(Duration::from_millis(250))
-//!     .response_timeout(Duration::from_millis(250)) // each try; below the backend's own
-//!     .overall_response_timeout(None)               // the backend's own
+//!     .response_timeout(Duration::from_millis(250)) // for each try; shorter than the backend's
+//!     .overall_response_timeout(None)               // the backend has one
 //!     .retries(1000)
 //!     .retry_wait_formula(50, 1)
 //!     .min_retry_wait(20)                           // 20 to 50 ms between two tries
@@ -96,42 +119,60 @@
 //! # }
 //! ```
 //!
-//! Read from masters, which is the default: a replica may still show what is gone. In the servers'
-//! settings `cluster-require-full-coverage no` lets sessions on other masters work on while one fails
-//! over. A master that dies then costs [`Unavailable`](session_core::ErrorKind::Unavailable) for those of
-//! its sessions that are asked for until its replica has taken over. So may a slot that moves, on a busy
-//! connection, for sessions of which the slot is half moved: redis 1.8.1 sends `ASKING` and the command
-//! behind it apart, and a command of another request in between takes its effect away.
-//!
-//! With tokio 1.54.0 or 1.54.1 the cluster connection of redis 1.8.1 stands still once a slot has moved
-//! or a node has died while more than some twenty commands were under way, and has to be made anew,
-//! which `Reconnecting` does within seconds. With tokio 1.53 it does not (`cargo update -p tokio
-//! --precise 1.53.3`).
+//! - Read from masters, which is the default. A replica may still return a session that has ended.
+//! - Set `cluster-require-full-coverage no` on the servers. Then sessions on other masters keep
+//!   working while one master fails over.
+//! - While a master is down, requests for its sessions fail with
+//!   [`Unavailable`](session_core::ErrorKind::Unavailable) until its replica has taken over.
+//! - While a slot moves, requests for its sessions may fail in the same way if the connection is
+//!   busy. redis 1.8.1 sends `ASKING` and the command after it separately. A command of another
+//!   request between the two takes away the effect of `ASKING`.
+//! - With tokio 1.54.0 or 1.54.1 the cluster connection of redis 1.8.1 can stop for good. It
+//!   happens when a slot has moved or a node has died while more than about twenty commands were
+//!   waiting for an answer. `Reconnecting` replaces the connection within seconds. tokio 1.53 does
+//!   not have the problem (`cargo update -p tokio --precise 1.53.3`).
 //!
 //! # What Redis forgets
 //!
-//! A session that was acknowledged is as safe as Redis keeps it: without persistence a restart logs
-//! everybody out; with snapshots a crash takes everything back to the last one, with `appendfsync
-//! everysec` to what was written a second or two before, with `appendfsync always` nothing is lost; a
-//! failover loses what the new master had not received. A lost session is an empty new one, never
-//! another one's. But a lost logout or renewal is a session that lives again until it expires. With
-//! `maxmemory`, choose a `volatile-` policy or `noeviction`: under `noeviction` a full server refuses
-//! new sessions and changes, which is a 503, still lets people log out, and loses no session.
+//! An acknowledged session is as safe as Redis keeps it:
+//!
+//! | Redis runs with | what is lost |
+//! | --- | --- |
+//! | no persistence | all sessions, at a restart |
+//! | snapshots | all changes since the last snapshot, at a crash |
+//! | `appendfsync everysec` | the changes of the last one or two seconds, at a crash |
+//! | `appendfsync always` | nothing |
+//! | replicas | what the new master had not received, at a failover |
+//!
+//! A client whose session was lost has a new, empty session, never another client's. If a logout or
+//! a renewal was lost, the old session lives again until it expires.
+//!
+//! # A full Redis
+//!
+//! With `maxmemory`, choose `noeviction` or a `volatile-` policy. Under `noeviction` a full server
+//! loses no session. It refuses new sessions and changes, which is a 503.
+//!
+//! It still lets people log out. Where it has no memory for a tombstone, the backend deletes the
+//! record instead, under the same condition. A slower request that had loaded the session still
+//! fails with [`Ended`](session_core::ErrorKind::Ended). A later request with the old cookie has a
+//! new session.
 //!
 //! # What this crate does not do
 //!
-//! It is tested with Redis 7.0. It encrypts nothing: whoever reads Redis reads the sessions, and with them the identities, unless
-//! [`hash_identities`](session_core::KeyedStorage::hash_identities) is on. It needs a tokio runtime with I/O
-//! and time.
+//! - It encrypts nothing. Anyone who can read Redis can read the sessions, and the identities
+//!   unless [`hash_identities`](RedisStorage::hash_identities) is on.
+//! - It brings no runtime. It needs tokio, with I/O and time.
+//! - It is tested with Redis 7.0.
 
 mod backend;
+mod command;
 mod connect;
 mod failure;
+mod link;
 mod reconnect;
+mod storage;
 
 pub use backend::RedisBackend;
 pub use reconnect::Reconnecting;
 pub use redis;
-
-/// Sessions in Redis: [`KeyedStorage`](session_core::KeyedStorage) over [`RedisBackend`].
-pub type RedisStorage<C = Reconnecting> = session_core::KeyedStorage<RedisBackend<C>>;
+pub use storage::RedisStorage;

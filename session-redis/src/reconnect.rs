@@ -1,26 +1,40 @@
+//! A connection that is replaced when it is of no use.
+//!
+//! The redis crate's own `ConnectionManager` reconnects as well, but only when a command fails with
+//! an error of the connection. Three things are missing there that sessions need:
+//!
+//! - a new connection when a server or a proxy is silent and TCP reports no error,
+//! - a new connection when the server has become a replica and answers `READONLY`,
+//! - the reason, at once, when there is no connection: during an outage a request must neither wait
+//!   for a series of attempts nor fail without a cause that an operator can read.
+
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, Shared};
+use futures_util::future::BoxFuture;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 
-/// A connection that is made anew when it is of no use any more: closed, without answers, or to a
-/// server that has become a replica. It is told how to connect, and does so when it is first used.
+use crate::link::{Attempt, Connected, Link, Step};
+
+/// A connection that connects when it is first used, and again when it is of no use any more:
+/// closed, silent, or to a server that has become a replica.
 ///
-/// - While the server refuses, calls fail at once, with the reason; while it is silent they wait for
-///   the attempt to connect, at most for their own timeout. There is one attempt at a time, and about
-///   twenty a second, as long as somebody calls.
-/// - When calls are given up and nothing was answered for a fifth of a second, another connection is
-///   made, at most one a second; the old one serves until it is there. TCP may find nothing wrong with
-///   a proxy that has lost the server behind it.
-/// - So too when the answer is `READONLY`, to wherever the name or the sentinels then say that the
-///   master is.
+/// All clones share one connection.
 ///
-/// [`RedisStorage::connect`](session_core::KeyedStorage::connect) makes one of an address. With Sentinel
+/// - While the server refuses connections, calls fail at once, with the reason. While it is silent,
+///   calls wait for the attempt to connect, at most for their own timeout. There is one attempt at
+///   a time, and about twenty per second as long as there are calls.
+/// - If calls are given up and no command was answered for a fifth of a second, it makes a new
+///   connection, at most one per second. The old one stays in use until then. TCP may report no
+///   error if a proxy has lost the server behind it.
+/// - The same happens when a server answers `READONLY`. The new connection goes to the master that
+///   the host name or the sentinels name by then.
+///
+/// [`RedisStorage::connect`](crate::RedisStorage::connect) makes one from an address. With Sentinel
 /// (redis's feature `sentinel`):
 ///
 /// ```no_run
@@ -30,7 +44,8 @@ use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 /// # use std::sync::Arc;
 /// # fn main() -> Result<(), redis::RedisError> {
 /// let sentinels = ["10.0.0.1", "10.0.0.2"].map(|host| ConnectionAddr::Tcp(host.into(), 26379));
-/// let sentinels = SentinelClientBuilder::new(sentinels, "mymaster".to_owned(), SentinelServerType::Master)?
+/// let master = SentinelServerType::Master;
+/// let sentinels = SentinelClientBuilder::new(sentinels, "mymaster".to_owned(), master)?
 ///     .set_client_to_redis_tcp_settings(TcpSettings::default().set_nodelay(true))
 ///     .set_client_to_redis_password("password")
 ///     .build()?;
@@ -47,53 +62,15 @@ pub struct Reconnecting<C = MultiplexedConnection>(Arc<Inner<C>>);
 
 struct Inner<C> {
     connect: Box<dyn Fn() -> BoxFuture<'static, RedisResult<C>> + Send + Sync>,
-    line: Mutex<Line<C>>,
+    link: Mutex<Link<C>>,
 }
 
-/// One attempt to connect, and what came of it, for whoever waits.
-type Attempt<C> = Shared<BoxFuture<'static, RedisResult<Numbered<C>>>>;
-
-/// A connection, and which one it is.
-#[derive(Clone)]
-struct Numbered<C> {
-    connection: C,
-    number: u64,
-}
-
-struct Line<C> {
-    current: Option<Numbered<C>>,
-    /// The last attempt. What it made may be `current`, or have been given up.
-    attempt: Option<Attempt<C>>,
-    began: Option<Instant>,
-    /// When the first of the calls was asked that were given up since the last answer.
-    silent: Option<Instant>,
-    /// Which connection answered last.
-    good: u64,
-    /// How many attempts there were.
-    count: u64,
-    /// The last attempt and the one before it failed.
-    is_down: bool,
-}
-
-/// How long the second of two failed attempts stands for the next.
-const PAUSE: Duration = Duration::from_millis(50);
-
-/// How long an attempt may take.
-const ATTEMPT: Duration = Duration::from_secs(5);
-
-/// An attempt that is older is not carried on by anybody: its runtime stands still.
-const ABANDONED: Duration = Duration::from_secs(6);
-
-/// A call that is given up later than this has not met a client that left but a connection that is
-/// silent.
-const SILENCE: Duration = Duration::from_millis(200);
-
-/// How often a connection is replaced that is not closed.
-const RENEWAL: Duration = Duration::from_secs(1);
+/// An attempt to connect may take this long.
+const MAX_ATTEMPT: Duration = Duration::from_secs(5);
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Reconnecting<C> {
-    /// Connects with `connect` when it is first used, and again whenever that is needed. An attempt
-    /// that takes longer than five seconds is given up.
+    /// Connects with `connect` when it is first used, and again whenever that is necessary. An
+    /// attempt that takes longer than five seconds has failed.
     pub fn new<F, Connecting>(connect: F) -> Self
     where
         F: Fn() -> Connecting + Send + Sync + 'static,
@@ -101,128 +78,109 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Reconnecting<C> {
     {
         Self(Arc::new(Inner {
             connect: Box::new(move || connect().boxed()),
-            line: Mutex::new(Line {
-                current: None,
-                attempt: None,
-                began: None,
-                silent: None,
-                good: 0,
-                count: 0,
-                is_down: false,
-            }),
+            link: Mutex::default(),
         }))
     }
 
-    /// Waits until there is a connection, or the reason why there is none.
+    /// Waits until there is a connection. The error is the reason why there is none.
     pub(crate) async fn connected(&self) -> RedisResult<()> {
         self.connection().await.map(drop)
     }
 
-    async fn connection(&self) -> RedisResult<Numbered<C>> {
+    async fn connection(&self) -> RedisResult<Connected<C>> {
         let attempt = {
-            let mut line = self.0.line();
-            if let Some(current) = &line.current {
-                return Ok(current.clone());
-            }
-            let last = line.attempt.as_ref();
-            let stands = last.filter(|attempt| match attempt.peek() {
-                None => !line.is_due(ABANDONED), // its runtime may not run any more
-                Some(Ok(_)) => false,            // given up
-                Some(Err(_)) => line.is_down && !line.is_due(PAUSE),
-            });
-            match stands {
-                Some(attempt) => attempt.clone(),
-                None => self.attempt(&mut line),
+            let mut link = self.0.link();
+            match link.next_step(Instant::now()) {
+                Step::Send(connected) => return Ok(connected),
+                Step::Wait(attempt) => attempt,
+                Step::Connect => self.begin(&mut link),
             }
         };
         attempt.await
     }
 
-    fn attempt(&self, line: &mut Line<C>) -> Attempt<C> {
-        let last = line.attempt.as_ref().and_then(Shared::peek);
-        line.is_down = last.is_some_and(Result::is_err);
-        line.count += 1;
-        line.began = Some(Instant::now());
-        let number = line.count;
-        let inner = self.0.clone();
-        let attempt = async move {
-            // Called here, where nothing is locked; and a panic must not stay for ever.
-            let connecting = AssertUnwindSafe(async { (inner.connect)().await }).catch_unwind();
-            let made = match tokio::time::timeout(ATTEMPT, connecting).await {
-                Ok(made) => made.unwrap_or_else(|_| Err(panicked())),
-                Err(_) => Err(late()),
-            };
-            let made = made.map(|connection| Numbered { connection, number });
-            if let Ok(made) = &made {
-                let mut line = inner.line();
-                if line.current.as_ref().is_none_or(|it| it.number < number) {
-                    line.current = Some(made.clone());
-                }
-                if number > 1 {
-                    tracing::info!("connected to Redis again");
-                }
-            }
-            made
-        };
-        let attempt = attempt.boxed().shared();
-        // It goes on when the caller that began it is gone.
+    /// Begins an attempt to connect. It goes on if the caller is dropped.
+    fn begin(&self, link: &mut Link<C>) -> Attempt<C> {
+        let (generation, began) = (link.next_generation(), Instant::now());
+        let attempt = connect(self.0.clone(), generation, began).boxed().shared();
         tokio::spawn(attempt.clone().map(drop));
-        line.attempt = Some(attempt.clone());
+        link.begin(attempt.clone(), began);
         attempt
     }
 
-    /// Makes another connection than number `number`, and keeps that one until then.
-    fn renew(&self, number: u64) {
-        let mut line = self.0.line();
-        let is_current = line.current.as_ref().is_some_and(|it| it.number == number);
-        let is_trying = line.attempt.as_ref().is_some_and(|it| it.peek().is_none());
-        let is_trying = is_trying && !line.is_due(ABANDONED);
-        let is_here = tokio::runtime::Handle::try_current().is_ok(); // not when dropped outside
-        if is_here && is_current && !is_trying && line.is_due(RENEWAL) {
-            drop(self.attempt(&mut line));
+    /// Begins to replace a connection that is open and of no use. It stays in use until then.
+    fn replace(&self, generation: u64) {
+        // A call may be dropped outside of a runtime.
+        let has_runtime = tokio::runtime::Handle::try_current().is_ok();
+        let mut link = self.0.link();
+        if has_runtime && link.may_replace(generation, Instant::now()) {
+            drop(self.begin(&mut link));
         }
     }
 
-    /// Sends what `ask` sends, and looks at what comes back.
-    async fn ask<T, Asked>(
+    /// Sends a command with `send`, and draws the conclusions from its answer.
+    async fn call<T, Sent>(
         &self,
-        ask: impl FnOnce(C) -> Asked,
+        send: impl FnOnce(C) -> Sent,
         is_read_only: fn(&T) -> bool,
     ) -> RedisResult<T>
     where
-        Asked: Future<Output = RedisResult<T>>,
+        Sent: Future<Output = RedisResult<T>>,
     {
-        let Numbered { connection, number } = self.connection().await?;
+        let connected = self.connection().await?;
         let call = Call {
-            of: self,
-            number,
-            asked: Instant::now(),
+            on: self,
+            generation: connected.generation,
+            sent: Instant::now(),
             is_answered: false,
         };
-        let answer = ask(connection).await;
+        let answer = send(connected.connection).await;
         call.answered(&answer, is_read_only);
         answer
     }
 }
 
+/// Connects and puts the new connection into use.
+async fn connect<C: ConnectionLike + Clone + Send + Sync + 'static>(
+    inner: Arc<Inner<C>>,
+    generation: u64,
+    began: Instant,
+) -> RedisResult<Connected<C>> {
+    // The application's function runs here, where nothing is locked. If it panics, that is one
+    // failed attempt and not the end of all.
+    let connecting = AssertUnwindSafe(async { (inner.connect)().await }).catch_unwind();
+    let connection = match tokio::time::timeout(MAX_ATTEMPT, connecting).await {
+        Ok(Ok(connection)) => connection?,
+        Ok(Err(_)) => return Err(panicked()),
+        Err(_) => return Err(timed_out()),
+    };
+    let connected = Connected {
+        connection,
+        generation,
+    };
+    inner.link().connected(&connected);
+    if generation > 1 {
+        tracing::info!(
+            target: "session::store",
+            op = "connect",
+            elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "connected to Redis again"
+        );
+    }
+    Ok(connected)
+}
+
 impl<C> Inner<C> {
-    fn line(&self) -> MutexGuard<'_, Line<C>> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn link(&self) -> MutexGuard<'_, Link<C>> {
+        self.link.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl<C> Line<C> {
-    /// Returns whether the last attempt began so long ago.
-    fn is_due(&self, pause: Duration) -> bool {
-        self.began.is_none_or(|began| began.elapsed() > pause)
-    }
-}
-
-/// A command whose answer is out.
+/// A command that was sent and has no answer yet.
 struct Call<'a, C: ConnectionLike + Clone + Send + Sync + 'static> {
-    of: &'a Reconnecting<C>,
-    number: u64,
-    asked: Instant,
+    on: &'a Reconnecting<C>,
+    generation: u64,
+    sent: Instant,
     is_answered: bool,
 }
 
@@ -230,22 +188,13 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Call<'_, C> {
     fn answered<T>(mut self, answer: &RedisResult<T>, is_read_only: fn(&T) -> bool) {
         self.is_answered = true;
         if answer.is_ok() {
-            let mut line = self.of.0.line();
-            line.silent = None;
-            line.good = self.number;
+            self.on.0.link().answered(self.generation);
         }
         match answer {
-            Ok(answer) if is_read_only(answer) => self.of.renew(self.number),
-            Err(error) if error.is_timeout() => self.of.renew(self.number),
+            Ok(answer) if is_read_only(answer) => self.on.replace(self.generation),
+            Err(error) if error.is_timeout() => self.on.replace(self.generation),
             Err(error) if error.is_unrecoverable_error() => {
-                let mut line = self.of.0.line();
-                let lost = line.current.take_if(|it| it.number == self.number);
-                if lost.is_some() && line.count == self.number && line.good != self.number {
-                    // It never answered: an attempt that failed.
-                    let failed = std::future::ready(Err(error.clone())).boxed().shared();
-                    let _ = failed.clone().now_or_never();
-                    line.attempt = Some(failed);
-                }
+                self.on.0.link().lost(self.generation, error);
             }
             Ok(_) | Err(_) => {}
         }
@@ -253,14 +202,14 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Call<'_, C> {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Drop for Call<'_, C> {
+    /// Notices that the call was given up.
     fn drop(&mut self) {
         if self.is_answered {
             return;
         }
-        // Since when nothing was answered: a call may be given up sooner than that says anything.
-        let silent = *self.of.0.line().silent.get_or_insert(self.asked);
-        if silent.elapsed() > SILENCE {
-            self.of.renew(self.number);
+        let is_silent = self.on.0.link().given_up(self.sent, Instant::now());
+        if is_silent {
+            self.on.replace(self.generation);
         }
     }
 }
@@ -269,7 +218,7 @@ fn panicked() -> RedisError {
     std::io::Error::other("connecting panicked").into()
 }
 
-fn late() -> RedisError {
+fn timed_out() -> RedisError {
     std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection").into()
 }
 
@@ -279,8 +228,8 @@ fn is_read_only(answer: &Value) -> bool {
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionLike for Reconnecting<C> {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
-        let ask = async |mut connection: C| connection.req_packed_command(command).await;
-        self.ask(ask, is_read_only).boxed()
+        let send = async |mut connection: C| connection.req_packed_command(command).await;
+        self.call(send, is_read_only).boxed()
     }
 
     fn req_packed_commands<'a>(
@@ -289,19 +238,19 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionLike for Recon
         offset: usize,
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
-        let ask = async move |mut connection: C| {
+        let send = async move |mut connection: C| {
             let answers = connection.req_packed_commands(commands, offset, count);
             answers.await
         };
-        self.ask(ask, |answers| answers.iter().any(is_read_only))
+        self.call(send, |answers| answers.iter().any(is_read_only))
             .boxed()
     }
 
-    /// That of the connection, which is 0 before there is one.
+    /// Returns the number of the connection's database, or 0 before there is a connection.
     fn get_db(&self) -> i64 {
-        let line = self.0.line();
-        let current = line.current.as_ref();
-        current.map_or(0, |it| it.connection.get_db())
+        let link = self.0.link();
+        let in_use = link.in_use();
+        in_use.map_or(0, |connected| connected.connection.get_db())
     }
 }
 

@@ -14,9 +14,9 @@
 //! # fn main() {}
 //! ```
 //!
-//! [`conformance!`](macro@crate::conformance) is for a storage that keeps the session in its cookie;
-//! [`keyed_conformance!`](macro@crate::keyed_conformance) for one that keeps it on a server: it adds the
-//! rules in [`keyed`], which a cookie cannot keep. A failure reads `mine: the_rule`.
+//! [`conformance!`](macro@crate::conformance) is for a storage that keeps the session in its cookie.
+//! [`keyed_conformance!`](macro@crate::keyed_conformance) is for one that keeps it on a server: it
+//! adds the rules in [`keyed`], which a cookie cannot keep. A failure reads `mine: the_rule`.
 //!
 //! The rules move the clock that they pass in, and rely on nothing else that expires: a real
 //! server's clock stands outside of them. They share no identity, so that all may run at once
@@ -59,12 +59,14 @@ where
     }
 }
 
-/// Makes a `#[tokio::test]` of each rule that every storage keeps, in a module of the maker's name.
+/// Makes a `#[tokio::test]` of each rule that a storage keeps whose sessions live in their cookies,
+/// in a module of the maker's name.
 #[macro_export]
 macro_rules! conformance {
     ($maker:ident) => {
         mod $maker {
             $crate::__every_storage!($maker);
+            $crate::__cookie_storage!($maker);
         }
     };
 }
@@ -94,7 +96,7 @@ macro_rules! __every_storage {
             a_read_changes_nothing,
             a_touch_is_saved,
             a_new_empty_session_stores_nothing,
-            an_emptied_session_is_removed,
+            a_cleared_session_is_removed,
             an_invalidated_session_is_removed,
             invalidating_removes_only_a_cookie_that_was_sent,
             what_is_set_after_an_invalidation_is_all_there_is,
@@ -106,7 +108,20 @@ macro_rules! __every_storage {
             a_lifetime_of_its_own_is_kept,
             rolling_reads_restart_the_lifetime,
             an_absolute_lifetime_ends_a_session,
+            a_session_of_another_storage_is_refused,
             nothing_secret_prints,
+        }
+    };
+}
+
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __cookie_storage {
+    ($maker:ident) => {
+        use $crate::conformance as cookie_storage;
+        $crate::__rules! { $maker, cookie_storage,
+            an_emptied_session_is_removed,
+            of_several_cookies_one_session_is_loaded,
         }
     };
 }
@@ -135,7 +150,7 @@ pub async fn run(storage: &str, rule: &str, test: impl Future<Output = ()> + Sen
 /// No cookie is a new, empty session, made now.
 pub async fn no_cookie_is_a_new_session(make: impl Maker) {
     let (storage, clock) = timed(&make, settings()).await;
-    let session = storage.load(None).await.unwrap();
+    let session = storage.load(&[]).await.unwrap();
     assert_new(&session);
     assert_eq!(session.created(), clock.now());
 }
@@ -161,7 +176,7 @@ pub async fn unknown_cookie_is_a_new_session(make: impl Maker) {
         &long,
     ];
     for cookie in unknown {
-        let session = storage.load(Some(cookie)).await;
+        let session = storage.load(&[cookie]).await;
         assert_new(&session.unwrap_or_else(|error| panic!("{cookie:.40?}: {error}")));
     }
 }
@@ -258,7 +273,7 @@ pub async fn a_touch_is_saved(make: impl Maker) {
 /// A session that was never saved and is empty stores nothing and sets no cookie.
 pub async fn a_new_empty_session_stores_nothing(make: impl Maker) {
     let storage = fresh(&make).await;
-    for cookie in [None, Some("0123456789abcdef0123456789abcdef")] {
+    for cookie in [&[][..], &["0123456789abcdef0123456789abcdef"]] {
         let untouched = storage.load(cookie).await.unwrap();
         assert_eq!(storage.save(&untouched).await.unwrap(), CookieChange::Keep);
         let touched = storage.load(cookie).await.unwrap();
@@ -275,24 +290,57 @@ pub async fn a_new_empty_session_stores_nothing(make: impl Maker) {
     }
 }
 
-/// A session whose last key goes is removed, and its cookie with it.
+/// `clear()` with nothing set after it removes the session and its cookie.
+pub async fn a_cleared_session_is_removed(make: impl Maker) {
+    removed_by(make, Session::clear).await;
+}
+
+/// In a cookie storage, removing the last key removes the session and its cookie.
 pub async fn an_emptied_session_is_removed(make: impl Maker) {
+    removed_by(make, |session| session.remove("k").map(drop)).await;
+}
+
+async fn removed_by(make: impl Maker, empty: impl Fn(&Session) -> session_core::Result<()>) {
     let storage = fresh(&make).await;
-    let by_key = |session: &Session| session.remove("k").map(drop);
-    let whole = Session::clear;
-    for (how, empty) in [
-        ("by key", &by_key as &(dyn Fn(&_) -> _ + Sync)),
-        ("whole", &whole),
+    let client = Client::with(&storage, "k", "v").await;
+    let session = client.load(&storage).await;
+    empty(&session).unwrap();
+    assert!(session.is_empty() && session.is_changed());
+    let change = storage.save(&session).await.unwrap();
+    assert_eq!(change, CookieChange::Remove);
+    assert_new(&session);
+    assert_eq!(storage.save(&session).await.unwrap(), CookieChange::Keep);
+}
+
+/// A client may send several cookies of the name. One that stands for a session is found among
+/// cookies that do not.
+pub async fn of_several_cookies_one_session_is_loaded(make: impl Maker) {
+    let storage = fresh(&make).await;
+    let client = Client::with(&storage, "k", "v").await;
+    let own = client.cookie.as_deref().unwrap();
+    for cookies in [
+        &["junk", own][..],
+        &[own, "junk"],
+        &["a", "b", "c", own, own, "d"],
+        &[
+            "junk", "junk", "junk", "junk", "junk", "junk", "junk", "junk", "junk", own,
+        ],
     ] {
-        let client = Client::with(&storage, "k", "v").await;
-        let session = client.load(&storage).await;
-        empty(&session).unwrap();
-        assert!(session.is_empty() && session.is_changed());
-        let change = storage.save(&session).await.unwrap();
-        assert_eq!(change, CookieChange::Remove, "{how}");
-        assert_new(&session);
-        assert_eq!(storage.save(&session).await.unwrap(), CookieChange::Keep);
+        let session = storage.load(cookies).await.unwrap();
+        assert_eq!(session.keys(), ["k"]);
     }
+}
+
+/// A session is saved by the storage that loaded it, and by no other: the settings, the codec and
+/// the cookie's name may differ.
+pub async fn a_session_of_another_storage_is_refused(make: impl Maker) {
+    let (storage, other) = (fresh(&make).await, fresh(&make).await);
+    let session = other.load(&[]).await.unwrap();
+    session.insert("k", "v").unwrap();
+    let refused = storage.save(&session).await.unwrap_err();
+    assert_eq!(refused.kind(), session_core::ErrorKind::Settings);
+    let saved = other.save(&session).await.unwrap();
+    assert!(matches!(saved, CookieChange::Set { .. }));
 }
 
 /// `invalidate()` empties the session at once, and removes its cookie.
@@ -311,11 +359,11 @@ pub async fn an_invalidated_session_is_removed(make: impl Maker) {
 /// nothing to one that sent none.
 pub async fn invalidating_removes_only_a_cookie_that_was_sent(make: impl Maker) {
     let storage = fresh(&make).await;
-    for (cookie, change) in [
-        (None, CookieChange::Keep),
-        (Some("stale"), CookieChange::Remove),
+    for (cookies, change) in [
+        (&[][..], CookieChange::Keep),
+        (&["stale"], CookieChange::Remove),
     ] {
-        let session = storage.load(cookie).await.unwrap();
+        let session = storage.load(cookies).await.unwrap();
         session.insert("k", 1).unwrap();
         session.invalidate().unwrap();
         assert_eq!(storage.save(&session).await.unwrap(), change);
@@ -358,7 +406,7 @@ pub async fn a_renewed_session_keeps_its_data(make: impl Maker) {
 
 /// A session may be changed and saved again; a save with nothing new to save keeps the cookie.
 pub async fn a_session_is_saved_again_and_again(make: impl Maker) {
-    let storage = fresh(&make).await;
+    let (storage, _) = timed(&make, settings().max_age(HOUR)).await;
     let mut client = Client::default();
     let session = client.load(&storage).await;
     for turn in 0..4 {
@@ -533,7 +581,10 @@ impl Client {
     }
 
     async fn load(&self, storage: &dyn Storage) -> Session {
-        storage.load(self.cookie.as_deref()).await.unwrap()
+        storage
+            .load(self.cookie.as_deref().as_slice())
+            .await
+            .unwrap()
     }
 
     async fn save(&mut self, storage: &dyn Storage, session: &Session) -> CookieChange {
@@ -594,6 +645,7 @@ mod tests {
         for source in [
             include_str!("conformance.rs"),
             include_str!("conformance/keyed.rs"),
+            include_str!("conformance/backend.rs"),
         ] {
             let rules = source
                 .lines()

@@ -1,17 +1,17 @@
-//! A real Redis or memcached, whichever, for tests of both: what is in it and what it was asked, by raw
-//! commands, past the libraries under test.
+//! A real Redis or memcached, for tests that run on both.
+//!
+//! Raw commands read and write the store past the libraries under test, and count the commands that
+//! these have sent.
 
 mod line;
 
 use std::ops::Deref;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::SystemTime;
 
-use bytes::Bytes;
 use redis::FromRedisValue;
-use session_core::{
-    Backend, Clock, CookieSettings, KeyedStorage, ManualClock, Replace, Storage, SystemClock,
-    Versioned,
-};
+use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
+use session_core::{Clock, CookieSettings, ManualClock, Storage, SystemClock};
 use session_memcached::{MemcachedBackend, MemcachedStorage};
 use session_redis::{RedisBackend, RedisStorage};
 
@@ -23,8 +23,8 @@ use crate::stores::Calls;
 /// The two kinds of store.
 pub const KINDS: [&str; 2] = ["redis", "memcached"];
 
-/// A server that nobody else uses meanwhile, empty at the beginning. Later tests of the program get
-/// the same process again.
+/// A server that only the holder of the lease uses. It is empty at the beginning. Later tests of
+/// the program get the same process again.
 #[derive(Debug)]
 pub struct Lease(Option<RealStore>);
 
@@ -47,7 +47,7 @@ enum Server {
     },
 }
 
-/// What was counted when the test looked last.
+/// The counts at the last look of the test.
 #[derive(Debug, Default)]
 struct Seen {
     writes: u64,
@@ -56,18 +56,18 @@ struct Seen {
 
 /// How long a record has to live.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "there is no fourth")]
+#[expect(clippy::exhaustive_enums, reason = "there is no fourth case")]
 pub enum Left {
     /// There is no record.
     Nothing,
-    /// Until it is deleted.
+    /// The record has no time to live.
     Forever,
-    /// So many seconds.
+    /// The record has this many seconds to live.
     Seconds(u64),
 }
 
 impl Left {
-    /// Returns whether that is `max_age`, within two seconds.
+    /// Returns whether the time to live is `max_age`, give or take two seconds.
     pub fn is_about(self, max_age: Option<u64>) -> bool {
         match (self, max_age) {
             (Self::Forever, None) => true,
@@ -78,7 +78,7 @@ impl Left {
 }
 
 impl Lease {
-    /// Takes a server of `kind`, `redis` or `memcached`, that is free, or starts one.
+    /// Takes a free server of `kind`, `redis` or `memcached`, or starts one.
     pub fn of(kind: &str) -> Self {
         let free = {
             let mut idle = lock(&IDLE);
@@ -97,7 +97,7 @@ impl Deref for Lease {
     type Target = RealStore;
 
     fn deref(&self) -> &RealStore {
-        self.0.as_ref().expect("it is there until the drop")
+        self.0.as_ref().expect("only the drop takes it")
     }
 }
 
@@ -132,7 +132,7 @@ impl RealStore {
         Self { server, seen }
     }
 
-    /// `redis` or `memcached`.
+    /// Returns `redis` or `memcached`.
     pub fn kind(&self) -> &'static str {
         match self.server {
             Server::Redis { .. } => "redis",
@@ -140,7 +140,7 @@ impl RealStore {
         }
     }
 
-    /// Where it is, as the flags of the parity program and of the oracle say it.
+    /// Returns the address as the flags of the parity program and of the oracle.
     pub fn flags(&self) -> [String; 2] {
         match &self.server {
             Server::Redis { server, .. } => ["--redis-url".into(), server.url()],
@@ -148,30 +148,36 @@ impl RealStore {
         }
     }
 
-    /// Our storage in this store.
+    /// Makes a storage in this store. Its time comes from `clock`, or from the operating system.
     pub async fn storage(
         &self,
         cookie: CookieSettings,
         clock: Option<ManualClock>,
         hash_identities: bool,
     ) -> Arc<dyn Storage> {
+        let clock = StoreClock(clock);
         match &self.server {
             Server::Redis { server, .. } => {
                 let backend = RedisBackend::new(server.connection().await);
-                // Tells a new server the script, so that from then on each call is one command.
-                let nothing = Versioned {
-                    value: Bytes::new(),
-                    version: 0,
-                };
-                let told = backend.delete("session-tests", Some(&nothing)).await;
-                assert!(matches!(told, Ok(Replace::Gone)));
+                // A new server learns the script, so that each later call is one command.
+                let (write, was) = (Write::record("{}", None), Stored::new("{}"));
+                let key = "session-tests-no-such-key";
+                let outcome = backend.write(key, write, OnlyIf::Unchanged(&was)).await;
+                assert_eq!(outcome.unwrap(), Outcome::Found(Found::Missing));
                 self.mark();
-                dressed(RedisStorage::new(backend), cookie, clock, hash_identities)
+                let storage = RedisStorage::new(backend)
+                    .with_cookie(cookie)
+                    .with_clock(clock)
+                    .hash_identities(hash_identities);
+                Arc::new(storage)
             }
             Server::Memcached { server, .. } => {
                 let backend = MemcachedBackend::open(&server.address()).unwrap();
-                let storage = MemcachedStorage::new(backend);
-                dressed(storage, cookie, clock, hash_identities)
+                let storage = MemcachedStorage::new(backend)
+                    .with_cookie(cookie)
+                    .with_clock(clock)
+                    .hash_identities(hash_identities);
+                Arc::new(storage)
             }
         }
     }
@@ -185,7 +191,7 @@ impl RealStore {
         self.mark();
     }
 
-    /// Stores what no session is, in memcached: an item with flags.
+    /// Stores an item with flags in memcached, which no session has.
     pub fn put_with_flags(&self, key: &str, flags: u32, value: &[u8]) {
         let mut question = format!("set {key} {flags} 0 {}\r\n", value.len()).into_bytes();
         question.extend_from_slice(value);
@@ -194,14 +200,14 @@ impl RealStore {
         self.mark();
     }
 
-    /// Stores what no session is, in Redis: a list.
+    /// Stores a list in Redis, which no session is.
     pub fn put_list(&self, key: &str, items: &[&str]) {
         let pushed: usize = self.redis(redis::cmd("RPUSH").arg(key).arg(items));
         assert_eq!(pushed, items.len());
         self.mark();
     }
 
-    /// Returns a list of Redis.
+    /// Returns a list that is stored in Redis.
     pub fn list(&self, key: &str) -> Vec<String> {
         self.redis(redis::cmd("LRANGE").arg(key).arg(0).arg(-1))
     }
@@ -219,7 +225,7 @@ impl RealStore {
         self.memcached(|line| line.meta_get(key, "f v")).0
     }
 
-    /// Returns how long the record has to live: `TTL`, or `mg KEY t`.
+    /// Returns how long the record has to live, by `TTL` or `mg KEY t`.
     pub fn left(&self, key: &str) -> Left {
         let seconds: i64 = match &self.server {
             Server::Redis { .. } => self.redis(redis::cmd("TTL").arg(key)),
@@ -235,7 +241,7 @@ impl RealStore {
         }
     }
 
-    /// Returns the keys of all records, sorted: `SCAN`, or `lru_crawler metadump`.
+    /// Returns the sorted keys of all records, by `SCAN` or `lru_crawler metadump`.
     pub fn keys(&self) -> Vec<String> {
         let mut keys: Vec<String> = match &self.server {
             Server::Redis { line, .. } => {
@@ -247,22 +253,24 @@ impl RealStore {
             Server::Memcached { .. } => self.memcached(Line::keys),
         };
         keys.sort();
-        keys.dedup(); // SCAN may tell one twice
+        keys.dedup(); // SCAN may return a key twice.
         keys
     }
 
-    /// Returns how many writes and deletions the server has carried out since the last
-    /// [`put`](Self::put); those that found another version, or nothing, are none.
+    /// Returns how many writes the server has carried out since the last [`put`](Self::put). A
+    /// write whose condition did not hold does not count.
     pub fn writes(&self) -> u64 {
         self.writes_ever() - lock(&self.seen).writes
     }
 
-    /// Returns the commands since this was asked last, the test's own included. The compare-and-set
-    /// and the compare-and-delete are one to the server: both count as `replace`.
+    /// Returns the commands since the last `take_calls`, those of the test itself included.
+    ///
+    /// A server does not know which values are tombstones. A tombstone counts as a create or as an
+    /// update, and `end` is always 0.
     ///
     /// # Panics
     ///
-    /// If a command came that is none of these, whatever it did.
+    /// If the server received any other command.
     pub fn take_calls(&self) -> Calls {
         match &self.server {
             Server::Redis {
@@ -273,11 +281,10 @@ impl RealStore {
                     match command.split('"').nth(1).unwrap_or_default() {
                         "GET" => calls.read += 1,
                         "SET" => calls.create += 1,
-                        "EVALSHA" => calls.replace += 1,
-                        "DEL" => calls.delete += 1,
-                        // A connection that begins, and the test itself.
+                        "EVALSHA" => calls.update += 1,
+                        // A new connection, and the test itself.
                         "CLIENT" | "INFO" | "SCAN" | "TTL" => {}
-                        _ => panic!("Redis was asked {command}"),
+                        _ => panic!("Redis received {command}"),
                     }
                 }
                 calls
@@ -287,15 +294,15 @@ impl RealStore {
                 let before = std::mem::replace(&mut lock(&self.seen).counts, now);
                 assert_eq!(
                     now.others, before.others,
-                    "memcached was asked other things"
+                    "memcached received other commands"
                 );
                 let since = |now: u64, before: u64| usize::try_from(now - before).unwrap();
-                let replace = since(now.swaps, before.swaps);
+                let update = since(now.swaps, before.swaps);
                 let calls = Calls {
                     read: since(now.gets, before.gets),
-                    create: since(now.sets, before.sets) - replace,
-                    replace,
-                    delete: 0, // among the others
+                    create: since(now.sets, before.sets) - update,
+                    update,
+                    end: 0,
                 };
                 let silent = now.bytes == before.bytes;
                 assert_eq!(calls == Calls::default(), silent, "bytes without a command");
@@ -316,7 +323,7 @@ impl RealStore {
         self.mark();
     }
 
-    /// What the test itself did is not to be counted.
+    /// Leaves out of all counts what the test itself has done.
     fn mark(&self) {
         let writes = self.writes_ever();
         let mut seen = lock(&self.seen);
@@ -358,19 +365,16 @@ impl RealStore {
     }
 }
 
-fn dressed<B: Backend>(
-    storage: KeyedStorage<B>,
-    cookie: CookieSettings,
-    clock: Option<ManualClock>,
-    hash_identities: bool,
-) -> Arc<dyn Storage> {
-    fn timed<B: Backend>(storage: KeyedStorage<B>, clock: impl Clock) -> Arc<dyn Storage> {
-        Arc::new(storage.with_clock(clock))
-    }
-    let storage = storage.with_cookie(cookie).hash_identities(hash_identities);
-    match clock {
-        Some(clock) => timed(storage, clock),
-        None => timed(storage, SystemClock),
+/// The clock of a test, or of the operating system.
+#[derive(Debug)]
+struct StoreClock(Option<ManualClock>);
+
+impl Clock for StoreClock {
+    fn now(&self) -> SystemTime {
+        match &self.0 {
+            Some(clock) => clock.now(),
+            None => SystemClock.now(),
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! A login, a page for those who are logged in, a logout, and flash messages, on sessions in
 //! memory: `cargo run --bin login`. The password of everybody is "open sesame".
 //!
-//! What to look at: a login is `new_session()`, so that whatever cookie the browser came with is
-//! worthless afterwards; a logout is `invalidate()`, and no request that is still running brings
-//! the session back; a flash message is a value that is taken out when it is shown.
+//! What to look at:
+//!
+//! - A login is `new_session()`. The cookie that the browser sent is worthless afterwards.
+//! - A logout is `invalidate()`. No request that is still running brings the session back.
+//! - A flash message is a value that the handler takes out when it shows it.
 
 use std::time::Duration;
 

@@ -1,13 +1,15 @@
-//! Two sessions in one program: what is in the cart travels in an encrypted cookie, who is logged
-//! in is kept in Redis.
+//! Two sessions in one program: an encrypted cookie holds the cart, and Redis holds the login.
 //!
 //! ```text
 //! REDIS_URL=redis://127.0.0.1/ cargo run --bin mixed
 //! ```
 //!
-//! What to look at: the cart costs no server anything, outlives a logout, and goes on working while
-//! Redis is away; a login can be recalled, at once and everywhere, because the cookie holds only its
-//! name. Each page asks for the sessions that it needs and for no other.
+//! What to look at:
+//!
+//! - One service has both storages. `session()` is the login, `session_named("cart")` the cart.
+//! - The cart costs no server anything. It outlives a logout, and it works while Redis is down.
+//! - A logout ends the login everywhere at once, because its cookie holds only an identity.
+//! - Each page asks only for the sessions that it needs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -24,7 +26,7 @@ use session_redis::RedisStorage;
 const CART: &str = "cart";
 const LOGIN: &str = "login";
 
-/// So that the cart fits its cookie whatever is put into it.
+/// Only these goods, so that the cart always fits into its cookie.
 const GOODS: [&str; 3] = ["apples", "pears", "plums"];
 
 async fn handler(request: Request<Incoming>) -> Answer {
@@ -34,14 +36,14 @@ async fn handler(request: Request<Incoming>) -> Answer {
         (&Method::GET, "/account") => account(&request).await,
         (&Method::POST, "/login") => login(request).await,
         (&Method::POST, "/logout") => {
-            request.session_named(LOGIN).await?.invalidate()?;
+            request.session().await?.invalidate()?;
             Ok(see_other("/"))
         }
         _ => Ok(page(StatusCode::NOT_FOUND, "<p>There is no such page.</p>")),
     }
 }
 
-/// Does not ask who the user is, and so works without Redis.
+/// Does not ask for the login, and so works without Redis.
 async fn shop(request: &Request<Incoming>) -> Answer {
     let cart: BTreeMap<String, u32> = request
         .session_named(CART)
@@ -76,7 +78,7 @@ async fn add(request: Request<Incoming>) -> Answer {
 }
 
 async fn account(request: &Request<Incoming>) -> Answer {
-    let user: Option<String> = request.session_named(LOGIN).await?.get("user")?;
+    let user: Option<String> = request.session().await?.get("user")?;
     let body = match user {
         Some(user) => format!(
             "<p>You are <b>{}</b>.</p><form method=post action=/logout><button>Log out</button></form>",
@@ -100,7 +102,7 @@ async fn login(request: Request<Incoming>) -> Answer {
     let form = form(body).await.unwrap_or_default();
     let user = field(&form, "user");
     if !user.is_empty() && field(&form, "password") == "open sesame" {
-        parts.new_session_named(LOGIN)?.insert("user", user)?;
+        parts.new_session()?.insert("user", user)?;
     }
     Ok(see_other("/account"))
 }
@@ -124,7 +126,6 @@ async fn main() -> Result<(), BoxError> {
     let login = RedisStorage::connect(&url)
         .await?
         .with_cookie(cookie(LOGIN, 1)?);
-    let handler = service_fn(handler);
-    let service = SessionService::new(cart, SessionService::new(login, handler));
+    let service = SessionService::new(login, service_fn(handler)).and(cart)?;
     match serve(service).await? {}
 }

@@ -1,5 +1,9 @@
 //! The twin of `tests/python/oracle_server.py`: the same routes, flags and answers, on our
-//! storages. Run both side by side with one key, and a client can wander between them:
+//! storages. Run both side by side with one key, and a client can wander between them.
+//!
+//! A few things exist only here, because aiohttp_session has nothing like them: the routes
+//! `POST /renew` and `POST /clear`, the storage `memory`, and the flags `--rolling`,
+//! `--absolute-max-age` and `--hash-identities`.
 //!
 //! ```text
 //! cargo run --bin parity -- --port 8002 --storage fernet --key $KEY --max-age 3600
@@ -30,7 +34,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
-use session_core::{CookieSettings, Identity, RequestSession as _, SameSite, Session, Storage};
+use session_core::{
+    CookieSettings, Identity, MemoryStorage, RequestSession as _, SameSite, Session, Storage,
+};
 use session_hyper::SessionService;
 use session_memcached::MemcachedStorage;
 use session_redis::RedisStorage;
@@ -38,9 +44,10 @@ use tokio::net::TcpListener;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
-const USAGE: &str = "usage: parity --port N --storage simple|fernet|nacl|redis|memcached [--host H] \
-[--key BASE64] [--redis-url URL] [--memcached ADDRESS] [--max-age N|none] [--cookie-name NAME] [--domain D] [--path P] [--samesite S] [--secure] \
-[--no-httponly]";
+const USAGE: &str = "usage: parity --port N --storage simple|fernet|nacl|memory|redis|memcached \
+[--host H] [--key BASE64] [--redis-url URL] [--memcached ADDRESS] [--max-age N|none] \
+[--absolute-max-age N] [--rolling] [--hash-identities] [--cookie-name NAME] [--domain D] \
+[--path P] [--samesite S] [--secure] [--no-httponly]";
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
@@ -69,7 +76,7 @@ async fn main() -> Result<(), BoxError> {
     }
 }
 
-/// Turns a handler's error into a 500, as aiohttp does; by then nothing was saved.
+/// Turns a handler's error into a 500, as aiohttp does. Nothing has been saved then.
 pub(crate) async fn answer<S, B>(
     sessions: S,
     request: Request<B>,
@@ -112,6 +119,16 @@ where
         ("POST", "/invalidate") => {
             let session = head.session().await?;
             session.invalidate()?;
+            view(&session)
+        }
+        ("POST", "/clear") => {
+            let session = head.session().await?;
+            session.clear()?;
+            view(&session)
+        }
+        ("POST", "/renew") => {
+            let session = head.session().await?;
+            session.renew()?;
             view(&session)
         }
         ("POST", "/login") => {
@@ -158,15 +175,9 @@ where
             Ok(text(StatusCode::FORBIDDEN, "forbidden"))
         }
         ("POST", "/max-age") => {
-            #[derive(Deserialize)]
-            struct MaxAge {
-                max_age: Option<i64>,
-            }
-            let MaxAge { max_age } = serde_json::from_slice(&read(body).await?)?;
+            let body = read(body).await?;
             let session = head.session().await?;
-            // A negative lifetime cannot be said; the shortest is what comes nearest.
-            let seconds = max_age.map(|seconds| u64::try_from(seconds).unwrap_or(0));
-            session.set_max_age(seconds.map(Duration::from_secs))?;
+            set_max_age(&session, &body)?;
             view(&session)
         }
         ("POST", "/new-untouched") => view(&head.new_session()?),
@@ -186,6 +197,18 @@ where
     }
 }
 
+fn set_max_age(session: &Session, body: &[u8]) -> Result<(), BoxError> {
+    #[derive(Deserialize)]
+    struct MaxAge {
+        max_age: Option<i64>,
+    }
+    let MaxAge { max_age } = serde_json::from_slice(body)?;
+    // A `Duration` is not negative. The shortest lifetime comes nearest.
+    let seconds = max_age.map(|seconds| u64::try_from(seconds).unwrap_or(0));
+    session.set_max_age(seconds.map(Duration::from_secs))?;
+    Ok(())
+}
+
 const GETS: [&str; 7] = [
     "/get",
     "/noop",
@@ -195,9 +218,11 @@ const GETS: [&str; 7] = [
     "/stream",
     "/forbidden",
 ];
-const POSTS: [&str; 5] = [
+const POSTS: [&str; 7] = [
     "/set",
     "/invalidate",
+    "/clear",
+    "/renew",
     "/login",
     "/max-age",
     "/new-untouched",
@@ -217,7 +242,7 @@ fn view(session: &Session) -> Result<Response<Content>, BoxError> {
     );
     let mut comma = "";
     for key in session.keys() {
-        // No value: the key is no Unicode (a lone surrogate from Python), nobody can ask for it.
+        // A key that is not Unicode (a lone surrogate from Python) has no value to ask for.
         if let Some(value) = session.get::<Box<RawValue>>(&key)? {
             write!(
                 out,
@@ -343,21 +368,27 @@ fn percent_decoded(text: &str) -> String {
 async fn storage(flags: &Flags) -> Result<Arc<dyn Storage>, BoxError> {
     let cookie = cookie(flags)?;
     let key = || Ok::<_, BoxError>(Key::parse(flags.need("--key")?)?);
-    Ok(match flags.need("--storage")? {
+    let hash = flags.is_set("--hash-identities");
+    let kind = flags.need("--storage")?;
+    if hash && matches!(kind, "simple" | "fernet" | "nacl") {
+        return Err(format!("--hash-identities: {kind} keeps no identities\n{USAGE}").into());
+    }
+    Ok(match kind {
         "simple" => Arc::new(SimpleCookieStorage::unprotected().with_cookie(cookie)),
         "fernet" => Arc::new(EncryptedCookieStorage::new(key()?).with_cookie(cookie)),
         "nacl" => Arc::new(NaClCookieStorage::new(key()?).with_cookie(cookie)),
+        "memory" => Arc::new(
+            MemoryStorage::default()
+                .with_cookie(cookie)
+                .hash_identities(hash),
+        ),
         "redis" => {
-            let url = flags.need("--redis-url")?;
-            Arc::new(RedisStorage::connect(url).await?.with_cookie(cookie))
+            let storage = RedisStorage::connect(flags.need("--redis-url")?).await?;
+            Arc::new(storage.with_cookie(cookie).hash_identities(hash))
         }
         "memcached" => {
-            let address = flags.need("--memcached")?;
-            Arc::new(
-                MemcachedStorage::connect(address)
-                    .await?
-                    .with_cookie(cookie),
-            )
+            let storage = MemcachedStorage::connect(flags.need("--memcached")?).await?;
+            Arc::new(storage.with_cookie(cookie).hash_identities(hash))
         }
         other => return Err(format!("there is no storage {other}\n{USAGE}").into()),
     })
@@ -380,7 +411,13 @@ fn cookie(flags: &Flags) -> Result<CookieSettings, BoxError> {
         None | Some("none" | "None" | "") => None,
         Some(seconds) => Some(Duration::from_secs(seconds.parse()?)),
     };
+    let absolute_max_age = match flags.get("--absolute-max-age") {
+        None => None,
+        Some(seconds) => Some(Duration::from_secs(seconds.parse()?)),
+    };
     Ok(CookieSettings::builder(name.to_owned())
+        .rolling(flags.is_set("--rolling"))
+        .absolute_max_age(absolute_max_age)
         .domain(flags.get("--domain").unwrap_or_default())
         .path(flags.get("--path").unwrap_or("/"))
         .secure(flags.is_set("--secure"))
@@ -403,9 +440,14 @@ impl Flags {
                 None => (argument, None),
             };
             let value = match name.as_str() {
-                "--secure" | "--no-httponly" | "--verbose" if value.is_none() => String::new(),
+                "--secure" | "--no-httponly" | "--rolling" | "--hash-identities" | "--verbose"
+                    if value.is_none() =>
+                {
+                    String::new()
+                }
                 "--port" | "--host" | "--storage" | "--key" | "--redis-url" | "--memcached"
-                | "--max-age" | "--cookie-name" | "--domain" | "--path" | "--samesite" => value
+                | "--max-age" | "--absolute-max-age" | "--cookie-name" | "--domain" | "--path"
+                | "--samesite" => value
                     .or_else(|| arguments.next())
                     .ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?,
                 _ => return Err(format!("{name} is no flag of this program\n{USAGE}").into()),

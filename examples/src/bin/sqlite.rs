@@ -4,9 +4,10 @@
 //! SESSIONS=target/sessions.db cargo run --features sqlite --bin sqlite
 //! ```
 //!
-//! What to look at: the store is no part of the library but `examples/src/sqlite.rs`, four methods that any
-//! database has an answer to. End the program, start it again: it still knows you. Forget yourself, and a
-//! copy of the cookie is worth nothing. Start it twice, with another PORT, and both know you.
+//! What to look at: the store is not part of the library. It is `examples/src/sqlite.rs`, two
+//! operations that any database can do. End the program and start it again: it still knows you.
+//! Forget yourself: a copy of the cookie is worth nothing. Start it twice, the second time with
+//! another PORT: both know you.
 
 use std::time::Duration;
 
@@ -64,9 +65,8 @@ async fn main() -> Result<(), BoxError> {
         .max_age(Duration::from_secs(30 * 24 * 3600))
         .secure(false) // only because this program speaks plain http
         .build()?;
-    let storage = KeyedStorage::<SqliteBackend>::connect(&path)
-        .await?
+    let storage = KeyedStorage::new(SqliteBackend::open(path).await?)
         .with_cookie(cookie)
-        .hash_identities(true); // who gets hold of the file, or of its backup, cannot log in with it
+        .hash_identities(true); // nobody can log in with a copy of the file or of its backup
     match serve(SessionService::new(storage, service_fn(handler))).await? {}
 }

@@ -1,4 +1,40 @@
-//! What every server adapter shares.
+//! What every server adapter shares. Authors of adapters use it; applications do not.
+//!
+//! An adapter implements its framework's service trait with two calls. It builds a [`Storages`] once,
+//! and lets it [`serve`](Storages::serve) each request. The [`SessionFuture`] that comes back runs
+//! the handler, saves the changed sessions before the headers leave, and writes the response if a
+//! session failed. It knows only `http` types.
+//!
+//! ```
+//! use http::{Request, Response};
+//! use session_core::adapter::{DefaultAnswer, Storages};
+//! use session_core::{Error, MemoryStorage, RequestSession};
+//!
+//! async fn handler(request: Request<String>) -> Result<Response<String>, Error> {
+//!     let session = request.session().await?;
+//!     let visits = session.update("visits", |visits: Option<u64>| visits.unwrap_or(0) + 1)?;
+//!     Ok(Response::new(format!("visit {visits}")))
+//! }
+//!
+//! let storages = Storages::new(MemoryStorage::default());
+//! let request = Request::new(String::new());
+//! let response = storages.serve(request, DefaultAnswer, handler);
+//! # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+//! # let std::task::Poll::Ready(Ok(response)) = std::pin::pin!(response).poll(&mut context) else { panic!() };
+//! # assert_eq!(response.body(), "visit 1");
+//! # assert!(response.headers().contains_key("set-cookie"));
+//! ```
 
-pub(crate) mod context;
-pub(crate) mod response;
+mod answer;
+mod context;
+mod finish;
+mod future;
+mod headers;
+mod load_once;
+mod request;
+mod storages;
+
+pub use answer::{DefaultAnswer, ErrorAnswer, status};
+pub use future::SessionFuture;
+pub use request::RequestSession;
+pub use storages::Storages;

@@ -1,4 +1,4 @@
-//! What a new server-side store implements, and all that it implements.
+//! The contract of a server-side store: a register with compare-and-swap.
 
 use std::fmt;
 use std::future::Future;
@@ -7,106 +7,159 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::error::Result;
+use crate::record::stored::Stored;
 
-/// Four primitives over opaque bytes. [`KeyedStorage`](crate::KeyedStorage) makes sessions of
-/// them: create-only, merge, renewal and logout are written there, once.
+/// A place that maps keys to bytes: [`read`](Self::read) a key, or [`write`](Self::write) it if it
+/// still holds what the caller expects.
+///
+/// [`KeyedStorage`](crate::KeyedStorage) builds sessions on these two operations: create, merge,
+/// renew and log out are written there, once for every store.
 ///
 /// The methods are ordinary async functions: an implementation writes `async fn read(..)`.
 ///
 /// # Contract
 ///
-/// - Each call ends within a bounded time. An answer that did not come, or was not understood, or a
-///   refusal, is an error of kind [`Unavailable`](crate::ErrorKind::Unavailable), a value over what the
-///   store takes one of kind [`TooLarge`](crate::ErrorKind::TooLarge), made with
-///   [`Error::new`](crate::Error::new); their text, like every log, holds no key and no value. `Ok`
-///   means that the store acknowledged.
-/// - Each call is atomic in the store. A future that is dropped at any await point leaves nothing
-///   from which a later call could read this one's answer.
-/// - Keys are 18 to 250 characters of printable ASCII without white space; values are bytes.
-/// - A time to live is whole seconds, at least one; `None` is no limit, also where the record had
-///   one before. A record that has expired is nothing stored, for all four methods.
-/// - "Still `was`" compares the value or the version number, whichever the store can: one is enough.
-///   A store that numbers versions starts at 1. After a write of its own
-///   [`KeyedStorage`](crate::KeyedStorage) does not know the number and asks with 0, which is a
-///   conflict that brings the current one. What no session can be and is to be left alone, a value
-///   of another program's, is an empty one numbered 0.
-/// - A store that compares values reads what a [`Conflict`](Replace::Conflict) brings in the same atomic
-///   step. Read afterwards it could be `was` again: to [`KeyedStorage`](crate::KeyedStorage) that is a
-///   value which the store cannot compare, and a logout would leave it alone. (No number comes again: a
-///   store that numbers versions may read it afterwards.)
-/// - `delete` of what is not there is [`Gone`](Replace::Gone).
+/// - **Bounded.** Each call ends within a bounded time, one second unless the application sets
+///   another limit.
+/// - **Acknowledged.** `Ok` means that the store answered. A missing, malformed or refusing answer
+///   is an error of kind [`Unavailable`](crate::ErrorKind::Unavailable). A value that is larger
+///   than the store accepts is an error of kind [`TooLarge`](crate::ErrorKind::TooLarge). Make
+///   errors with [`Error::new`](crate::Error::new). Their text holds no key and no value, and
+///   neither does any log.
+/// - **Atomic.** A write compares and stores in one step. Another client never sees half of it.
+/// - **Cancel safe.** Dropping a future at any await point leaves nothing from which a later call
+///   could read this call's answer.
+/// - **Keys** are 18 to 250 characters of printable ASCII without white space. **Values** are any
+///   bytes, at least two.
+/// - **Expiry.** A time to live is whole seconds, at least one. `None` removes the limit, also if
+///   the key had one. A record that has expired is [`Found::Missing`] for both operations.
 ///
-/// Two suites in the folder `tests` of this repository check it: `session_tests::backend_conformance!`
-/// these four methods, `session_tests::keyed_conformance!` a `KeyedStorage` over them.
+/// The suites `session_tests::backend_conformance!` and `session_tests::keyed_conformance!` in this
+/// repository check it.
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
-    /// Returns what is stored under `key`; `None` if nothing is, or it has expired.
-    fn read(&self, key: &str) -> impl Future<Output = Result<Option<Versioned>>> + Send;
+    /// Returns what `key` holds.
+    fn read(&self, key: &str) -> impl Future<Output = Result<Found>> + Send;
 
-    /// Stores `value` under `key` only if nothing is stored there.
-    fn create(
+    /// Stores `write` under `key` if the key still holds what `only_if` expects.
+    ///
+    /// If the condition does not hold, nothing changes, and the result is [`Outcome::Found`] with
+    /// what the key holds instead. A store that compares values reads that in the same atomic step.
+    ///
+    /// A store that is out of memory still ends sessions: if it cannot store a
+    /// [tombstone](Write::is_tombstone), it deletes the key under the same condition and returns
+    /// [`Outcome::Written`]. With [`OnlyIf::Missing`] it then stores nothing and returns
+    /// [`Outcome::Written`].
+    fn write(
         &self,
         key: &str,
-        value: Bytes,
-        ttl: Option<Duration>,
-    ) -> impl Future<Output = Result<Create>> + Send;
+        write: Write,
+        only_if: OnlyIf<'_>,
+    ) -> impl Future<Output = Result<Outcome>> + Send;
 
-    /// Stores `value` under `key` only if what is there is still `was` (compare-and-swap).
-    fn replace(
+    /// Waits for `waiting`, at most `times` times as long as this backend's limit for one call.
+    ///
+    /// This crate has no runtime, so it borrows the backend's timer. A save uses it to bound its
+    /// wait for other saves of the same session.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the time is up.
+    fn bound<F: Future + Send>(
         &self,
-        key: &str,
-        value: Bytes,
-        ttl: Option<Duration>,
-        was: &Versioned,
-    ) -> impl Future<Output = Result<Replace>> + Send;
-
-    /// Deletes what is stored under `key`; if `was` is given only if it is still that
-    /// (compare-and-delete).
-    fn delete(
-        &self,
-        key: &str,
-        was: Option<&Versioned>,
-    ) -> impl Future<Output = Result<Replace>> + Send;
+        waiting: F,
+        times: u32,
+    ) -> impl Future<Output = Result<F::Output>> + Send;
 }
 
-/// A stored value, and the store's own number for this version of it.
-///
-/// A store that compares values leaves the number 0.
+/// What a key holds.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no fourth answer")]
+pub enum Found {
+    /// Nothing, or a record that has expired.
+    Missing,
+    /// Another program's data that cannot be returned as bytes, such as a Redis list. It is left
+    /// untouched.
+    Foreign,
+    /// These bytes.
+    Record(Stored),
+}
+
+/// What [`Backend::write`] stores.
 #[derive(Clone)]
-#[expect(clippy::exhaustive_structs, reason = "backends make it")]
-pub struct Versioned {
-    /// The bytes, exactly as they were stored.
-    pub value: Bytes,
-    /// The store's number for this version, such as memcached's cas unique.
-    pub version: u64,
+pub struct Write {
+    value: Bytes,
+    time_to_live: Option<Duration>,
+    is_tombstone: bool,
 }
 
-/// How a [`Backend::create`] ended.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "there is no third way")]
-pub enum Create {
-    /// The value is stored.
-    Done,
-    /// Something is stored under the key; it was left alone.
-    Exists,
+impl Write {
+    /// Makes a write of a session's record. `time_to_live` is whole seconds, at least one; `None`
+    /// is no limit.
+    pub fn record(value: impl Into<Bytes>, time_to_live: Option<Duration>) -> Self {
+        Self {
+            value: value.into(),
+            time_to_live,
+            is_tombstone: false,
+        }
+    }
+
+    /// Makes a write that ends the session at its key.
+    pub fn tombstone(value: impl Into<Bytes>, time_to_live: Duration) -> Self {
+        Self {
+            value: value.into(),
+            time_to_live: Some(time_to_live),
+            is_tombstone: true,
+        }
+    }
+
+    /// Borrows the bytes to store.
+    pub fn value(&self) -> &Bytes {
+        &self.value
+    }
+
+    /// Returns the bytes to store.
+    pub fn into_value(self) -> Bytes {
+        self.value
+    }
+
+    /// Returns how long the store keeps the value, in whole seconds; `None`: until it is deleted.
+    pub fn time_to_live(&self) -> Option<Duration> {
+        self.time_to_live
+    }
+
+    /// Returns whether this write ends a session. A store that is out of memory deletes the key
+    /// instead of failing.
+    pub fn is_tombstone(&self) -> bool {
+        self.is_tombstone
+    }
 }
 
-/// How a [`Backend::replace`] or a [`Backend::delete`] ended.
-#[derive(Clone, Debug)]
-#[expect(clippy::exhaustive_enums, reason = "there is no fourth way")]
-pub enum Replace {
-    /// It is done.
-    Done,
-    /// Something else is stored under the key by now, this; it was left alone.
-    Conflict(Versioned),
-    /// Nothing is stored under the key any more; it was left so.
-    Gone,
+/// The condition of a [`Backend::write`].
+#[derive(Clone, Copy, Debug)]
+#[expect(clippy::exhaustive_enums, reason = "a backend must handle both")]
+pub enum OnlyIf<'a> {
+    /// The key holds nothing, or a record that has expired.
+    Missing,
+    /// The key still holds this. A store compares the version if it has one and `Stored` names
+    /// one, else the value.
+    Unchanged(&'a Stored),
 }
 
-impl fmt::Debug for Versioned {
+/// How a [`Backend::write`] ended.
+#[derive(Clone, Debug, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "there is no third outcome")]
+pub enum Outcome {
+    /// The store acknowledged the write. [`Stored`] names its version if the store told it.
+    Written(Stored),
+    /// The condition did not hold. The key holds this.
+    Found(Found),
+}
+
+impl fmt::Debug for Write {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Versioned")
+        f.debug_struct("Write")
             .field("len", &self.value.len())
-            .field("version", &self.version)
+            .field("time_to_live", &self.time_to_live)
+            .field("is_tombstone", &self.is_tombstone)
             .finish_non_exhaustive()
     }
 }

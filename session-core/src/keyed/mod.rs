@@ -1,35 +1,55 @@
 //! Sessions in a server-side store, whichever.
+//!
+//! A store is a [`Backend`]: a register with compare-and-swap. [`KeyedStorage`] builds sessions on
+//! it: creating, merging concurrent changes, renewing, and logging out are written here, once.
 
-pub(crate) mod backend;
-pub(crate) mod memory;
+mod backend;
+mod create;
+mod end;
+mod lineage;
+mod load;
+mod memory;
+mod newtype;
+mod plan;
+mod queue;
+mod renew;
 mod save;
+mod swap;
+mod tombstone;
+mod update;
 
-use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use backend::{Backend, Found, OnlyIf, Outcome, Write};
+pub use memory::{MemoryBackend, MemoryStorage};
+
 use crate::clock::Clock;
-use crate::config::Records;
-use crate::cookie::CookieSettings;
+use crate::config::SessionConfig;
+use crate::cookie::change::CookieChange;
+use crate::cookie::settings::CookieSettings;
 use crate::error::{Error, ErrorKind, Result};
-use crate::keyed::backend::Backend;
+use crate::keyed::queue::Queues;
 use crate::record::codec::Codec;
+pub use crate::record::stored::Stored;
 use crate::session::Session;
 use crate::session::identity::Identity;
-use crate::storage::{CookieChange, Storage};
+use crate::storage::Storage;
 
 /// Keeps the record in a [`Backend`] and only its random identity in the cookie.
 ///
-/// - A record is created, never written over blindly: an identity that the store does not know is
+/// - It creates records, and never overwrites blindly. An identity that the store does not know is
 ///   never adopted.
-/// - A change is saved by compare-and-swap. If another request saved first, the keys that this one
-///   set and removed are put onto what that one left, and it is tried again: different keys all
-///   survive, and of the same key the last save wins.
-/// - A session that another request ended is [`ErrorKind::Ended`], and never comes back.
+/// - It saves changes by compare-and-swap. If another request saved first, it applies the keys that
+///   this request set and removed to what the other one stored, and tries again. Changes of
+///   different keys all survive. For the same key the last save wins.
+/// - A request that changes a session which another request ended gets [`ErrorKind::Ended`].
 ///
-/// The key in the store is the cookie's name, `_` and the identity, as in aiohttp_session.
+/// The key in the store is the cookie's name, `_` and the identity, as in aiohttp_session. The store
+/// keeps a record five minutes longer than its session lives, so that a request that loaded a live
+/// session can still save it.
 ///
 /// ```
 /// use session_core::{CookieSettings, KeyedStorage, MemoryBackend, Storage};
@@ -38,38 +58,16 @@ use crate::storage::{CookieChange, Storage};
 /// # fn main() -> Result<(), session_core::Error> {
 /// let cookie = CookieSettings::builder("sid").max_age(Duration::from_secs(3600)).build()?;
 /// let storage = KeyedStorage::new(MemoryBackend::new()).with_cookie(cookie);
-/// assert_eq!(storage.records().cookie().name(), "sid");
+/// assert_eq!(storage.config().cookie().name(), "sid");
 /// # Ok(())
 /// # }
 /// ```
 pub struct KeyedStorage<B> {
     backend: B,
-    records: Records,
-    key_factory: Option<Arc<dyn Fn() -> String + Send + Sync>>,
+    config: SessionConfig,
+    key_factory: Option<Arc<dyn Fn() -> Result<Identity> + Send + Sync>>,
     hash_identities: bool,
-}
-
-/// A [`Backend`] for which an address is enough.
-pub trait Connect: Backend + Sized {
-    /// Reaches the store at `address`, with default settings; the backend's docs say what an
-    /// address looks like.
-    ///
-    /// # Errors
-    ///
-    /// [`ErrorKind::Settings`] if it is no address, [`ErrorKind::Unavailable`] if nobody answers
-    /// there within the backend's default timeout.
-    fn connect(address: &str) -> impl Future<Output = Result<Self>> + Send;
-}
-
-impl<B: Connect> KeyedStorage<B> {
-    /// Keeps sessions in the store at `address`, with default settings.
-    ///
-    /// # Errors
-    ///
-    /// See [`Connect::connect`].
-    pub async fn connect(address: &str) -> Result<Self> {
-        B::connect(address).await.map(Self::new)
-    }
+    queues: Queues,
 }
 
 impl<B: Backend> KeyedStorage<B> {
@@ -77,49 +75,51 @@ impl<B: Backend> KeyedStorage<B> {
     pub fn new(backend: B) -> Self {
         Self {
             backend,
-            records: Records::default(),
+            config: SessionConfig::default(),
             key_factory: None,
             hash_identities: false,
+            queues: Queues::default(),
         }
     }
 
-    /// Uses these settings in place of the default ones.
+    /// Uses these cookie settings in place of the default ones.
     #[must_use]
     pub fn with_cookie(mut self, cookie: CookieSettings) -> Self {
-        self.records = self.records.with_cookie(cookie);
+        self.config = self.config.with_cookie(cookie);
         self
     }
 
     /// Stores records through `codec` in place of plain JSON.
     #[must_use]
     pub fn with_codec(mut self, codec: impl Codec) -> Self {
-        self.records = self.records.with_codec(codec);
+        self.config = self.config.with_codec(codec);
         self
     }
 
-    /// Takes the time from `clock` in place of the operating system. A backend's own clock, as
-    /// [`MemoryBackend`](crate::MemoryBackend) has one, is set there.
+    /// Takes the time from `clock` in place of the operating system. A backend that has a clock of
+    /// its own, such as [`MemoryBackend`], needs it separately.
     #[must_use]
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
-        self.records = self.records.with_clock(clock);
+        self.config = self.config.with_clock(clock);
         self
     }
 
-    /// Draws identities with `factory` in place of [`Identity::random`]. They must be impossible
-    /// to guess, 128 random bits or so, and have the shape that [`Identity::parse`] takes. If they can
-    /// hold a `_`, no cookie name `a` may share the store with one that starts with `a_`. Text
-    /// of another shape ends the save with [`ErrorKind::Settings`].
+    /// Draws identities with `factory` in place of [`Identity::random`].
+    ///
+    /// Identities must be impossible to guess, with about 128 random bits, and must never repeat. If
+    /// they can hold a `_`, no cookie name `a` may share the store with one that starts with `a_`.
+    /// An error of the factory ends the save.
     #[must_use]
     pub fn with_key_factory(
         mut self,
-        factory: impl Fn() -> String + Send + Sync + 'static,
+        factory: impl Fn() -> Result<Identity> + Send + Sync + 'static,
     ) -> Self {
         self.key_factory = Some(Arc::new(factory));
         self
     }
 
-    /// Uses the SHA-256 of the identity in the store's key in place of the identity: whoever reads
-    /// the store can then not log in with what is there. A Python service cannot share such a
+    /// Uses the SHA-256 of the identity in the store's key in place of the identity, so that whoever
+    /// can read the store cannot log in with what is there. A Python service cannot share such a
     /// store. Default: false.
     #[must_use]
     pub fn hash_identities(mut self, hash: bool) -> Self {
@@ -132,79 +132,70 @@ impl<B: Backend> KeyedStorage<B> {
         &self.backend
     }
 
-    /// Returns the identity that a cookie spells. One with a `_` could make the key of another cookie
-    /// name (`a` with `b_1`, `a_b` with `1`): only an application's own factory makes such.
+    /// Returns the identity that a cookie's value spells; `None` if it has another shape.
     fn parse(&self, cookie: &str) -> Option<Identity> {
-        let identity = Identity::parse(cookie)?;
-        (self.key_factory.is_some() || cookie.bytes().all(|b| b != b'_')).then_some(identity)
+        Identity::parse(cookie).filter(|identity| self.accepts(identity))
     }
 
-    fn key(&self, identity: &Identity) -> String {
-        self.key_of(&self.suffix(identity))
+    /// Returns whether this storage makes such identities.
+    ///
+    /// An identity with a `_` could spell the key of another cookie name: `a` with `b_1`, `a_b` with
+    /// `1`. Only an application's own factory makes one.
+    fn accepts(&self, identity: &Identity) -> bool {
+        self.key_factory.is_some() || identity.as_str().bytes().all(|b| b != b'_')
     }
 
-    fn key_of(&self, suffix: &str) -> String {
-        let name = self.records.cookie().name();
+    /// Returns where the store keeps the session of `identity`.
+    fn address(&self, identity: &Identity) -> Address {
+        let suffix = if self.hash_identities {
+            identity.sha256(64).into()
+        } else {
+            identity.text()
+        };
+        self.address_of(suffix)
+    }
+
+    fn address_of(&self, suffix: Arc<str>) -> Address {
+        let name = self.config.cookie().name();
         let mut key = String::with_capacity(name.len() + 1 + suffix.len());
         key.push_str(name);
         key.push('_');
-        key.push_str(suffix);
-        key
-    }
-
-    /// What stands for the identity in the store's key.
-    fn suffix<'a>(&self, identity: &'a Identity) -> Cow<'a, str> {
-        if self.hash_identities {
-            Cow::Owned(identity.sha256())
-        } else {
-            Cow::Borrowed(identity.as_str())
-        }
+        key.push_str(&suffix);
+        Address { key, suffix }
     }
 
     fn draw(&self) -> Result<Identity> {
-        let Some(factory) = &self.key_factory else {
-            return Identity::random();
-        };
-        Identity::parse(&factory()).ok_or_else(|| {
-            Error::with_message(
-                ErrorKind::Settings,
-                "the key factory must return 16 to 128 characters of A-Z a-z 0-9 - _",
-            )
-        })
+        match &self.key_factory {
+            None => Identity::random(),
+            Some(factory) => factory(),
+        }
     }
+
+    fn unavailable(why: &'static str) -> Error {
+        Error::with_message(ErrorKind::Unavailable, why)
+    }
+}
+
+/// Where a store keeps a session.
+#[derive(Clone)]
+struct Address {
+    key: String,
+    /// What follows the cookie's name in the key. The queues go by it.
+    suffix: Arc<str>,
 }
 
 #[async_trait]
 impl<B: Backend> Storage for KeyedStorage<B> {
-    fn records(&self) -> &Records {
-        &self.records
+    fn config(&self) -> &SessionConfig {
+        &self.config
     }
 
-    async fn load(&self, cookie: Option<&str>) -> Result<Session> {
-        let Some(identity) = cookie.and_then(|cookie| self.parse(cookie)) else {
-            return Ok(self.records.fresh(cookie.is_some()));
-        };
-        let key = self.key(&identity);
-        let Some(found) = self.backend.read(&key).await? else {
-            tracing::debug!(session = identity.fingerprint(), "session is unknown");
-            return Ok(self.records.fresh(true));
-        };
-        let Some(session) = self.records.open(found.value.clone()) else {
-            let session = self.records.fresh(true);
-            let expired = || self.records.is_record(found.value.clone()).then_some(key);
-            let stood_for = self.moved_to(&found).or_else(expired);
-            session.state().stood_for.extend(stood_for);
-            return Ok(session);
-        };
-        let mut state = session.state();
-        state.identity = Some(identity);
-        state.base = Some(found);
-        drop(state);
-        Ok(session)
+    async fn load(&self, cookies: &[&str]) -> Result<Session> {
+        self.load_session(cookies).await
     }
 
     async fn save(&self, session: &Session) -> Result<CookieChange> {
-        self.save_changes(session).await
+        self.save_session(session).await
     }
 }
 
@@ -218,7 +209,7 @@ impl<B: fmt::Debug> fmt::Debug for KeyedStorage<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("KeyedStorage")
             .field("backend", &self.backend)
-            .field("records", &self.records)
+            .field("config", &self.config)
             .field("hash_identities", &self.hash_identities)
             .finish_non_exhaustive()
     }

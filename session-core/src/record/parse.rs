@@ -1,6 +1,5 @@
-//! Taking a record's text apart, as tolerantly as aiohttp_session does.
+//! Takes a record's text apart, as tolerantly as aiohttp_session does.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::ops::Range;
 use std::time::Duration;
@@ -8,18 +7,21 @@ use std::time::Duration;
 use bytes::Bytes;
 use serde_json::value::RawValue;
 
-use super::{Created, Entry, Record, Text, float};
-use crate::record::json::scan::{Name, Scanner};
-use crate::record::json::unescape;
+use crate::cookie::settings::whole_seconds;
+use crate::record::created::Created;
+use crate::record::entries::{Entries, Name, Text};
+use crate::record::json::scan::Scanner;
+use crate::record::{Lifetime, Record};
 
 /// What a text turned out to be.
 pub(crate) enum Parsed {
+    /// A session's record, perhaps one without entries.
     Record(Record),
-    /// `{}`: the session is empty or was ended.
-    Ended,
+    /// An object without members, such as `{}`.
+    Empty,
 }
 
-/// Why a text is no record. It says nothing of what the text holds.
+/// Why a text is no record. It shows nothing of the text.
 #[derive(Debug)]
 pub(crate) struct Unreadable(pub(crate) &'static str);
 
@@ -30,129 +32,100 @@ impl fmt::Display for Unreadable {
 }
 
 impl Record {
-    /// Takes `text` apart; `now` stands in for a `created` that is missing.
-    ///
-    /// The error says where the text is no record, and nothing of what it holds.
+    /// Takes `text` apart. `now`, in Unix seconds, replaces a `created` that is missing.
     pub(crate) fn parse(text: Bytes, now: u64) -> Result<Parsed, Unreadable> {
-        let json = std::str::from_utf8(&text).map_err(|_| Unreadable("not UTF-8"))?;
-        let envelope = Envelope::read(json).ok_or(Unreadable("not the JSON of a record"))?;
-        if envelope.members == 0 {
-            return Ok(Parsed::Ended);
+        // Python writes ASCII, and this check costs less than the other.
+        let is_ascii = text.iter().fold(0, |bits, byte| bits | byte) < 0x80;
+        if !is_ascii && std::str::from_utf8(&text).is_err() {
+            return Err(Unreadable("not UTF-8"));
         }
-        let created = match envelope
-            .created
-            .map(|at| (created_of(&json[at.clone()]), at))
-        {
-            None | Some((Ok(None), _)) => Created::Missing { now },
-            Some((Ok(Some(seconds)), at)) => Created::Found {
-                seconds,
-                text: at.into(),
-            },
-            Some((Err(()), _)) => return Err(Unreadable("a created that is no number")),
+        let json = |at| checked_str(&text, at);
+        let members = Members::read(&text).ok_or(Unreadable("not the JSON of a record"))?;
+        if members.count == 0 {
+            return Ok(Parsed::Empty);
+        }
+        let created = match members.created {
+            Some(at) => {
+                Created::read(json(at), now).ok_or(Unreadable("a created that is no number"))?
+            }
+            None => Created::Missing { now },
         };
         Ok(Parsed::Record(Self {
             created,
-            own_max_age: envelope.max_age.and_then(|at| own_max_age(&json[at])),
-            started: envelope.started.and_then(|at| json[at].parse().ok()),
-            entries: envelope.entries,
+            lifetime: members
+                .max_age
+                .map_or(Lifetime::Default, |at| lifetime(json(at))),
+            started: members.started.and_then(|at| json(at).parse().ok()),
+            handle: members.handle.and_then(|at| handle(json(at))),
+            entries: members.session,
             text,
         }))
     }
 }
 
-/// Reads `created`, of which Python takes any number, `true`, and whatever counts as false there:
-/// `None` is "no date", as null and a missing member are.
-fn created_of(raw: &str) -> Result<Option<f64>, ()> {
-    match raw {
-        "null" => Ok(None),
-        "true" => Ok(Some(1.0)),
-        "false" | "\"\"" => Ok(Some(0.0)),
-        // Seconds without a fraction, as aiohttp_session writes them, need not the whole of what reads
-        // floats.
-        _ if raw.len() < 16 && raw.bytes().all(|b| b.is_ascii_digit()) => {
-            Ok(raw.parse().ok().map(float))
-        }
-        _ => match raw.parse::<f64>() {
-            Ok(seconds) => Ok(Some(seconds)),
-            Err(_) => Err(()),
-        },
-    }
-}
-
-fn own_max_age(raw: &str) -> Option<Option<Duration>> {
-    match raw {
-        "null" => Some(None),
-        seconds => {
-            let seconds = seconds.parse().ok().filter(|seconds| *seconds > 0)?;
-            Some(Some(crate::cookie::whole_seconds(Duration::from_secs(
-                seconds,
-            ))))
-        }
-    }
-}
-
-/// Where the members of the outer object are.
+/// The members of the outer object.
 #[derive(Default)]
-struct Envelope {
-    members: usize,
+struct Members {
+    count: usize,
     created: Option<Range<usize>>,
+    session: Entries,
     max_age: Option<Range<usize>>,
     started: Option<Range<usize>>,
-    entries: Vec<Entry>,
+    handle: Option<Range<usize>>,
 }
 
-impl Envelope {
-    fn read(json: &str) -> Option<Self> {
-        let mut envelope = Self::default();
-        let mut scanner = Scanner::new(json.as_bytes());
+impl Members {
+    fn read(text: &[u8]) -> Option<Self> {
+        let mut members = Self::default();
+        let mut scanner = Scanner::new(text);
         scanner.members(|scanner, name| {
-            envelope.members += 1;
-            // As in Python the last of several members of a name counts.
-            let inside = &json[name.inside];
-            let spelled = if name.escaped { unescape(inside) } else { None };
-            match spelled.as_deref().unwrap_or(inside) {
-                "created" => envelope.created = Some(scanner.value()?),
-                "session" => envelope.entries = entries(scanner, json)?,
-                "max_age" => envelope.max_age = Some(scanner.value()?),
-                "started" => envelope.started = Some(scanner.value()?),
-                _ => scanner.value().map(drop)?,
+            members.count += 1;
+            let name = Name::loaded(text, name);
+            let name = name.spelled(text);
+            if name == b"session" {
+                // As in Python the last of several members of one name counts.
+                members.session = session(scanner, text)?;
+                return Some(());
+            }
+            let value = Some(scanner.value()?);
+            match name {
+                b"created" => members.created = value,
+                b"max_age" => members.max_age = value,
+                b"started" => members.started = value,
+                b"handle" => members.handle = value,
+                _ => {}
             }
             Some(())
         })?;
         scanner.end()?;
-        Some(envelope)
+        Some(members)
     }
 }
 
-/// Reads the `session` member: an object; null, `""` and `[]` for none; and, as Python's
+/// Reads the member `session`: an object; null, `""` and `[]` for none; and, as Python's
 /// `dict.update` takes them, a list of pairs or of strings of two characters.
-fn entries(scanner: &mut Scanner<'_>, json: &str) -> Option<Vec<Entry>> {
-    let mut entries = Vec::new();
+fn session(scanner: &mut Scanner<'_>, text: &[u8]) -> Option<Entries> {
     if scanner.peek()? == b'{' {
-        entries.reserve(8);
+        let mut entries = Entries::with_room();
         scanner.members(|scanner, name| {
+            let name = Name::loaded(text, name);
             let value = scanner.value()?.into();
-            let Name { inside, escaped } = name;
-            entries.push(Entry {
-                name: inside.into(),
-                escaped,
-                value,
-                dirty: 0,
-            });
+            entries.put(text, name, value);
             Some(())
         })?;
-    } else {
-        match &json[scanner.value()?] {
-            "null" | "\"\"" => {}
-            list => {
-                for pair in serde_json::from_str::<Vec<&RawValue>>(list).ok()? {
-                    let (name, value) = pair_of(pair.get())?;
-                    entries.push(Entry::own(&name, Text::Own(value.get().into())));
-                }
+        return Some(entries);
+    }
+    let mut entries = Entries::default();
+    match checked_str(text, scanner.value()?) {
+        "null" | "\"\"" => {}
+        list => {
+            for pair in serde_json::from_str::<Vec<&RawValue>>(list).ok()? {
+                let (name, value) = pair_of(pair.get())?;
+                entries.put(text, Name::own(&name), Text::Own(value.get().into()));
             }
         }
     }
-    Some(last_of_each(entries, json.as_bytes()))
+    Some(entries)
 }
 
 /// Reads a name and a value: a list of the two, or a string of two characters.
@@ -168,33 +141,25 @@ fn pair_of(text: &str) -> Option<(String, Box<RawValue>)> {
     chars.next().is_none().then_some(pair)
 }
 
-/// Of several entries of a name keeps the first one's place and the last one's value, as Python's
-/// dict does. In linear time where there are many: this text may come from a client.
-fn last_of_each(entries: Vec<Entry>, whole: &[u8]) -> Vec<Entry> {
-    const FEW: usize = 16;
-    let alone = |(at, entry): (usize, &Entry)| {
-        let same = |other: &Entry| {
-            other.name.len() == entry.name.len()
-                && other.name.bytes(whole) == entry.name.bytes(whole)
-        };
-        !entry.escaped && !entries[..at].iter().any(same)
-    };
-    if entries.len() <= FEW && entries.iter().enumerate().all(alone) {
-        return entries;
+/// Reads `max_age`. What is neither null nor a positive whole number is ignored.
+fn lifetime(written: &str) -> Lifetime {
+    if written == "null" {
+        return Lifetime::Unlimited;
     }
-    // What cannot be unescaped is compared as it is written.
-    let name = |entry: &Entry| match entry.spelled(whole) {
-        Some(name) => (true, name.into_owned()),
-        None => (false, entry.name.str(whole).to_owned()),
-    };
-    let mut kept: Vec<Entry> = Vec::with_capacity(entries.len());
-    let mut places: HashMap<(bool, String), usize> = HashMap::with_capacity(entries.len());
-    for entry in entries {
-        let place = *places.entry(name(&entry)).or_insert(kept.len());
-        match kept.get_mut(place) {
-            Some(first) => first.value = entry.value,
-            None => kept.push(entry),
-        }
+    match written.parse() {
+        Ok(0) | Err(_) => Lifetime::Default,
+        Ok(seconds) => Lifetime::For(whole_seconds(Duration::from_secs(seconds))),
     }
-    kept
+}
+
+/// Reads `handle`. What is not a string of 32 lowercase hexadecimal digits is ignored.
+fn handle(written: &str) -> Option<Box<str>> {
+    let handle = written.strip_prefix('"')?.strip_suffix('"')?;
+    let is_digit = |b| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+    (handle.len() == 32 && handle.bytes().all(is_digit)).then(|| handle.into())
+}
+
+/// Borrows a range of a text that was checked to be UTF-8. A range holds whole characters.
+fn checked_str(text: &[u8], at: Range<usize>) -> &str {
+    std::str::from_utf8(&text[at]).unwrap_or_default()
 }

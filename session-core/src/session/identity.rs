@@ -7,14 +7,15 @@ use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ErrorKind, Result};
 
-/// A session's identity: what the cookie of a server-side storage holds.
+/// A session's identity: the value of the cookie of a server-side storage.
 ///
-/// [`random`](Self::random) draws 128 bits and writes them as 32 lowercase hexadecimal digits,
-/// the shape of aiohttp_session's `uuid4().hex`. An application's own identities are 16 to 128
-/// characters of `A-Z a-z 0-9 - _`, the last only where the storage has a
-/// [key factory](crate::KeyedStorage::with_key_factory): text of any other shape never reaches a store.
+/// [`random`](Self::random) draws 128 bits and writes them as 32 lowercase hexadecimal digits, the
+/// shape of aiohttp_session's `uuid4().hex`. An application's own identities are 16 to 128
+/// characters of `A-Z a-z 0-9 - _`. The `_` is allowed only if the storage has a
+/// [key factory](crate::KeyedStorage::with_key_factory). Text of any other shape never reaches a
+/// store.
 ///
-/// Whoever holds it is the user, so `Debug` never shows it; logs carry its
+/// Whoever knows the identity is the user, so `Debug` never shows it. Logs carry its
 /// [`fingerprint`](Self::fingerprint).
 ///
 /// ```
@@ -27,11 +28,15 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct Identity(Arc<str>);
 
+/// How many distinct identities of a client's cookies are considered. A client chooses how many it
+/// sends.
+pub(crate) const MAX_CANDIDATES: usize = 8;
+
 impl Identity {
     /// Draws a new identity from the operating system's random generator.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the operating system has no random bytes to give.
+    /// [`ErrorKind::Unavailable`] if the operating system has no random bytes.
     pub fn random() -> Result<Self> {
         let mut bytes = [0; 16];
         getrandom::fill(&mut bytes).map_err(|error| Error::new(ErrorKind::Unavailable, error))?;
@@ -42,9 +47,9 @@ impl Identity {
         Ok(Self(text.into()))
     }
 
-    /// Returns the identity that `text` spells, or `None` if it has not the shape of one.
+    /// Returns the identity that `text` spells; `None` if it has another shape.
     pub fn parse(text: &str) -> Option<Self> {
-        // All of them, without a stop at the first that is none: the compiler looks at many at a time.
+        // A fold over all bytes, without an early exit, so that the compiler can vectorize it.
         let shaped = (16..=128).contains(&text.len())
             && text.bytes().fold(true, |all, b| all & is_url_safe(b));
         shaped.then(|| Self(text.into()))
@@ -55,18 +60,27 @@ impl Identity {
         &self.0
     }
 
-    /// Returns what a log may say: the first 8 hexadecimal digits of the SHA-256 of the text.
-    pub fn fingerprint(&self) -> String {
-        let mut digest = self.sha256();
-        digest.truncate(8);
-        digest
+    /// Returns the text, which is a secret, shared with this value.
+    pub(crate) fn text(&self) -> Arc<str> {
+        self.0.clone()
     }
 
-    /// Returns the SHA-256 of the text as 64 lowercase hexadecimal digits.
-    pub(crate) fn sha256(&self) -> String {
+    /// Returns what a log may show: the first 8 hexadecimal digits of the SHA-256 of the text.
+    pub fn fingerprint(&self) -> String {
+        self.sha256(8)
+    }
+
+    /// Returns the public handle of a session that began under this identity: the first 32
+    /// hexadecimal digits of its SHA-256.
+    pub(crate) fn handle(&self) -> String {
+        self.sha256(32)
+    }
+
+    /// Returns the first `digits` lowercase hexadecimal digits, at most 64, of the SHA-256.
+    pub(crate) fn sha256(&self, digits: usize) -> String {
         let digest = Sha256::digest(self.0.as_bytes());
-        let digits = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        digits
+        let all = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+        all.take(digits)
             .map(|digit| char::from(HEX[usize::from(digit)]))
             .collect()
     }
@@ -74,7 +88,8 @@ impl Identity {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Returns whether an identity may have this character, one of URL-safe base64 (RFC 4648, section 5).
+/// Returns whether an identity may hold this character, one of URL-safe base64 (RFC 4648, section
+/// 5).
 fn is_url_safe(b: u8) -> bool {
     b.is_ascii_alphanumeric() || b == b'-' || b == b'_'
 }

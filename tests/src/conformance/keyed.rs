@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use http::header::COOKIE;
-use http::{HeaderMap, HeaderValue, Request};
+use http::{HeaderValue, Request, Response};
+use session_core::adapter::{DefaultAnswer, Storages};
 use session_core::{
-    CookieChange, ErrorKind, Identity, RequestSession, Result, Session, SessionContext, Storage,
+    Clock as _, CookieChange, Error, ErrorKind, Identity, RequestSession as _, Result, Session,
+    Storage,
 };
 use tokio::task::JoinSet;
 
-use super::{Client, HOUR, MINUTE, Maker, assert_new, fresh, settings, timed};
+use super::{Client, HOUR, MINUTE, Maker, assert_new, fresh, lifetime, settings, timed};
 
 #[doc(hidden)]
 #[macro_export]
@@ -27,6 +29,13 @@ macro_rules! __keyed_storage {
             of_the_same_key_the_last_save_wins,
             a_merge_leaves_untouched_values_alone,
             emptying_key_by_key_keeps_what_another_request_added,
+            an_emptied_session_keeps_what_an_older_request_adds,
+            an_emptied_session_is_new_and_moves_when_it_is_written,
+            an_emptied_session_takes_a_late_change_along,
+            a_session_that_expires_while_its_request_runs_is_saved,
+            a_cookie_without_a_max_age_is_sent_once,
+            of_several_identities_the_first_live_one_is_loaded,
+            a_logout_ends_every_session_of_the_clients_cookies,
             clearing_takes_out_what_another_request_added,
             an_end_ends_the_old_identity,
             a_slow_writer_is_told,
@@ -68,7 +77,7 @@ pub async fn an_unknown_identity_is_never_adopted(make: impl Maker) {
     session.insert("k", "v").unwrap();
     client.save(&storage, &session).await;
     assert_ne!(client.identity(), planted.as_str());
-    assert_new(&storage.load(Some(planted.as_str())).await.unwrap());
+    assert_new(&storage.load(&[planted.as_str()]).await.unwrap());
     assert_eq!(client.load(&storage).await.keys(), ["k"]);
 }
 
@@ -82,9 +91,15 @@ pub async fn an_ended_identity_is_never_adopted(make: impl Maker) {
         let session = client.load(&*storage).await;
         assert_new(&session);
         session.insert("k", "new").unwrap();
-        client.save(&*storage, &session).await;
-        assert_ne!(client.identity(), ended, "{end:?}");
-        assert_new(&storage.load(Some(&ended)).await.unwrap());
+        if end == End::Emptied {
+            client.save(&*storage, &session).await;
+            assert_ne!(client.identity(), ended);
+        } else {
+            // The client's newer cookie, or its removal, may still be on the way.
+            let refused = storage.save(&session).await.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Ended, "{end:?}");
+        }
+        assert_new(&storage.load(&[&ended]).await.unwrap());
     }
 }
 
@@ -98,7 +113,7 @@ pub async fn an_expired_identity_is_never_adopted(make: impl Maker) {
     session.insert("k", "new").unwrap();
     client.save(&storage, &session).await;
     assert_ne!(client.identity(), expired);
-    assert_new(&storage.load(Some(&expired)).await.unwrap());
+    assert_new(&storage.load(&[&expired]).await.unwrap());
 }
 
 /// `set_new_identity()` chooses the identity of a new session, and of no other.
@@ -121,7 +136,7 @@ pub async fn an_identity_of_the_applications_own_is_used(make: impl Maker) {
 pub async fn an_identity_that_is_taken_is_refused(make: impl Maker) {
     let storage = fresh(&make).await;
     let client = Client::with(&storage, "k", "first").await;
-    let session = storage.load(None).await.unwrap();
+    let session = storage.load(&[]).await.unwrap();
     let taken = Identity::parse(client.identity()).unwrap();
     session.set_new_identity(taken).unwrap();
     session.insert("k", "second").unwrap();
@@ -201,8 +216,141 @@ pub async fn emptying_key_by_key_keeps_what_another_request_added(make: impl Mak
     writer.insert("added", 2).unwrap();
     client.save(&storage, &writer).await;
     let change = client.save(&storage, &emptier).await;
-    assert!(matches!(change, CookieChange::Set { .. }), "{change:?}");
+    assert_eq!(change, CookieChange::Keep);
     assert_eq!(client.load(&storage).await.keys(), ["added"]);
+}
+
+/// ... and in the other order: the emptied record stays for requests that are in flight.
+pub async fn an_emptied_session_keeps_what_an_older_request_adds(make: impl Maker) {
+    let (storage, _) = timed(&make, settings().max_age(HOUR)).await;
+    let mut client = Client::with(&storage, "k", 1).await;
+    let [emptier, writer] = [client.load(&storage).await, client.load(&storage).await];
+    emptier.remove("k").unwrap();
+    let change = client.save(&storage, &emptier).await;
+    assert!(matches!(change, CookieChange::Set { .. }), "{change:?}");
+    assert_new(&emptier);
+    assert_new(&client.load(&storage).await);
+    writer.insert("added", 2).unwrap();
+    client.save(&storage, &writer).await;
+    assert_eq!(client.load(&storage).await.keys(), ["added"]);
+}
+
+/// Whoever loads an emptied session has a new one. Reading it changes nothing; what is set moves it
+/// to a fresh identity, so that nobody logs in under the old one.
+pub async fn an_emptied_session_is_new_and_moves_when_it_is_written(make: impl Maker) {
+    let storage = fresh(&make).await;
+    let mut client = Client::with(&storage, "k", 1).await;
+    let old = client.identity().to_owned();
+    let session = client.load(&storage).await;
+    session.remove("k").unwrap();
+    client.save(&storage, &session).await;
+    // The same handle, and a later request's.
+    for session in [session, client.load(&storage).await] {
+        session.changed().unwrap();
+        session.renew().unwrap();
+        assert_eq!(storage.save(&session).await.unwrap(), CookieChange::Keep);
+        assert!(session.is_new() && session.is_empty() && session.identity().is_none());
+    }
+    let slow = client.load(&storage).await;
+    slow.insert("slow", 1).unwrap();
+    let session = client.load(&storage).await;
+    session.insert("user", "alice").unwrap();
+    let change = client.save(&storage, &session).await;
+    assert!(matches!(change, CookieChange::Set { .. }), "{change:?}");
+    assert_ne!(client.identity(), old);
+    assert_eq!(client.load(&storage).await.keys(), ["user"]);
+    assert_new(&storage.load(&[&old]).await.unwrap());
+    let refused = storage.save(&slow).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Ended);
+}
+
+/// What an older request saved into the emptied record comes along when the session moves.
+pub async fn an_emptied_session_takes_a_late_change_along(make: impl Maker) {
+    let storage = fresh(&make).await;
+    let mut client = Client::with(&storage, "k", 1).await;
+    let [emptier, writer] = [client.load(&storage).await, client.load(&storage).await];
+    emptier.remove("k").unwrap();
+    client.save(&storage, &emptier).await;
+    let next = client.load(&storage).await;
+    writer.insert("late", 2).unwrap();
+    client.save(&storage, &writer).await;
+    next.insert("next", 3).unwrap();
+    client.save(&storage, &next).await;
+    assert_eq!(client.load(&storage).await.keys(), ["late", "next"]);
+}
+
+/// A request that loaded a live session saves it although it has expired since, and a write restarts
+/// the lifetime. A request that loads in between finds it expired.
+pub async fn a_session_that_expires_while_its_request_runs_is_saved(make: impl Maker) {
+    let (storage, clock) = timed(&make, settings().max_age(HOUR)).await;
+    let mut client = Client::with(&storage, "k", 1).await;
+    clock.advance(MINUTE * 59);
+    let slow = client.load(&storage).await;
+    clock.advance(MINUTE * 2);
+    assert_new(&client.load(&storage).await);
+    slow.insert("slow", 2).unwrap();
+    client.save(&storage, &slow).await;
+    let session = client.load(&storage).await;
+    assert_eq!(session.keys(), ["k", "slow"]);
+    assert_eq!(session.created(), clock.now());
+}
+
+/// An update sends the cookie again only if it has a Max-Age to restart.
+pub async fn a_cookie_without_a_max_age_is_sent_once(make: impl Maker) {
+    let storage = fresh(&make).await;
+    let mut client = Client::with(&storage, "k", 0).await;
+    let session = client.load(&storage).await;
+    session.insert("k", 1).unwrap();
+    assert_eq!(client.save(&storage, &session).await, CookieChange::Keep);
+    session.set_max_age(HOUR).unwrap();
+    let change = client.save(&storage, &session).await;
+    assert_eq!(lifetime(&change), Some(HOUR));
+    session.set_max_age(None).unwrap();
+    let change = client.save(&storage, &session).await;
+    assert_eq!(lifetime(&change), None);
+    assert_eq!(client.load(&storage).await.get("k").unwrap(), Some(1));
+}
+
+/// Of at most eight distinct identities in the client's cookies the first one with a session is
+/// loaded. Other values and repetitions do not count.
+pub async fn of_several_identities_the_first_live_one_is_loaded(make: impl Maker) {
+    let storage = fresh(&make).await;
+    let [one, two] = [
+        Client::with(&storage, "one", 1).await,
+        Client::with(&storage, "two", 2).await,
+    ];
+    let unknown: Vec<Identity> = (0..8).map(|_| Identity::random().unwrap()).collect();
+    let unknown: Vec<&str> = unknown.iter().map(Identity::as_str).collect();
+    let (one, two) = (one.identity(), two.identity());
+    let junk = ["", "junk", "junk", "junk", "junk", "junk", "junk", "junk"];
+    for (cookies, keys) in [
+        (vec![one, two], vec!["one"]),
+        (vec![two, one], vec!["two"]),
+        ([&unknown[..7], &[two, one]].concat(), vec!["two"]),
+        ([&unknown[..8], &[two, one]].concat(), vec![]),
+        ([&junk[..], &[unknown[0]; 20], &[one]].concat(), vec!["one"]),
+    ] {
+        let session = storage.load(&cookies).await.unwrap();
+        assert_eq!(session.keys(), keys);
+        assert_eq!(session.is_new(), keys.is_empty());
+    }
+}
+
+/// A logout ends the session that was loaded and those of the client's other cookies.
+pub async fn a_logout_ends_every_session_of_the_clients_cookies(make: impl Maker) {
+    let storage = fresh(&make).await;
+    let [one, two, three] = [
+        Client::with(&storage, "one", 1).await,
+        Client::with(&storage, "two", 2).await,
+        Client::with(&storage, "three", 3).await,
+    ];
+    let cookies = [one.identity(), "junk", two.identity()];
+    let session = storage.load(&cookies).await.unwrap();
+    session.invalidate().unwrap();
+    assert_eq!(storage.save(&session).await.unwrap(), CookieChange::Remove);
+    assert_new(&one.load(&storage).await);
+    assert_new(&two.load(&storage).await);
+    assert_eq!(three.load(&storage).await.keys(), ["three"]);
 }
 
 /// `clear()` takes out those keys too that another request added meanwhile; with nothing set
@@ -220,7 +368,7 @@ pub async fn clearing_takes_out_what_another_request_added(make: impl Maker) {
         writer.insert("added", 2).unwrap();
         client.save(&storage, &writer).await;
         client.save(&storage, &clearer).await;
-        let left = storage.load(Some(&identity)).await.unwrap();
+        let left = storage.load(&[&identity]).await.unwrap();
         assert_eq!(left.keys(), Vec::from_iter(set_after));
         assert_eq!(client.cookie.is_some(), set_after.is_some());
     }
@@ -236,7 +384,7 @@ pub async fn an_end_ends_the_old_identity(make: impl Maker) {
         assert_eq!(next.is_some(), matches!(end, End::Renewal | End::Login));
         if let Some(next) = next {
             let key = if end == End::Login { "user" } else { "k" };
-            let session = storage.load(Some(next.as_str())).await.unwrap();
+            let session = storage.load(&[next.as_str()]).await.unwrap();
             assert_eq!(session.keys(), [key], "{end:?}");
         }
     }
@@ -264,7 +412,7 @@ pub async fn a_slow_emptier_is_told(make: impl Maker) {
 
 async fn told(make: impl Maker, change: impl Fn(&Session) -> Result<()>) {
     let storage: Arc<dyn Storage> = Arc::new(fresh(&make).await);
-    for end in End::ALL {
+    for end in End::ALL.into_iter().filter(|end| *end != End::Emptied) {
         let client = Client::with(&*storage, "k", "v").await;
         let slow = client.load(&*storage).await;
         let next = end.run(&storage, client.identity()).await.unwrap();
@@ -275,7 +423,7 @@ async fn told(make: impl Maker, change: impl Fn(&Session) -> Result<()>) {
             assert_new(&client.load(&*storage).await);
         }
         if let Some(next) = next {
-            let session = storage.load(Some(next.as_str())).await.unwrap();
+            let session = storage.load(&[next.as_str()]).await.unwrap();
             let left: Option<String> = session.get("k").unwrap();
             assert_eq!(left.as_deref(), (end == End::Renewal).then_some("v"));
         }
@@ -322,7 +470,7 @@ pub async fn a_renewal_carries_what_another_request_saved(make: impl Maker) {
     client.save(&storage, &renewer).await;
     assert_ne!(client.identity(), old);
     assert_eq!(client.load(&storage).await.keys(), ["k", "added", "mine"]);
-    assert_new(&storage.load(Some(&old)).await.unwrap());
+    assert_new(&storage.load(&[&old]).await.unwrap());
 }
 
 /// What is set after an invalidation, saved in between or not, has another identity.
@@ -340,7 +488,7 @@ pub async fn an_invalidated_session_starts_under_another_identity(make: impl Mak
         client.save(&storage, &session).await;
         assert_ne!(client.identity(), old);
         assert_eq!(client.load(&storage).await.keys(), ["next"]);
-        assert_new(&storage.load(Some(&old)).await.unwrap());
+        assert_new(&storage.load(&[&old]).await.unwrap());
     }
 }
 
@@ -410,7 +558,7 @@ impl End {
         if self == Self::Login {
             return login(storage, cookie).await.map(Some);
         }
-        let session = storage.load(Some(cookie)).await?;
+        let session = storage.load(&[cookie]).await?;
         match self {
             Self::Logout => session.invalidate()?,
             Self::Renewal => session.renew()?,
@@ -429,13 +577,19 @@ impl End {
 /// What an adapter does for a handler that calls `new_session()`.
 async fn login(storage: &Arc<dyn Storage>, cookie: &str) -> Result<Identity> {
     let mut request = Request::new(());
-    let name = storage.records().cookie().name();
+    let name = storage.config().cookie().name();
     let header = HeaderValue::from_str(&format!("{name}={cookie}")).unwrap();
     request.headers_mut().insert(COOKIE, header);
-    let context = SessionContext::attach(storage, request.extensions_mut());
-    let session = request.new_session()?;
-    session.insert("user", "alice")?;
-    let save = context.close(&mut HeaderMap::new()).unwrap();
-    save.run().await?;
-    Ok(session.identity().unwrap())
+    let storages = Storages::new(storage.clone());
+    let response = storages.serve(request, DefaultAnswer, async |request: Request<()>| {
+        let session = request.new_session()?;
+        session.insert("user", "alice")?;
+        session.save().await?;
+        let mut response = Response::new(());
+        response.extensions_mut().insert(session.identity());
+        Ok::<_, Error>(response)
+    });
+    let mut response = response.await?;
+    let identity = response.extensions_mut().remove::<Option<Identity>>();
+    Ok(identity.flatten().unwrap())
 }

@@ -109,7 +109,7 @@ pub fn plain(data: &[u8]) {
             .with_cookie(settings)
             .with_clock(vectors::clock());
         let session = load(&storage, &value);
-        let record = storage.records().open(value.clone());
+        let record = storage.config().open(value.clone());
         assert_eq!(session.is_new(), record.is_none());
         use_it(&storage, &session);
     }
@@ -122,7 +122,7 @@ fn settings() -> CookieSettings {
 
 #[track_caller]
 fn load(storage: &impl Storage, value: &str) -> Session {
-    now(storage.load(Some(value))).expect("what a client sends is no error")
+    now(storage.load(&[value])).expect("what a client sends is no error")
 }
 
 /// What the payload is without a seal.
@@ -130,7 +130,7 @@ fn opened(payload: &[u8], clock: &session_core::ManualClock) -> Option<Session> 
     let storage = SimpleCookieStorage::unprotected()
         .with_cookie(settings())
         .with_clock(clock.clone());
-    storage.records().open(payload.to_vec())
+    storage.config().open(payload.to_vec())
 }
 
 #[track_caller]
@@ -149,7 +149,7 @@ fn forged(storage: &impl Storage, good: &str, other: &str) {
 }
 
 fn sealed(storage: &impl Storage) -> Option<String> {
-    let session = now(storage.load(None)).unwrap();
+    let session = now(storage.load(&[])).unwrap();
     session.insert("n", 1).unwrap();
     match now(storage.save(&session)) {
         Ok(CookieChange::Set { value, .. }) => Some(value),
@@ -186,8 +186,8 @@ fn use_it(storage: &impl Storage, session: &Session) {
     session.insert("n", 1).unwrap();
     match now(storage.save(session)) {
         Ok(CookieChange::Set { value, max_age }) => {
-            let records = storage.records();
-            let header = records.cookie().set(&value, max_age, records.now());
+            let config = storage.config();
+            let header = config.cookie().set_cookie(&value, max_age, config.now());
             assert!(header.is_ok());
             let again = load(storage, &value);
             assert_eq!(again.get::<u8>("n").unwrap(), Some(1));

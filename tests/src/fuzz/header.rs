@@ -3,52 +3,58 @@
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, Response, StatusCode};
+use session_core::adapter::{DefaultAnswer, Storages};
 use session_core::{
-    CookieChange, CookieSettings, MAX_CANDIDATES, Records, RequestSession as _, Result, Session,
-    SessionContext, Storage,
+    CookieChange, CookieSettings, Error, RequestSession as _, Result, Session, SessionConfig,
+    Storage,
 };
 
 use super::now;
 
 const NAME: &str = "sid";
 
-/// Each line of the input is a Cookie header line. The values that a storage is asked for are those
-/// that `model` finds.
+/// Each line of the input is a Cookie header line. The storage gets the values that `model` finds,
+/// all of them, in their order.
 pub fn header(data: &[u8]) {
     let data = &data[..data.len().min(2000)];
     let lines: Vec<HeaderValue> = data
         .split(|b| *b == b'\n')
         .filter_map(|line| HeaderValue::from_bytes(line).ok())
         .collect();
-    let found = candidates(&lines);
-    let expected: Vec<String> = lines
+    let coded: Vec<&[u8]> = lines
         .iter()
         .flat_map(|line| model::pairs(line.as_bytes()))
         .filter(|(name, _)| *name == NAME.as_bytes())
-        .filter_map(|(_, value)| str::from_utf8(value).ok())
-        .take(MAX_CANDIDATES)
-        .map(model::unquote)
+        .map(|(_, value)| value)
         .collect();
-    assert_eq!(found, expected, "{lines:?}");
+    let texts = coded.iter().filter_map(|value| str::from_utf8(value).ok());
+    let mut expected: Vec<String> = texts.map(model::unquote).collect();
+    if expected.is_empty() && !coded.is_empty() {
+        // A cookie whose value is not UTF-8 was sent, but stands for no session.
+        expected.push(String::new());
+    }
+    assert_eq!(candidates(&lines), expected, "{lines:?}");
 }
 
-/// Yields no session, and remembers the values that it was asked for.
+/// Has no session, and remembers the values of each load.
 #[derive(Debug)]
 struct Recorder {
-    records: Records,
-    asked: Mutex<Vec<String>>,
+    config: SessionConfig,
+    loads: Mutex<Vec<Vec<String>>>,
 }
 
 #[async_trait]
 impl Storage for Recorder {
-    fn records(&self) -> &Records {
-        &self.records
+    fn config(&self) -> &SessionConfig {
+        &self.config
     }
 
-    async fn load(&self, cookie: Option<&str>) -> Result<Session> {
-        self.asked.lock().unwrap().extend(cookie.map(str::to_owned));
-        Ok(self.records.fresh(cookie.is_some()))
+    async fn load(&self, cookies: &[&str]) -> Result<Session> {
+        let cookies: Vec<String> = cookies.iter().map(ToString::to_string).collect();
+        let sent_cookie = !cookies.is_empty();
+        self.loads.lock().unwrap().push(cookies);
+        Ok(self.config.new_session(sent_cookie))
     }
 
     async fn save(&self, _: &Session) -> Result<CookieChange> {
@@ -56,22 +62,29 @@ impl Storage for Recorder {
     }
 }
 
-/// Returns the values of the cookie `sid` that a request with these lines is tried with.
+/// Returns the values of the cookie `sid` that the storage gets from a request with these lines.
 pub(super) fn candidates(lines: &[HeaderValue]) -> Vec<String> {
     let cookie = CookieSettings::builder(NAME).build().unwrap();
     let recorder = Arc::new(Recorder {
-        records: Records::default().with_cookie(cookie),
-        asked: Mutex::default(),
+        config: SessionConfig::default().with_cookie(cookie),
+        loads: Mutex::default(),
     });
-    let storage: Arc<dyn Storage> = recorder.clone();
     let mut request = Request::new(());
     for line in lines {
         request.headers_mut().append("cookie", line.clone());
     }
-    SessionContext::attach(&storage, request.extensions_mut());
-    let session = now(request.session()).unwrap();
-    assert!(session.is_new() && session.is_empty());
-    std::mem::take(&mut *recorder.asked.lock().unwrap())
+    let handler = |request: Request<()>| async move {
+        let session = request.session().await?;
+        assert!(session.is_new() && session.is_empty());
+        Ok::<_, Error>(Response::new(()))
+    };
+    let storages = Storages::new(recorder.clone());
+    let response = now(storages.serve(request, DefaultAnswer, handler)).unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    assert!(!response.headers().contains_key("set-cookie"));
+    let mut loads = std::mem::take(&mut *recorder.loads.lock().unwrap());
+    assert_eq!(loads.len(), 1, "a request loads its session once");
+    loads.remove(0)
 }
 
 /// The same in other words.

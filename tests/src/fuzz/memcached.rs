@@ -1,13 +1,14 @@
 //! What a memcached answers, over a real socket.
 
 use std::cell::RefCell;
+use std::num::NonZeroU64;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
-use session_core::{Backend as _, Create, ErrorKind, Replace, Result, Versioned};
+use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
+use session_core::{ErrorKind, Result};
 use session_memcached::MemcachedBackend;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
@@ -22,12 +23,23 @@ const OTHERS: &str = "VALUE sid_fedcba9876543210 0 5 9\r\nother\r\nEND\r\n";
 /// Nothing may need it: where an answer is not whole, the server hangs up.
 const BOUND: Duration = Duration::from_secs(20);
 
+/// What a call writes: a record or a tombstone.
+const RECORD: &str = "{}";
+const TOMBSTONE: &str = "{ }";
+
+/// What the key held when the caller read it, and its version.
+const WAS: &str = "was";
+const VERSION: NonZeroU64 = NonZeroU64::new(7).unwrap();
+
+/// A time of January 1970. What is stored with it has expired already.
+const EXPIRED: u32 = 2_592_001;
+
 /// The input is a byte that says which call, one that says where an answer is cut into two packets, and
 /// the answers, up to 0xff each. What fits is believed and its connection used again; what does not is
 /// an error, and nobody ever reads from its connection again.
 pub fn memcached(data: &[u8]) {
     let mut input = Input::new(data);
-    let what = input.byte() % 5;
+    let what = input.byte() % 7;
     let cut = usize::from(input.byte());
     let mut answers = Vec::new();
     while !input.is_empty() {
@@ -41,27 +53,27 @@ pub fn memcached(data: &[u8]) {
     all.block_on(&runtime, async {
         let socket = Socket::new();
         let listener = UnixListener::bind(&socket.0).unwrap();
-        let log = Rc::new(RefCell::new(Vec::new()));
+        let log = Log::default();
         tokio::task::spawn_local(accept(listener, answers, cut, log.clone()));
         let backend = MemcachedBackend::open(&format!("unix:{}", socket.0.display())).unwrap();
         let backend = backend.with_timeout(BOUND);
         let answer = ask(&backend, what).await;
         let said = std::mem::take(&mut *log.borrow_mut());
-        let other = backend.read(OTHER).await.unwrap().unwrap();
-        assert_eq!((&other.value[..], other.version), (&b"other"[..], 9));
+        let other = Stored::with_version("other", NonZeroU64::new(9).unwrap());
+        assert_eq!(backend.read(OTHER).await.unwrap(), Found::Record(other));
         let after = log.borrow();
-        let [(last, _)] = after[..] else {
+        let [last] = &after[..] else {
             panic!("one question")
         };
         check(what, answer, &said);
         for at in 0..said.len() {
-            let next = said.get(at + 1).map_or(last, |(next, _)| *next);
-            let again = said[at].0 == next;
-            let fits = matches!(said[at].1, Fit::Exact(_));
+            let next = said.get(at + 1).unwrap_or(last);
+            let again = said[at].connection == next.connection;
+            let fits = matches!(said[at].fit, Fit::Exact(_));
             assert_eq!(
                 again, fits,
                 "{:?}, and the connection was used: {again}",
-                said[at].1
+                said[at].fit
             );
         }
     });
@@ -73,7 +85,10 @@ enum Says {
     Stored,
     Missing,
     Exists,
-    Value(Vec<u8>, u64),
+    Value(Vec<u8>, NonZeroU64),
+    Foreign,
+    /// There is no memory.
+    Full,
 }
 
 /// Whether it is an answer to the question.
@@ -84,97 +99,174 @@ enum Fit {
     More(Says),
     /// The rest is missing.
     Part,
+    /// The server takes no value of this size.
+    TooLarge,
     No,
 }
 
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Question {
     Gets,
-    Add,
-    Cas,
+    Add(Value),
+    Cas(Value, u64),
+    /// `gets` of the other key.
+    Other,
 }
 
-async fn ask(backend: &MemcachedBackend, what: u8) -> Result<Got> {
-    let was = Versioned {
-        value: Bytes::from_static(b"was"),
-        version: 7,
-    };
-    let value = Bytes::from_static(b"{}");
-    let ttl = Some(Duration::from_secs(60));
-    Ok(match what {
-        0 => Got::Read(backend.read(KEY).await?.as_ref().map(pair)),
-        1 => Got::Create(backend.create(KEY, value, ttl).await?),
-        2 => replaced(backend.replace(KEY, value, None, &was).await?),
-        3 => replaced(backend.delete(KEY, Some(&was)).await?),
-        _ => replaced(backend.delete(KEY, None).await?),
-    })
+/// What a command stores.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Value {
+    Record,
+    /// A record without a time to live.
+    Unlimited,
+    Tombstone,
+    /// So many spaces, which have expired already.
+    Expired(usize),
 }
 
 #[derive(Debug, Eq, PartialEq)]
 enum Got {
-    Read(Option<(Vec<u8>, u64)>),
-    Create(Create),
-    Done,
-    Gone,
-    Conflict((Vec<u8>, u64)),
+    Read(Found),
+    Write(Outcome),
 }
 
-fn pair(found: &Versioned) -> (Vec<u8>, u64) {
-    (found.value.to_vec(), found.version)
-}
-
-fn replaced(answer: Replace) -> Got {
-    match answer {
-        Replace::Done => Got::Done,
-        Replace::Gone => Got::Gone,
-        Replace::Conflict(now) => Got::Conflict(pair(&now)),
-    }
+/// Makes one call: 0 reads; 1 and 5 write where nothing is stored; 2, 3, 4 and 6 where `was` is stored,
+/// whose version is known to 2 and 3. 3, 4 and 5 write a tombstone.
+async fn ask(backend: &MemcachedBackend, what: u8) -> Result<Got> {
+    let minute = Duration::from_secs(60);
+    let was = match what {
+        2 | 3 => Stored::with_version(WAS, VERSION),
+        _ => Stored::new(WAS),
+    };
+    let write = match what {
+        0 => return Ok(Got::Read(backend.read(KEY).await?)),
+        2 => Write::record(RECORD, None),
+        3..=5 => Write::tombstone(TOMBSTONE, minute),
+        _ => Write::record(RECORD, Some(minute)),
+    };
+    let only_if = match what {
+        1 | 5 => OnlyIf::Missing,
+        _ => OnlyIf::Unchanged(&was),
+    };
+    Ok(Got::Write(backend.write(KEY, write, only_if).await?))
 }
 
 /// Compares with what the answers say, one after the other.
-fn check(what: u8, answer: Result<Got>, said: &[(usize, Fit)]) {
+fn check(what: u8, answer: Result<Got>, said: &[Exchange]) {
     if let Err(error) = &answer {
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
         let text = format!("{error:?}");
         assert!(
             !text.contains("0123456789abcdef") && !text.contains(" within "),
             "{text}"
         );
     }
-    let is_ok = answer.is_ok();
-    let mut said = said.iter().map(|(_, fit)| match fit {
-        Fit::Exact(says) => Some(says.clone()),
-        Fit::More(says) if is_ok => Some(says.clone()),
-        _ => None,
-    });
-    let expected = expected(what, &mut said);
-    assert_eq!(answer.ok(), expected);
-    assert!(said.next().is_none(), "a question too many");
+    let mut said = Said {
+        left: said.iter(),
+        is_ok: answer.is_ok(),
+    };
+    let expected = said.expected(what);
+    assert_eq!(answer.map_err(|error| error.kind()), expected);
+    assert!(said.left.next().is_none(), "a question too many");
 }
 
-fn expected(what: u8, said: &mut impl Iterator<Item = Option<Says>>) -> Option<Got> {
-    let mut next = || said.next().flatten();
-    match (what, next()?) {
-        (0, Says::Missing) => Some(Got::Read(None)),
-        (0, Says::Value(value, unique)) => Some(Got::Read(Some((value, unique)))),
-        (1, Says::Stored) => Some(Got::Create(Create::Done)),
-        (1, Says::Exists) => Some(Got::Create(Create::Exists)),
-        (2 | 3, Says::Stored) => Some(Got::Done),
-        (2..=4, Says::Missing) => Some(Got::Gone),
-        (2 | 3, Says::Exists) => match next()? {
-            Says::Value(value, unique) => Some(Got::Conflict((value, unique))),
-            _ => Some(Got::Gone),
-        },
-        (4, Says::Value(..)) => {
-            for _ in 0..16 {
-                if next()? == Says::Missing {
-                    return Some(Got::Done);
-                }
-            }
-            None
+/// What was said, and what should come of it.
+struct Said<'a> {
+    left: std::slice::Iter<'a, Exchange>,
+    /// The call succeeded, so what had more behind it was believed.
+    is_ok: bool,
+}
+
+type Expected<T> = std::result::Result<T, ErrorKind>;
+
+impl Said<'_> {
+    /// Returns what was answered to the next question, which must be this one.
+    fn next(&mut self, question: Question) -> Expected<Says> {
+        let exchange = self.left.next().ok_or(ErrorKind::Unavailable)?;
+        assert_eq!(exchange.question, question);
+        match &exchange.fit {
+            Fit::Exact(says) => Ok(says.clone()),
+            Fit::More(says) if self.is_ok => Ok(says.clone()),
+            Fit::TooLarge => Err(ErrorKind::TooLarge),
+            Fit::More(_) | Fit::Part | Fit::No => Err(ErrorKind::Unavailable),
         }
-        (what, says) => panic!("{what}: {says:?}"),
     }
+
+    fn expected(&mut self, what: u8) -> Expected<Got> {
+        let value = match what {
+            2 => Value::Unlimited,
+            3..=5 => Value::Tombstone,
+            _ => Value::Record,
+        };
+        let outcome = match what {
+            0 => return self.gets().map(Got::Read),
+            1 | 5 => self.add(value),
+            2 | 3 => self.cas(value, VERSION),
+            _ => match self.gets()? {
+                Found::Record(now) if now.value() == WAS => self.cas(value, now.version().unwrap()),
+                found => Ok(Outcome::Found(found)),
+            },
+        };
+        outcome.map(Got::Write)
+    }
+
+    fn gets(&mut self) -> Expected<Found> {
+        match self.next(Question::Gets)? {
+            Says::Value(value, version) => Ok(Found::Record(Stored::with_version(value, version))),
+            Says::Foreign => Ok(Found::Foreign),
+            Says::Missing => Ok(Found::Missing),
+            says => panic!("{says:?} to gets"),
+        }
+    }
+
+    fn add(&mut self, value: Value) -> Expected<Outcome> {
+        for _ in 0..2 {
+            match self.next(Question::Add(value))? {
+                Says::Stored => return Ok(written(value)),
+                Says::Exists => match self.gets()? {
+                    Found::Missing => {} // it expired, so it is added once more
+                    found => return Ok(Outcome::Found(found)),
+                },
+                Says::Full if value == Value::Tombstone => {
+                    return Ok(match self.gets()? {
+                        Found::Missing => written(value),
+                        found => Outcome::Found(found),
+                    });
+                }
+                Says::Full => break,
+                says => panic!("{says:?} to add"),
+            }
+        }
+        Err(ErrorKind::Unavailable)
+    }
+
+    fn cas(&mut self, value: Value, version: NonZeroU64) -> Expected<Outcome> {
+        // Where there is no memory for a tombstone, values that have expired are tried in its place.
+        let sizes = match value {
+            Value::Tombstone => &[4 << 10, 64 << 10, 256 << 10][..],
+            _ => &[],
+        };
+        let more = sizes.iter().map(|size| Value::Expired(*size));
+        for (at, stored) in std::iter::once(value).chain(more).enumerate() {
+            match self.next(Question::Cas(stored, version.get())) {
+                Ok(Says::Stored) => return Ok(written(value)),
+                Ok(Says::Exists) => return self.gets().map(Outcome::Found),
+                Ok(Says::Missing) => return Ok(Outcome::Found(Found::Missing)),
+                Ok(Says::Full) => {}
+                Ok(says) => panic!("{says:?} to cas"),
+                Err(ErrorKind::TooLarge) if at > 0 => break,
+                Err(kind) => return Err(kind),
+            }
+        }
+        Err(ErrorKind::Unavailable)
+    }
+}
+
+/// memcached does not tell the version of what it stored.
+fn written(value: Value) -> Outcome {
+    Outcome::Written(Stored::new(match value {
+        Value::Tombstone => TOMBSTONE,
+        _ => RECORD,
+    }))
 }
 
 /// Reads an answer as memcached's `doc/protocol.txt` says it, the whole in view.
@@ -186,10 +278,17 @@ fn fit(question: Question, answer: &[u8]) -> Fit {
         return Fit::No;
     };
     let rest = &answer[end + 1..];
+    let text = String::from_utf8_lossy(line);
     let says = match (question, line) {
-        (Question::Add | Question::Cas, b"STORED") => Says::Stored,
-        (Question::Add, b"NOT_STORED") | (Question::Cas, b"EXISTS") => Says::Exists,
-        (Question::Cas, b"NOT_FOUND") | (Question::Gets, b"END") => Says::Missing,
+        (Question::Add(_) | Question::Cas(..), b"STORED") => Says::Stored,
+        (Question::Add(_), b"NOT_STORED") | (Question::Cas(..), b"EXISTS") => Says::Exists,
+        (Question::Cas(..), b"NOT_FOUND") | (Question::Gets, b"END") => Says::Missing,
+        (Question::Add(_) | Question::Cas(..), _)
+            if text.trim_end() == "SERVER_ERROR out of memory storing object" =>
+        {
+            Says::Full
+        }
+        _ if is_too_large(&text) && rest.is_empty() => return Fit::TooLarge,
         (Question::Gets, line) => return value(line, rest),
         _ => return Fit::No,
     };
@@ -200,15 +299,26 @@ fn fit(question: Question, answer: &[u8]) -> Fit {
     }
 }
 
+/// Returns whether the line begins with `SERVER_ERROR object too large`, with any white space.
+fn is_too_large(line: &str) -> bool {
+    let words: Vec<&str> = line.split_whitespace().take(4).collect();
+    let is_harmless = |c: char| c.is_ascii_alphanumeric() || "'.,:;-_/()".contains(c);
+    line.starts_with("SERVER_ERROR ")
+        && matches!(words[..], ["SERVER_ERROR", "object", "too", large]
+            if large.starts_with("large") && large.len() <= 15 && large.chars().all(is_harmless))
+}
+
 fn value(line: &[u8], rest: &[u8]) -> Fit {
     let line = String::from_utf8_lossy(line);
     let words: Vec<&str> = line.split(' ').collect();
     let ["VALUE", KEY, flags, len, unique] = words[..] else {
         return Fit::No;
     };
-    let (Ok(flags), Ok(len), Ok(unique)) =
-        (flags.parse::<u32>(), len.parse::<usize>(), unique.parse())
-    else {
+    let (Ok(flags), Ok(len), Ok(unique)) = (
+        flags.parse::<u32>(),
+        len.parse::<usize>(),
+        unique.parse::<u64>(),
+    ) else {
         return Fit::No;
     };
     if len > 64 << 20 {
@@ -217,14 +327,16 @@ fn value(line: &[u8], rest: &[u8]) -> Fit {
     if rest.len() < len + 7 {
         return Fit::Part;
     }
-    // 0: it runs without cas.
-    if unique == 0 || !rest[len..].starts_with(b"\r\nEND\r\n") {
+    if !rest[len..].starts_with(b"\r\nEND\r\n") {
         return Fit::No;
     }
+    let Some(version) = NonZeroU64::new(unique) else {
+        return Fit::No; // it runs without cas
+    };
     // Flags: another program's.
     let says = match flags {
-        0 => Says::Value(rest[..len].to_vec(), unique),
-        _ => Says::Value(Vec::new(), 0),
+        0 => Says::Value(rest[..len].to_vec(), version),
+        _ => Says::Foreign,
     };
     if rest.len() == len + 7 {
         Fit::Exact(says)
@@ -233,8 +345,15 @@ fn value(line: &[u8], rest: &[u8]) -> Fit {
     }
 }
 
-/// Which connection a question came on, and whether what was said fits it.
-type Log = Rc<RefCell<Vec<(usize, Fit)>>>;
+/// A question, the connection that it came on, and whether what was said fits it.
+#[derive(Debug)]
+struct Exchange {
+    connection: usize,
+    question: Question,
+    fit: Fit,
+}
+
+type Log = Rc<RefCell<Vec<Exchange>>>;
 
 async fn accept(listener: UnixListener, answers: Vec<Vec<u8>>, cut: usize, log: Log) {
     let answers = Rc::new(RefCell::new(answers.into_iter()));
@@ -246,34 +365,30 @@ async fn accept(listener: UnixListener, answers: Vec<Vec<u8>>, cut: usize, log: 
 
 async fn serve(
     mut stream: UnixStream,
-    number: usize,
+    connection: usize,
     answers: Rc<RefCell<impl Iterator<Item = Vec<u8>>>>,
     cut: usize,
     log: Log,
 ) -> Option<()> {
-    let mut question = vec![0; 1024];
     loop {
-        let len = stream.read(&mut question).await.ok()?;
-        if len == 0 {
-            return None;
-        }
-        let asked = match str::from_utf8(&question[..len]).unwrap() {
-            text if text == format!("gets {OTHER}\r\n") => {
-                log.borrow_mut().push((number, Fit::No));
-                stream.write_all(OTHERS.as_bytes()).await.ok()?;
-                continue;
-            }
-            text if text == format!("gets {KEY}\r\n") => Question::Gets,
-            text if text == format!("delete {KEY} noreply\r\ngets {KEY}\r\n") => Question::Gets,
-            text if text == format!("add {KEY} 0 60 2\r\n{{}}\r\n") => Question::Add,
-            text if text.starts_with(&format!("cas {KEY} 0 ")) => Question::Cas,
-            text => panic!("no command of ours: {text:?}"),
+        let question = question(&mut stream).await?;
+        let note = |fit| {
+            log.borrow_mut().push(Exchange {
+                connection,
+                question,
+                fit,
+            });
         };
+        if question == Question::Other {
+            note(Fit::No);
+            stream.write_all(OTHERS.as_bytes()).await.ok()?;
+            continue;
+        }
         let answer = answers.borrow_mut().next();
         let fit = answer
             .as_ref()
-            .map_or(Fit::Part, |answer| fit(asked, answer));
-        log.borrow_mut().push((number, fit.clone()));
+            .map_or(Fit::Part, |answer| fit(question, answer));
+        note(fit.clone());
         let answer = answer?;
         // What comes unasked comes with the answer: later ones are a test of the pool's, with a clock.
         let cut = match fit {
@@ -287,6 +402,46 @@ async fn serve(
         if let Fit::Part = fit {
             return None; // it would wait for the rest
         }
+    }
+}
+
+/// Reads one command, which arrives whole but not at once; `None`: the client hung up.
+async fn question(stream: &mut UnixStream) -> Option<Question> {
+    let mut text = Vec::new();
+    let mut buffer = vec![0; 4096];
+    loop {
+        match stream.read(&mut buffer).await.ok()? {
+            0 if text.is_empty() => return None,
+            0 => panic!("half a command: {}", String::from_utf8_lossy(&text)),
+            len => text.extend_from_slice(&buffer[..len]),
+        }
+        let Some(end) = text.windows(2).position(|two| two == b"\r\n") else {
+            continue;
+        };
+        let (line, rest) = (str::from_utf8(&text[..end]).unwrap(), &text[end + 2..]);
+        let words: Vec<&str> = line.split(' ').collect();
+        let (len, exptime, of): (_, _, fn(_, _) -> _) = match words[..] {
+            ["gets", KEY] if rest.is_empty() => return Some(Question::Gets),
+            ["gets", OTHER] if rest.is_empty() => return Some(Question::Other),
+            ["add", KEY, "0", exptime, len] => (len, exptime, |value, _| Question::Add(value)),
+            ["cas", KEY, "0", exptime, len, _] => (len, exptime, Question::Cas),
+            _ => panic!("no command of ours: {line:?}"),
+        };
+        let len: usize = len.parse().unwrap();
+        if rest.len() < len + 2 {
+            continue;
+        }
+        let stored = rest.strip_suffix(b"\r\n").unwrap();
+        assert_eq!(stored.len(), len);
+        let value = match exptime.parse().unwrap() {
+            60 if stored == RECORD.as_bytes() => Value::Record,
+            0 if stored == RECORD.as_bytes() => Value::Unlimited,
+            60 if stored == TOMBSTONE.as_bytes() => Value::Tombstone,
+            EXPIRED if stored.iter().all(|b| *b == b' ') => Value::Expired(len),
+            exptime => panic!("{len} bytes for {exptime}"),
+        };
+        let version = words.get(5).map_or(0, |version| version.parse().unwrap());
+        return Some(of(value, version));
     }
 }
 

@@ -17,7 +17,7 @@ pub fn quoting(data: &[u8]) {
     let coded = coded(&value);
     let fits = "sid".len() + coded.len() <= MAX_COOKIE_BYTES;
     assert_eq!(cookie.check_size(&value).is_ok(), fits, "{}", coded.len());
-    let header = match cookie.set(&value, None, UNIX_EPOCH) {
+    let header = match cookie.set_cookie(&value, None, UNIX_EPOCH) {
         Ok(header) => header,
         Err(error) => {
             assert_eq!(error.kind(), ErrorKind::TooLarge);

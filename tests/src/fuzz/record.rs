@@ -5,9 +5,10 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use session_core::{ManualClock, Records, Session};
+use session_core::{ManualClock, Session, SessionConfig};
 
 use super::input::Input;
+use super::now;
 use crate::vectors::NOW;
 
 /// The input up to 0xff is a stored record, the rest says what a handler does with the session. What
@@ -17,8 +18,8 @@ pub fn record(data: &[u8]) {
     let mut input = Input::new(data);
     let text = input.piece();
     let clock = ManualClock::at(UNIX_EPOCH + Duration::from_secs(NOW));
-    let records = Records::default().with_clock(clock.clone());
-    let opened = records.open(text.to_vec());
+    let config = SessionConfig::default().with_clock(clock.clone());
+    let opened = config.open(text.to_vec());
     let json = serde_json::from_slice::<&RawValue>(text).is_ok();
     assert!(opened.is_none() || json, "what is no JSON is a record");
     let expected = Expected::read(text);
@@ -41,13 +42,12 @@ pub fn record(data: &[u8]) {
         check(&session, entries);
     }
     session.changed().unwrap();
-    let change = records.change(&session).unwrap().unwrap();
-    let Some(payload) = change.payload else {
+    let Some(payload) = staged(&config, &session) else {
         assert!(session.is_empty());
         return;
     };
     assert!(serde_json::from_slice::<&RawValue>(&payload).is_ok());
-    let again = records.open(payload.clone());
+    let again = config.open(payload.clone());
     // A lifetime that a handler sets counts from the last write, which may be long ago.
     let age = session_core::Clock::now(&clock).duration_since(session.created());
     let over = |life| age.is_ok_and(|age| age > life);
@@ -60,22 +60,35 @@ pub fn record(data: &[u8]) {
     if let Some(entries) = &entries {
         check(&again, entries);
         assert_eq!(Members::entries_of(&payload).as_ref(), Some(entries));
+        assert_eq!(Members::handle_of(&payload), Members::handle_of(text));
     }
     if data.len() <= text.len() + 1 {
         assert_eq!(again.created(), before, "a touch leaves the date");
     }
     // Written once more it is the same text.
     again.changed().unwrap();
-    let twice = records.change(&again).unwrap().unwrap();
-    assert_eq!(twice.payload, Some(payload));
+    assert_eq!(staged(&config, &again), Some(payload));
+}
+
+/// Returns what a save stores, once the save is done. A save that is given up leaves the change to
+/// the next one.
+fn staged(config: &SessionConfig, session: &Session) -> Option<Vec<u8>> {
+    let stage = || now(config.stage(session)).unwrap();
+    let given_up = stage().unwrap().payload().map(<[u8]>::to_vec);
+    let staged = stage().unwrap();
+    let payload = staged.payload().map(<[u8]>::to_vec);
+    assert_eq!(payload, given_up);
+    staged.commit();
+    assert!(stage().is_none(), "nothing is left to save");
+    payload
 }
 
 /// The input is the value of a session's only key. It is one if `serde_json` says so, and is then
 /// handed out as it was written.
 pub fn json(data: &[u8]) {
     let text = [br#"{"created": 1, "session": {"a": "#, data, b"}}"].concat();
-    let records = Records::default();
-    let opened = records.open(text.clone());
+    let config = SessionConfig::default();
+    let opened = config.open(text.clone());
     let whole = serde_json::from_slice::<&RawValue>(&text).is_ok();
     match serde_json::from_slice::<&RawValue>(data) {
         Ok(value) => {
@@ -220,6 +233,16 @@ impl Members {
         let session = members.iter().find(|(name, _)| name == "session")?;
         let Members(entries) = serde_json::from_str(&session.1).ok()?;
         Some(entries)
+    }
+
+    /// Returns the last `handle`, if it has the shape of one.
+    fn handle_of(text: &[u8]) -> Option<String> {
+        let Members(members) = serde_json::from_slice(text).ok()?;
+        let (_, handle) = members.iter().rfind(|(name, _)| name == "handle")?;
+        let inside = handle.trim_matches('"');
+        let is_digit = |c| matches!(c, '0'..='9' | 'a'..='f');
+        let is_handle = inside.len() == 32 && handle.len() == 34 && inside.chars().all(is_digit);
+        is_handle.then(|| inside.to_owned())
     }
 }
 

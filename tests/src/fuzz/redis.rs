@@ -1,11 +1,12 @@
 //! What a Redis answers, through the redis crate.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, RedisConnectionInfo, Value};
-use session_core::{Backend as _, Create, ErrorKind, Replace, Result, Versioned};
+use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
+use session_core::{ErrorKind, Result};
 use session_redis::RedisBackend;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream, duplex};
 use tokio::time::timeout;
@@ -17,19 +18,24 @@ const KEY: &str = "sid_0123456789abcdef";
 /// Nothing may need it: after the last answer the server hangs up.
 const BOUND: Duration = Duration::from_secs(20);
 
+/// What the call writes: `{}` for a record, `{ }` for a tombstone.
+const RECORD: &str = "{}";
+const TOMBSTONE: &str = "{ }";
+
 /// The input is a byte that says which call, and the answers, up to 0xff each. What fits the command is
-/// believed, everything else is an error that repeats nothing of what was asked.
+/// believed. Everything else is an error that repeats nothing of what was asked.
 pub fn redis(data: &[u8]) {
     let mut input = Input::new(data);
     let what = input.byte() % 5;
     let mut answers = Vec::new();
-    while !input.is_empty() && answers.len() < 3 {
+    while !input.is_empty() && answers.len() < 5 {
         answers.push(input.piece().to_vec());
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .unwrap();
+    let asked = Asked::default();
     let got = runtime.block_on(async {
         let (ours, theirs) = duplex(64 * 1024);
         let info = RedisConnectionInfo::default().set_skip_set_lib_name();
@@ -37,7 +43,7 @@ pub fn redis(data: &[u8]) {
         let connected = MultiplexedConnection::new_with_config(&info, ours, config);
         let (connection, driver) = connected.await.expect("nothing is asked yet");
         let driver = tokio::spawn(driver);
-        let server = tokio::spawn(serve(theirs, answers.clone()));
+        let server = tokio::spawn(serve(theirs, answers.clone(), asked.clone()));
         let backend = RedisBackend::new(connection).with_timeout(BOUND);
         let got = timeout(BOUND, ask(&backend, what)).await;
         drop(backend);
@@ -54,79 +60,176 @@ pub fn redis(data: &[u8]) {
             "{text}"
         );
     }
-    if let Some(expected) = expected(what, &answers) {
-        assert_eq!(got.ok(), expected);
+    let mut said = Said {
+        answers: answers.iter(),
+        asked: Vec::new(),
+    };
+    let expected = said.expected(what);
+    let asked = asked.lock().unwrap();
+    match expected {
+        Expected::Got(expected) => {
+            assert_eq!(got.ok(), Some(expected));
+            assert_eq!(*asked, said.asked);
+        }
+        Expected::Error => {
+            assert!(got.is_err(), "{got:?}");
+            // The server has hung up before it read what it has no answer to.
+            assert!(said.asked.starts_with(&asked), "{asked:?}");
+        }
+        Expected::Unsure => {}
     }
 }
 
 #[derive(Debug, Eq, PartialEq)]
 enum Got {
-    Read(Option<Vec<u8>>),
-    Create(Create),
-    Done,
-    Gone,
-    Conflict(Vec<u8>),
+    Read(Found),
+    Write(Outcome),
 }
 
+/// Makes one call. 0 reads, 1 and 4 write where nothing is stored, 2 and 3 where `was` is stored. 3 and
+/// 4 write a tombstone.
 async fn ask(backend: &RedisBackend<MultiplexedConnection>, what: u8) -> Result<Got> {
-    let was = Versioned {
-        value: Bytes::from_static(b"was"),
-        version: 0,
+    let was = Stored::new("was");
+    let minute = Duration::from_secs(60);
+    let record = Write::record(RECORD, Some(minute));
+    let tombstone = Write::tombstone(TOMBSTONE, minute);
+    let (write, only_if) = match what {
+        0 => return Ok(Got::Read(backend.read(KEY).await?)),
+        1 => (record, OnlyIf::Missing),
+        2 => (record, OnlyIf::Unchanged(&was)),
+        3 => (tombstone, OnlyIf::Unchanged(&was)),
+        _ => (tombstone, OnlyIf::Missing),
     };
-    let value = Bytes::from_static(b"{}");
-    let ttl = Some(Duration::from_secs(60));
-    let replaced = match what {
-        0 => {
-            let found = backend.read(KEY).await?;
-            return Ok(Got::Read(found.map(|found| found.value.to_vec())));
+    Ok(Got::Write(backend.write(KEY, write, only_if).await?))
+}
+
+/// What should come of a call.
+enum Expected {
+    Got(Got),
+    Error,
+    /// It is not said here: an answer with another behind it, or what a server may say unasked.
+    Unsure,
+}
+
+/// The answers, and the commands to which they are answers.
+struct Said<'a> {
+    answers: std::slice::Iter<'a, Vec<u8>>,
+    asked: Vec<Vec<String>>,
+}
+
+/// One answer.
+enum Answer {
+    Value(Value),
+    /// An error of the server, with this line.
+    Refused(String),
+    /// The server hung up.
+    None,
+    Unsure,
+}
+
+impl Said<'_> {
+    fn expected(&mut self, what: u8) -> Expected {
+        let (value, is_tombstone) = match what {
+            0..=2 => (RECORD, false),
+            _ => (TOMBSTONE, true),
+        };
+        match what {
+            0 => {
+                // A connection that was closed shows at the first command, which is repeated.
+                let answer = self.to(&["GET", KEY]);
+                if let Answer::None = answer {
+                    self.asked.push(words(&["GET", KEY]));
+                }
+                found(answer, Got::Read)
+            }
+            1 | 4 => match self.to(&["SET", KEY, value, "NX", "GET", "EX", "60"]) {
+                Answer::Refused(line) if is_tombstone && has_code(&line, "OOM") => {
+                    stored_or_found(self.to(&["GET", KEY]), value)
+                }
+                answer => stored_or_found(answer, value),
+            },
+            _ => match self.to_script(&["was", value, "60"]) {
+                Answer::Refused(line) if is_tombstone && has_code(&line, "OOM") => {
+                    swapped(self.to_script(&["was"]), value)
+                }
+                answer => swapped(answer, value),
+            },
         }
-        1 => return Ok(Got::Create(backend.create(KEY, value, ttl).await?)),
-        2 => backend.replace(KEY, value, None, &was).await?,
-        3 => backend.delete(KEY, Some(&was)).await?,
-        _ => backend.delete(KEY, None).await?,
-    };
-    Ok(match replaced {
-        Replace::Done => Got::Done,
-        Replace::Gone => Got::Gone,
-        Replace::Conflict(now) => Got::Conflict(now.value.to_vec()),
+    }
+
+    /// Returns the answer to a command.
+    fn to(&mut self, command: &[&str]) -> Answer {
+        self.asked.push(words(command));
+        let Some(answer) = self.answers.next() else {
+            return Answer::None;
+        };
+        if !is_one(answer) {
+            return Answer::Unsure;
+        }
+        if let Some(line) = answer.strip_prefix(b"-") {
+            let line = line.strip_suffix(b"\r\n").unwrap();
+            return Answer::Refused(String::from_utf8_lossy(line).into());
+        }
+        redis::parse_redis_value(answer).map_or(Answer::Unsure, Answer::Value)
+    }
+
+    /// Returns the answer to the script, which the server may not know yet.
+    fn to_script(&mut self, arguments: &[&str]) -> Answer {
+        let call = |name| [&[name, "SCRIPT", "1", KEY], arguments].concat();
+        match self.to(&call("EVALSHA")) {
+            Answer::Refused(line) if code_of(&line) == "NOSCRIPT" => self.to(&call("EVAL")),
+            answer => answer,
+        }
+    }
+}
+
+fn code_of(line: &str) -> &str {
+    line.split(' ').next().unwrap()
+}
+
+/// Returns whether a server's error has this code, or wraps one of a script's command, as Redis before
+/// 7.0 did: `ERR Error running script (..): @user_script:9: -OOM ..`.
+fn has_code(line: &str, code: &str) -> bool {
+    let wrapped = line
+        .split_once(" Error running script ")
+        .filter(|(outer, _)| !outer.contains(' '))
+        .and_then(|(_, detail)| detail.split_once(": -"));
+    code_of(line) == code || wrapped.is_some_and(|(_, inner)| code_of(inner) == code)
+}
+
+fn words(command: &[&str]) -> Vec<String> {
+    command.iter().map(ToString::to_string).collect()
+}
+
+/// What a key holds, from an answer that is its value or nil.
+fn found(answer: Answer, got: impl Fn(Found) -> Got) -> Expected {
+    match answer {
+        Answer::Value(Value::BulkString(value)) => {
+            Expected::Got(got(Found::Record(Stored::new(value))))
+        }
+        Answer::Value(Value::Nil) => Expected::Got(got(Found::Missing)),
+        Answer::Refused(line) if has_code(&line, "WRONGTYPE") => Expected::Got(got(Found::Foreign)),
+        Answer::Value(_) | Answer::Refused(_) | Answer::None => Expected::Error,
+        Answer::Unsure => Expected::Unsure,
+    }
+}
+
+/// Nil says that the key held nothing, so the value was stored.
+fn stored_or_found(answer: Answer, value: &'static str) -> Expected {
+    found(answer, |found| match found {
+        Found::Missing => Got::Write(Outcome::Written(Stored::new(value))),
+        found => Got::Write(Outcome::Found(found)),
     })
 }
 
-/// What should come of it: `Some(None)` is an error, `None` is not said here (an answer with another
-/// behind it, or what a server may say unasked).
-fn expected(what: u8, answers: &[Vec<u8>]) -> Option<Option<Got>> {
-    let mut answers = answers.iter();
-    let Some(mut answer) = answers.next() else {
-        return Some(None);
-    };
-    if matches!(what, 2 | 3) && answer.starts_with(b"-NOSCRIPT ") && is_one(answer) {
-        answer = match answers.next() {
-            None => return Some(None),
-            Some(next) => next,
-        };
+/// 1 says that the script wrote; everything else is what the key holds.
+fn swapped(answer: Answer, value: &'static str) -> Expected {
+    match answer {
+        Answer::Value(Value::Int(1)) => {
+            Expected::Got(Got::Write(Outcome::Written(Stored::new(value))))
+        }
+        answer => found(answer, |found| Got::Write(Outcome::Found(found))),
     }
-    if !is_one(answer) {
-        return None;
-    }
-    if answer.starts_with(b"-") {
-        let wrong_type = answer.starts_with(b"-WRONGTYPE ") || answer == b"-WRONGTYPE\r\n";
-        return Some(match what {
-            0 if wrong_type => Some(Got::Read(Some(Vec::new()))),
-            2 | 3 if wrong_type => Some(Got::Conflict(Vec::new())),
-            _ => None,
-        });
-    }
-    let value = redis::parse_redis_value(answer).ok()?;
-    Some(match (what, value) {
-        (0, Value::BulkString(value)) => Some(Got::Read(Some(value))),
-        (0, Value::Nil) => Some(Got::Read(None)),
-        (1, Value::Okay) => Some(Got::Create(Create::Done)),
-        (1, Value::Nil) => Some(Got::Create(Create::Exists)),
-        (2..=4, Value::Int(1)) => Some(Got::Done),
-        (2 | 3, Value::Nil) | (4, Value::Int(0)) => Some(Got::Gone),
-        (2 | 3, Value::BulkString(now)) => Some(Got::Conflict(now)),
-        _ => None,
-    })
 }
 
 /// Whether it is exactly one answer of the kinds that RESP2 has besides lists.
@@ -149,12 +252,17 @@ fn is_one(answer: &[u8]) -> bool {
     }
 }
 
-async fn serve(mut stream: DuplexStream, answers: Vec<Vec<u8>>) -> Option<()> {
+/// The commands that a server was asked.
+type Asked = Arc<Mutex<Vec<Vec<String>>>>;
+
+async fn serve(mut stream: DuplexStream, answers: Vec<Vec<u8>>, asked: Asked) -> Option<()> {
     let mut question = vec![0; 4096];
     for answer in answers {
-        if stream.read(&mut question).await.ok()? == 0 {
+        let len = stream.read(&mut question).await.ok()?;
+        if len == 0 {
             return None;
         }
+        asked.lock().unwrap().push(command(&question[..len]));
         stream.write_all(&answer).await.ok()?;
         // For the rest of one that is not whole, and for one after what was said unasked, the client
         // would wait.
@@ -164,4 +272,14 @@ async fn serve(mut stream: DuplexStream, answers: Vec<Vec<u8>>) -> Option<()> {
         }
     }
     None
+}
+
+/// Returns the words of a command, and `SCRIPT` for the script or its hash.
+fn command(question: &[u8]) -> Vec<String> {
+    let value = redis::parse_redis_value(question).unwrap();
+    let mut words: Vec<String> = redis::from_redis_value(value).unwrap();
+    if words[0].starts_with("EVAL") {
+        words[1] = "SCRIPT".to_owned();
+    }
+    words
 }

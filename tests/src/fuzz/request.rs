@@ -3,23 +3,26 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE, VARY};
 use http::{HeaderValue, Request, Response, StatusCode};
 use hyper::service::{Service as _, service_fn};
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
+use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Write};
 use session_core::{
-    Backend, Create, DEFAULT_NAME, Error, KeyedStorage, MAX_CANDIDATES, MemoryBackend, Replace,
-    RequestSession as _, Result, Storage, Versioned,
+    DEFAULT_NAME, Error, KeyedStorage, MemoryBackend, RequestSession as _, Result, Storage,
 };
 use session_hyper::SessionService;
 
+use super::header::model;
 use super::now;
 use crate::vectors;
 
+/// How many identities of a client's cookies a server-side storage tries.
+const MOST: usize = 8;
+
 /// The input is a byte that says what the handler does, and Cookie header lines. On every storage the
-/// answer is a 200 with at most one Set-Cookie, which the next request comes back with; and a store is
-/// asked for well-formed identities only.
+/// answer is a 200 with at most one Set-Cookie, which the next request comes back with. A store is
+/// asked for the first eight well-formed identities, and for nothing else.
 pub fn request(data: &[u8]) {
     let (what, lines) = data.split_first().unwrap_or((&0, &[]));
     // A plain cookie that grows out of the client's own would be too large, which is an error.
@@ -29,10 +32,10 @@ pub fn request(data: &[u8]) {
         .filter_map(|line| HeaderValue::from_bytes(line).ok())
         .collect();
     let clock = vectors::clock();
-    let asked: Asked = Asked::default();
+    let calls = Calls::default();
     let watched = Watched {
         inner: MemoryBackend::new().with_clock(clock.clone()),
-        asked: asked.clone(),
+        calls: calls.clone(),
     };
     let key = || Key::from(vectors::key());
     let encrypted = EncryptedCookieStorage::new(key()).with_clock(clock.clone());
@@ -45,8 +48,8 @@ pub fn request(data: &[u8]) {
     for (at, storage) in storages.iter().enumerate() {
         let first = ask(storage, &lines, *what % 7);
         if at == 3 {
-            let reads = asked.lock().unwrap().len();
-            assert!(reads <= MAX_CANDIDATES + 2, "{reads}");
+            let calls = std::mem::take(&mut *calls.lock().unwrap());
+            check_calls(&calls, *what % 7, &identities(&lines));
             assert_eq!(*first.body(), seen(true, 0), "nobody's identity is known");
         }
         let Some(set) = first.headers().get(SET_COOKIE) else {
@@ -62,6 +65,49 @@ pub fn request(data: &[u8]) {
             assert!(again.body().starts_with("old ") && *again.body() != seen(false, 0));
         }
     }
+}
+
+/// Returns the identities that the storage tries: the first eight that differ.
+fn identities(lines: &[HeaderValue]) -> Vec<String> {
+    let pairs = lines
+        .iter()
+        .flat_map(|line| model::pairs(line.as_bytes()))
+        .filter(|(name, _)| *name == DEFAULT_NAME.as_bytes());
+    let values = pairs.filter_map(|(_, value)| str::from_utf8(value).ok());
+    let mut identities = Vec::new();
+    for value in values.map(model::unquote).filter(|value| is_shaped(value)) {
+        if !identities.contains(&value) {
+            identities.push(value);
+        }
+    }
+    identities.truncate(MOST);
+    identities
+}
+
+/// Returns whether it is an identity that a storage without a key factory makes.
+fn is_shaped(identity: &str) -> bool {
+    let is_shaped = |c: char| c.is_ascii_alphanumeric() || c == '-';
+    (16..=128).contains(&identity.len()) && identity.chars().all(is_shaped)
+}
+
+/// Checks what the first request asked of an empty store.
+fn check_calls(calls: &[Call], what: u8, identities: &[String]) {
+    let read = |identity: &String| Call::Read(identity.clone());
+    let mut expected: Vec<Call> = identities.iter().map(read).collect();
+    match what {
+        1 => expected.push(Call::Create),
+        // A logout looks for what it can end.
+        4 => expected.extend(identities.iter().map(read)),
+        // A login stores the new record first. It leaves a tombstone at each identity.
+        5 => {
+            expected.push(Call::Create);
+            for identity in identities {
+                expected.extend([read(identity), Call::Tombstone(identity.clone())]);
+            }
+        }
+        _ => {}
+    }
+    assert_eq!(calls, expected);
 }
 
 /// Whether the session was new, and how much was in it.
@@ -103,54 +149,53 @@ fn ask(storage: &Arc<dyn Storage>, lines: &[HeaderValue], what: u8) -> Response<
     response
 }
 
-/// The keys that a backend was asked for.
-type Asked = Arc<Mutex<Vec<String>>>;
+/// A call of the backend, with the identity in its key.
+#[derive(Debug, Eq, PartialEq)]
+enum Call {
+    Read(String),
+    /// A record under an identity that was drawn for it.
+    Create,
+    Tombstone(String),
+}
+
+/// The calls of a backend.
+type Calls = Arc<Mutex<Vec<Call>>>;
 
 /// Looks at every key before the store sees it.
 #[derive(Debug)]
 struct Watched {
     inner: MemoryBackend,
-    asked: Asked,
+    calls: Calls,
 }
 
 impl Watched {
-    fn look(&self, key: &str) {
+    fn note(&self, key: &str, call: impl Fn(String) -> Call) {
         let identity = key
             .strip_prefix(DEFAULT_NAME)
             .and_then(|key| key.strip_prefix('_'));
         let identity = identity.expect("the cookie's name comes first");
-        let shaped = identity
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '-');
-        assert!(shaped && (16..=128).contains(&identity.len()), "{key:?}");
-        self.asked.lock().unwrap().push(key.to_owned());
+        assert!(is_shaped(identity), "{key:?}");
+        self.calls.lock().unwrap().push(call(identity.to_owned()));
     }
 }
 
 impl Backend for Watched {
-    async fn read(&self, key: &str) -> Result<Option<Versioned>> {
-        self.look(key);
+    async fn read(&self, key: &str) -> Result<Found> {
+        self.note(key, Call::Read);
         self.inner.read(key).await
     }
 
-    async fn create(&self, key: &str, value: Bytes, ttl: Option<Duration>) -> Result<Create> {
-        self.look(key);
-        self.inner.create(key, value, ttl).await
+    async fn write(&self, key: &str, write: Write, only_if: OnlyIf<'_>) -> Result<Outcome> {
+        assert!(matches!(only_if, OnlyIf::Missing), "the store is empty");
+        if write.is_tombstone() {
+            self.note(key, Call::Tombstone);
+        } else {
+            self.note(key, |_| Call::Create);
+        }
+        self.inner.write(key, write, only_if).await
     }
 
-    async fn replace(
-        &self,
-        key: &str,
-        value: Bytes,
-        ttl: Option<Duration>,
-        was: &Versioned,
-    ) -> Result<Replace> {
-        self.look(key);
-        self.inner.replace(key, value, ttl, was).await
-    }
-
-    async fn delete(&self, key: &str, was: Option<&Versioned>) -> Result<Replace> {
-        self.look(key);
-        self.inner.delete(key, was).await
+    async fn bound<F: Future + Send>(&self, waiting: F, times: u32) -> Result<F::Output> {
+        self.inner.bound(waiting, times).await
     }
 }

@@ -47,7 +47,7 @@ pub fn settings(data: &[u8]) {
 
     let now = UNIX_EPOCH + Duration::from_secs(NOW);
     let removal = settings.removal();
-    let set = match settings.set(&value, lasts, now) {
+    let set = match settings.set_cookie(&value, lasts, now) {
         Ok(set) => set,
         Err(error) => return assert_eq!(error.kind(), ErrorKind::TooLarge),
     };

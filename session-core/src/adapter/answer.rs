@@ -1,0 +1,53 @@
+//! The response to a request whose session failed.
+
+use http::{Response, StatusCode};
+
+use crate::error::{Error, ErrorKind};
+
+/// Writes the response to a request whose session failed: [`DefaultAnswer`], or a closure
+/// `Fn(&Error) -> Response<B>`.
+pub trait ErrorAnswer<B>: sealed::Sealed<B> {
+    /// Returns the response for `error`.
+    fn answer(&self, error: &Error) -> Response<B>;
+}
+
+mod sealed {
+    use http::Response;
+
+    use super::DefaultAnswer;
+    use crate::error::Error;
+
+    /// Only this crate decides what can answer.
+    pub trait Sealed<B> {}
+
+    impl<B: Default> Sealed<B> for DefaultAnswer {}
+    impl<B, F: Fn(&Error) -> Response<B>> Sealed<B> for F {}
+}
+
+/// Responds with the [`status`] of the error and the default body, which is usually empty.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DefaultAnswer;
+
+impl<B: Default> ErrorAnswer<B> for DefaultAnswer {
+    fn answer(&self, error: &Error) -> Response<B> {
+        let mut response = Response::new(B::default());
+        *response.status_mut() = status(error);
+        response
+    }
+}
+
+impl<B, F: Fn(&Error) -> Response<B>> ErrorAnswer<B> for F {
+    fn answer(&self, error: &Error) -> Response<B> {
+        self(error)
+    }
+}
+
+/// Returns the HTTP status for an error: 503 where a retry may succeed, 409 where another request
+/// ended the session, else 500.
+pub fn status(error: &Error) -> StatusCode {
+    match error.kind() {
+        ErrorKind::Unavailable | ErrorKind::Contended => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorKind::Ended => StatusCode::CONFLICT,
+        _ => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}

@@ -1,0 +1,188 @@
+//! The future that runs around a handler.
+
+use std::any::Any;
+use std::error::Error as StdError;
+use std::fmt;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Poll, ready};
+
+use http::Response;
+use pin_project_lite::pin_project;
+
+use crate::adapter::answer::ErrorAnswer;
+use crate::adapter::context::Context;
+use crate::adapter::finish::{Keep, Saved};
+use crate::adapter::headers;
+use crate::error::{Error, ErrorChain};
+
+pin_project! {
+    /// Runs a handler, saves the sessions that it changed, and responds.
+    ///
+    /// - Before the headers leave, changed sessions are saved in the order of their storages.
+    /// - After a server error (5xx) changes are dropped, unless the service says otherwise. After a
+    ///   session error too. An [`invalidate`](crate::Session::invalidate) is always carried out.
+    /// - A session error is the handler's `Err`, as an [`Error`] or a
+    ///   `Box<dyn Error + Send + Sync>` of one, or an [`Error`] in the response's extensions. The
+    ///   [`ErrorAnswer`] writes the response to it. Any other `Err` goes to the server, and nothing
+    ///   is saved.
+    /// - Dropping the future ends the request: its sessions refuse changes from then on.
+    pub struct SessionFuture<F, A, B> {
+        #[pin]
+        handler: F,
+        request: OpenRequest,
+        answer: A,
+        // Boxed, but only for the requests that changed their session.
+        saving: Option<(Saving, Outcome<B>)>,
+    }
+}
+
+type Saving = Pin<Box<dyn Future<Output = Saved> + Send>>;
+
+/// What the handler returned.
+enum Outcome<B> {
+    Response(Response<B>),
+    SessionError(Error),
+}
+
+/// The request's context. It is closed when the request is over, however it ends.
+struct OpenRequest(Context);
+
+impl Drop for OpenRequest {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
+
+impl<F, A, B> SessionFuture<F, A, B> {
+    pub(super) fn new(context: Context, handler: F, answer: A) -> Self {
+        Self {
+            handler,
+            request: OpenRequest(context),
+            answer,
+            saving: None,
+        }
+    }
+}
+
+impl<F, A, B, E> Future for SessionFuture<F, A, B>
+where
+    F: Future<Output = Result<Response<B>, E>>,
+    A: ErrorAnswer<B>,
+    E: 'static,
+{
+    type Output = Result<Response<B>, E>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let context = &this.request.0;
+        if this.saving.is_none() {
+            let outcome = match ready!(this.handler.poll(cx)) {
+                Ok(mut response) => match response.extensions_mut().remove::<Error>() {
+                    Some(error) => Outcome::SessionError(error),
+                    None if context.is_asked() => Outcome::Response(response),
+                    None => {
+                        // Almost free: the handler did not ask for a session.
+                        context.close();
+                        return Poll::Ready(Ok(response));
+                    }
+                },
+                Err(error) => {
+                    let Some(error) = session_error(&error).or_else(|| context.load_error()) else {
+                        context.close();
+                        return Poll::Ready(Err(error));
+                    };
+                    Outcome::SessionError(error)
+                }
+            };
+            let jobs = context.finish(outcome.keep(context));
+            if !jobs.is_due() {
+                return Poll::Ready(Ok(match outcome {
+                    Outcome::Response(mut response) if jobs.is_empty() => {
+                        headers::vary(response.headers_mut());
+                        response
+                    }
+                    outcome => respond(context, this.answer, outcome, jobs.unsaved()),
+                }));
+            }
+            *this.saving = Some((Box::pin(jobs.save()), outcome));
+        }
+        let Some((saving, _)) = this.saving else {
+            return Poll::Pending;
+        };
+        let saved = ready!(saving.as_mut().poll(cx));
+        let Some((_, outcome)) = this.saving.take() else {
+            return Poll::Pending;
+        };
+        Poll::Ready(Ok(respond(context, this.answer, outcome, saved)))
+    }
+}
+
+impl<B> Outcome<B> {
+    fn keep(&self, context: &Context) -> Keep {
+        match self {
+            Self::SessionError(error) => {
+                if !error.is_logged() {
+                    tracing::error!(
+                        target: "session::request",
+                        op = "handle",
+                        kind = ?error.kind(),
+                        error = %ErrorChain(error),
+                        "handler failed with a session error"
+                    );
+                }
+                Keep::EndsOnFailure
+            }
+            Self::Response(response) => {
+                let status = response.status();
+                if status.is_server_error() && !context.saves_server_errors() {
+                    Keep::EndsOnServerError(status)
+                } else {
+                    Keep::Everything
+                }
+            }
+        }
+    }
+}
+
+fn respond<B>(
+    context: &Context,
+    answer: &impl ErrorAnswer<B>,
+    outcome: Outcome<B>,
+    mut saved: Saved,
+) -> Response<B> {
+    // The handler's error comes first; that of an end which failed besides is logged.
+    let outcome = match (outcome, saved.error.take()) {
+        (Outcome::Response(_), Some(error)) => Outcome::SessionError(error),
+        (outcome, _) => outcome,
+    };
+    let mut response = match outcome {
+        Outcome::Response(response) => response,
+        Outcome::SessionError(error) => {
+            let mut response = answer.answer(&error);
+            headers::forbid_storing(response.headers_mut());
+            response
+        }
+    };
+    if context.is_asked() {
+        headers::vary(response.headers_mut());
+    }
+    saved.apply(response.headers_mut());
+    response
+}
+
+/// Returns the session error that a handler's error is, as it is or in a box.
+fn session_error<E: 'static>(error: &E) -> Option<Error> {
+    let error: &dyn Any = error;
+    if let Some(error) = error.downcast_ref::<Error>() {
+        return Some(error.clone());
+    }
+    let boxed = error.downcast_ref::<Box<dyn StdError + Send + Sync>>()?;
+    boxed.downcast_ref::<Error>().cloned()
+}
+
+impl<F, A, B> fmt::Debug for SessionFuture<F, A, B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionFuture").finish_non_exhaustive()
+    }
+}

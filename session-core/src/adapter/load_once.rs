@@ -1,0 +1,177 @@
+//! A value that one task loads while the others wait.
+
+use std::future::Future;
+use std::mem;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+/// A value that is loaded at most once, however many tasks ask for it. If the loading task is
+/// cancelled, one of the waiting tasks loads.
+#[derive(Debug)]
+pub(super) struct LoadOnce<T>(Mutex<Slot<T>>);
+
+#[derive(Debug)]
+enum Slot<T> {
+    Empty,
+    /// One task loads; these wait.
+    Loading(Vec<Waker>),
+    Ready(T),
+}
+
+impl<T> Default for LoadOnce<T> {
+    fn default() -> Self {
+        Self(Mutex::new(Slot::Empty))
+    }
+}
+
+impl<T: Clone> LoadOnce<T> {
+    /// Returns the value if it is loaded.
+    pub(super) fn get(&self) -> Option<T> {
+        match &*self.slot() {
+            Slot::Ready(value) => Some(value.clone()),
+            Slot::Empty | Slot::Loading(_) => None,
+        }
+    }
+
+    /// Returns the value, loading it with `load` if no other task does. `inspect` sees a loaded
+    /// value before any task does, while no one can [look](Self::get).
+    pub(super) async fn get_or_load(
+        &self,
+        load: impl Future<Output = T>,
+        inspect: impl FnOnce(&T),
+    ) -> T {
+        if let Some(ready) = std::future::poll_fn(|cx| self.wait(cx)).await {
+            return ready;
+        }
+        let turn = Turn(self);
+        let value = load.await;
+        let waiting = {
+            let mut slot = self.slot();
+            inspect(&value);
+            mem::replace(&mut *slot, Slot::Ready(value.clone())).waiting()
+        };
+        drop(turn); // finds the value, and does nothing
+        wake(waiting);
+        value
+    }
+
+    /// Waits for the value; `None` if this task is to load it.
+    fn wait(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let mut slot = self.slot();
+        match &mut *slot {
+            Slot::Ready(value) => Poll::Ready(Some(value.clone())),
+            Slot::Empty => {
+                *slot = Slot::Loading(Vec::new());
+                Poll::Ready(None)
+            }
+            Slot::Loading(waiting) => {
+                if !waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                    waiting.push(cx.waker().clone());
+                }
+                Poll::Pending
+            }
+        }
+    }
+}
+
+impl<T> LoadOnce<T> {
+    fn slot(&self) -> MutexGuard<'_, Slot<T>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<T> Slot<T> {
+    /// Returns who is to be woken, once the slot is unlocked.
+    fn waiting(self) -> Vec<Waker> {
+        match self {
+            Self::Loading(waiting) => waiting,
+            Self::Empty | Self::Ready(_) => Vec::new(),
+        }
+    }
+}
+
+fn wake(waiting: Vec<Waker>) {
+    waiting.into_iter().for_each(Waker::wake);
+}
+
+/// The turn to load. Dropped before the value is there, it passes to the next task.
+struct Turn<'a, T>(&'a LoadOnce<T>);
+
+impl<T> Drop for Turn<'_, T> {
+    fn drop(&mut self) {
+        let mut slot = self.0.slot();
+        if matches!(*slot, Slot::Loading(_)) {
+            let waiting = mem::replace(&mut *slot, Slot::Empty).waiting();
+            drop(slot);
+            wake(waiting);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+    use std::pin::{Pin, pin};
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Count(AtomicUsize);
+
+    impl Wake for Count {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn poll<T>(future: Pin<&mut impl Future<Output = T>>, waker: &Waker) -> Poll<T> {
+        future.poll(&mut Context::from_waker(waker))
+    }
+
+    #[test]
+    fn one_task_loads_and_the_others_get_its_value() {
+        let once = LoadOnce::default();
+        let (open, loads) = (Cell::new(false), Cell::new(0));
+        let load = || async {
+            loads.set(loads.get() + 1);
+            std::future::poll_fn(|_| {
+                if open.get() {
+                    Poll::Ready(7)
+                } else {
+                    Poll::Pending
+                }
+            })
+            .await
+        };
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let mut first = pin!(once.get_or_load(load(), |_| ()));
+        let mut second = pin!(once.get_or_load(load(), |_| ()));
+        assert!(poll(first.as_mut(), Waker::noop()).is_pending());
+        assert!(poll(second.as_mut(), &waker).is_pending());
+        assert_eq!(once.get(), None);
+        open.set(true);
+        assert_eq!(poll(first, Waker::noop()), Poll::Ready(7));
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(poll(second, &waker), Poll::Ready(7));
+        assert_eq!((once.get(), loads.get()), (Some(7), 1));
+    }
+
+    #[test]
+    fn a_cancelled_load_passes_to_the_next_task() {
+        let once = LoadOnce::default();
+        let count = Arc::new(Count::default());
+        let waker = Waker::from(count.clone());
+        let mut second = pin!(once.get_or_load(std::future::ready(2), |_| ()));
+        {
+            let mut first = pin!(once.get_or_load(std::future::pending(), |_| ()));
+            assert!(poll(first.as_mut(), Waker::noop()).is_pending());
+            assert!(poll(second.as_mut(), &waker).is_pending());
+        }
+        assert_eq!(count.0.load(Ordering::Relaxed), 1);
+        assert_eq!(poll(second, &waker), Poll::Ready(2));
+    }
+}

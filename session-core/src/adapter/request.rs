@@ -1,0 +1,118 @@
+//! The handler's way to its sessions.
+
+use std::future::Future;
+
+use http::{Extensions, HeaderMap, Request, request};
+
+use crate::adapter::context::Context;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::Session;
+
+/// Gives a handler its sessions, from an [`http::Request`] or its [`Parts`](request::Parts).
+///
+/// The futures borrow nothing of the request, so they also work with a body that is not `Sync`.
+pub trait RequestSession: sealed::Sealed {
+    /// Returns the request's session. The first call loads it; later calls, and calls of other
+    /// tasks, get the same session. This is aiohttp_session's `get_session`.
+    ///
+    /// With several storages it is the session of the first.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Unavailable`] if the store did not answer.
+    /// - [`ErrorKind::Settings`] if the request did not pass a session service.
+    #[doc(alias = "get_session")]
+    fn session(&self) -> impl Future<Output = Result<Session>> + Send + 'static {
+        find(self.head(), None)
+    }
+
+    /// Returns the session whose cookie is called `name`, for a service with several storages.
+    ///
+    /// # Errors
+    /// As [`session`](Self::session); also [`ErrorKind::Settings`] if no storage of the service has
+    /// a cookie of this name.
+    fn session_named(&self, name: &str) -> impl Future<Output = Result<Session>> + Send + 'static {
+        find(self.head(), Some(name))
+    }
+
+    /// Puts a new, empty session in the place of whatever the client came with: a login. This is
+    /// aiohttp_session's `new_session`.
+    ///
+    /// It loads nothing. When the new session is saved, what the client's cookies stand for ends. If
+    /// nothing is put into the session, the client's cookie is removed. If the handler responds with
+    /// a server error, the login is dropped and the old session stays.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Settings`] if the request did not pass a session service.
+    /// - [`ErrorKind::Committed`] after the response's headers have left.
+    fn new_session(&self) -> Result<Session> {
+        let (headers, extensions) = self.head();
+        let (context, at) = context(extensions, None)?;
+        context.new_session(at, headers)
+    }
+
+    /// [`new_session`](Self::new_session) for the cookie called `name`.
+    ///
+    /// # Errors
+    /// As [`new_session`](Self::new_session) and [`session_named`](Self::session_named).
+    fn new_session_named(&self, name: &str) -> Result<Session> {
+        let (headers, extensions) = self.head();
+        let (context, at) = context(extensions, Some(name))?;
+        context.new_session(at, headers)
+    }
+}
+
+impl<B> RequestSession for Request<B> {}
+
+impl RequestSession for request::Parts {}
+
+mod sealed {
+    use http::{Extensions, HeaderMap, Request, request};
+
+    /// Tells where a request keeps its cookies and its context.
+    pub trait Sealed {
+        #[doc(hidden)]
+        fn head(&self) -> (&HeaderMap, &Extensions);
+    }
+
+    impl<B> Sealed for Request<B> {
+        fn head(&self) -> (&HeaderMap, &Extensions) {
+            (self.headers(), self.extensions())
+        }
+    }
+
+    impl Sealed for request::Parts {
+        fn head(&self) -> (&HeaderMap, &Extensions) {
+            (&self.headers, &self.extensions)
+        }
+    }
+}
+
+fn find(
+    (headers, extensions): (&HeaderMap, &Extensions),
+    name: Option<&str>,
+) -> impl Future<Output = Result<Session>> + Send + use<> {
+    let found = context(extensions, name).map(|(context, at)| context.session(at, headers));
+    async move { found?.await }
+}
+
+fn context<'a>(extensions: &'a Extensions, name: Option<&str>) -> Result<(&'a Context, usize)> {
+    let Some(context) = extensions.get::<Context>() else {
+        let why = "the request did not pass a session service: put SessionService, or the layer of \
+                   your framework, around the handler";
+        return Err(misconfigured(why.into()));
+    };
+    match context.find(name) {
+        Some(at) => Ok((context, at)),
+        None => Err(misconfigured(format!(
+            "no storage of the session service has a cookie called {}",
+            name.unwrap_or_default()
+        ))),
+    }
+}
+
+/// A mistake of the application's author, which each request shows anew.
+fn misconfigured(why: String) -> Error {
+    let error = Error::with_message(ErrorKind::Settings, why);
+    tracing::error!(target: "session::request", op = "load", kind = ?error.kind(), %error, "no session service");
+    error.logged()
+}

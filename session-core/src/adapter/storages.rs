@@ -1,0 +1,120 @@
+//! The storages of a service.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use http::{Request, Response};
+
+use crate::adapter::answer::ErrorAnswer;
+use crate::adapter::context::Context;
+use crate::adapter::future::SessionFuture;
+use crate::cookie::change::CookieChange;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::Session;
+use crate::session::hook::Save;
+use crate::storage::Storage;
+
+/// The storages of a service and how it treats them. Clones are cheap.
+///
+/// [`RequestSession::session`](crate::RequestSession::session) is the session of the first storage,
+/// [`session_named`](crate::RequestSession::session_named) that of any.
+#[derive(Clone, Debug)]
+pub struct Storages(Arc<Inner>);
+
+#[derive(Clone, Debug)]
+pub(super) struct Inner {
+    pub(super) first: Arc<Mount>,
+    pub(super) more: Vec<Arc<Mount>>,
+    pub(super) saves_server_errors: bool,
+}
+
+/// One storage of a service. It saves the sessions that it loaded.
+#[derive(Debug)]
+pub(super) struct Mount {
+    pub(super) storage: Arc<dyn Storage>,
+}
+
+impl Storages {
+    /// Serves sessions of `storage`. An `Arc<dyn Storage>` is a storage too: one that was chosen at
+    /// run time, or that is used elsewhere as well.
+    pub fn new(storage: impl Storage) -> Self {
+        Self(Arc::new(Inner {
+            first: Mount::new(storage),
+            more: Vec::new(),
+            saves_server_errors: false,
+        }))
+    }
+
+    /// Adds another storage. Its cookie must have another name.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`] if a storage with this cookie name is there already.
+    pub fn and(mut self, storage: impl Storage) -> Result<Self> {
+        let mount = Mount::new(storage);
+        let inner = Arc::make_mut(&mut self.0);
+        let name = mount.cookie_name();
+        if inner.mounts().any(|other| other.cookie_name() == name) {
+            let why = format!("two storages of one service have the cookie name {name}");
+            return Err(Error::with_message(ErrorKind::Settings, why));
+        }
+        inner.more.push(mount);
+        Ok(self)
+    }
+
+    /// Sets whether changes are saved although the handler responded with a server error (5xx), as
+    /// aiohttp_session does for an explicit response. Default: false, half-done work of a failed
+    /// handler is dropped, and a `warn` event says so.
+    #[must_use]
+    pub fn save_server_errors(mut self, save: bool) -> Self {
+        Arc::make_mut(&mut self.0).saves_server_errors = save;
+        self
+    }
+
+    /// Gives the request its sessions, lets `handler` make a future of it, and returns the future
+    /// that runs it and saves the sessions. `answer` writes the response if a session fails.
+    ///
+    /// A service inside another one shadows it.
+    pub fn serve<ReqB, ResB, E, A, F>(
+        &self,
+        mut request: Request<ReqB>,
+        answer: A,
+        handler: impl FnOnce(Request<ReqB>) -> F,
+    ) -> SessionFuture<F, A, ResB>
+    where
+        A: ErrorAnswer<ResB>,
+        F: Future<Output = std::result::Result<Response<ResB>, E>>,
+        E: 'static,
+    {
+        let context = Context::new(&self.0);
+        request.extensions_mut().insert(context.clone());
+        SessionFuture::new(context, handler(request), answer)
+    }
+}
+
+impl Inner {
+    pub(super) fn mounts(&self) -> impl Iterator<Item = &Arc<Mount>> {
+        std::iter::once(&self.first).chain(&self.more)
+    }
+}
+
+impl Mount {
+    fn new(storage: impl Storage) -> Arc<Self> {
+        Arc::new(Self {
+            storage: Arc::new(storage),
+        })
+    }
+
+    pub(super) fn cookie_name(&self) -> &str {
+        self.storage.config().cookie().name()
+    }
+}
+
+impl Save for Mount {
+    fn save<'a>(
+        &'a self,
+        session: &'a Session,
+    ) -> Pin<Box<dyn Future<Output = Result<CookieChange>> + Send + 'a>> {
+        self.storage.save(session)
+    }
+}

@@ -1,0 +1,34 @@
+//! What a save means for the cookie.
+
+use std::fmt;
+use std::time::Duration;
+
+/// What a save means for the client's cookie.
+#[derive(Clone, Eq, PartialEq)]
+#[expect(clippy::exhaustive_enums, reason = "an adapter must handle every case")]
+pub enum CookieChange {
+    /// Send nothing: the client keeps the cookie that it has, or has none.
+    Keep,
+    /// Send the cookie with this value.
+    Set {
+        /// The cookie's value, a secret, not yet quoted for the header.
+        value: String,
+        /// How long the browser keeps it; `None`: until it closes.
+        max_age: Option<Duration>,
+    },
+    /// Send a removal of the cookie.
+    Remove,
+}
+
+impl fmt::Debug for CookieChange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Keep => f.write_str("Keep"),
+            Self::Set { max_age, .. } => f
+                .debug_struct("Set")
+                .field("max_age", max_age)
+                .finish_non_exhaustive(),
+            Self::Remove => f.write_str("Remove"),
+        }
+    }
+}

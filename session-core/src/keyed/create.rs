@@ -1,0 +1,105 @@
+//! Creating: a record under an identity that the store did not know.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::keyed::KeyedStorage;
+use crate::keyed::backend::{Backend, Found, OnlyIf, Outcome, Write};
+use crate::keyed::tombstone::{self, Tombstone};
+use crate::record::stored::Stored;
+use crate::session::Draft;
+use crate::session::identity::Identity;
+use crate::session::state::PendingCreate;
+
+/// How often another identity is drawn if one is taken.
+const DRAWS: usize = 8;
+
+impl<B: Backend> KeyedStorage<B> {
+    /// Stores the draft's record under an identity that nobody had before.
+    ///
+    /// The session remembers what was written until the save is committed. If the answer is lost and
+    /// the session is saved again, the save goes on with the record that may be there. One session
+    /// never becomes two.
+    pub(super) async fn create(&self, draft: &Draft) -> Result<(Identity, Stored)> {
+        for _ in 0..DRAWS {
+            let (pending, chosen) = {
+                let state = draft.session().state();
+                (
+                    state.creation.pending.clone(),
+                    state.creation.chosen.clone(),
+                )
+            };
+            let is_chosen = chosen.is_some();
+            let (identity, before) = match (pending, chosen) {
+                (Some(pending), _) => (pending.identity, pending.written),
+                (None, Some(chosen)) => (chosen, Vec::new()),
+                (None, None) => (self.draw()?, Vec::new()),
+            };
+            if !self.accepts(&identity) {
+                return Err(identity_error(
+                    "an identity with a '_' needs a storage with a key factory",
+                ));
+            }
+            let (value, ttl) = self.record_to_store(draft)?;
+            let write = Write::record(value, ttl);
+            let mut written = before.clone();
+            written.push(write.value().clone());
+            let pending = PendingCreate {
+                identity: identity.clone(),
+                written,
+            };
+            draft.session().state().creation.pending = Some(pending);
+            let key = self.address(&identity).key;
+            let mut outcome = self
+                .backend
+                .write(&key, write.clone(), OnlyIf::Missing)
+                .await?;
+            // Own bytes count only if an earlier try may have written them.
+            if let Outcome::Found(Found::Record(found)) = &outcome
+                && before.contains(found.value())
+            {
+                let found = found.clone();
+                outcome = self
+                    .backend
+                    .write(&key, write, OnlyIf::Unchanged(&found))
+                    .await?;
+            }
+            match outcome {
+                Outcome::Written(stored) => return Ok((identity, stored)),
+                Outcome::Found(_) => draft.session().state().creation.pending = None,
+            }
+            if is_chosen {
+                return Err(identity_error(
+                    "the store already holds something under the identity that was set",
+                ));
+            }
+        }
+        Err(identity_error("every identity that was drawn is taken"))
+    }
+
+    /// Takes back a record that this save created and will not use.
+    ///
+    /// If this fails, the record stays for its time to live, but nobody knows its identity.
+    pub(super) async fn take_back(&self, draft: &Draft) {
+        let Some(pending) = draft.session().state().creation.pending.take() else {
+            return;
+        };
+        let key = self.address(&pending.identity).key;
+        let Ok(text) = self.config.encode(Tombstone::Ended.to_text()) else {
+            return;
+        };
+        let write = Write::tombstone(text, tombstone::TIME_TO_LIVE);
+        // Only what this save wrote: the creation may never have arrived, and an identity that the
+        // application chose may be somebody else's by now.
+        if let Ok(Found::Record(found)) = self.backend.read(&key).await
+            && pending.written.contains(found.value())
+        {
+            let _ = self
+                .backend
+                .write(&key, write, OnlyIf::Unchanged(&found))
+                .await;
+        }
+    }
+}
+
+fn identity_error(why: &'static str) -> Error {
+    Error::with_message(ErrorKind::Identity, why)
+}

@@ -1,0 +1,167 @@
+//! Ending: a tombstone takes the record's place, wherever a renewal moved it.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::error::{ErrorChain, Result};
+use crate::keyed::backend::{Backend, Found, OnlyIf, Write};
+use crate::keyed::load::Opened;
+use crate::keyed::swap::{Change, Next, Swapped};
+use crate::keyed::tombstone::{self, Tombstone};
+use crate::keyed::{Address, KeyedStorage, Stored};
+use crate::session::identity::Identity;
+use crate::session::state::EndedBy;
+
+/// How many renewals an end follows. Each of them left its tombstone less than a minute ago.
+const MAX_HOPS: usize = 64;
+
+/// Who ends a session.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Ender {
+    /// A logout: `invalidate()`.
+    Logout,
+    /// `clear()` with nothing set after it. It ends the session only where it was loaded.
+    Clear,
+    /// A login. It leaves its tombstone also where no session is any more, because requests with
+    /// the same cookie may still be on their way.
+    Login,
+}
+
+/// What was found where a session was to be ended.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Was {
+    /// A session's record. It is ended now.
+    Alive,
+    /// A tombstone.
+    Ended(EndedBy),
+    /// Nothing, Python's `{}`, or another program's data.
+    Nothing,
+}
+
+impl<B: Backend> KeyedStorage<B> {
+    /// Ends the session of `identity`, whatever others store meanwhile, and follows renewals. `seen`
+    /// is what this request loaded from there.
+    ///
+    /// A failed call is repeated once: a single lost answer must not leave a client that has a new
+    /// session without it.
+    pub(super) async fn end(
+        &self,
+        identity: &Identity,
+        seen: Option<&Stored>,
+        ender: Ender,
+    ) -> Result<Was> {
+        let tombstone = match ender {
+            Ender::Logout | Ender::Clear => Tombstone::Ended,
+            Ender::Login => Tombstone::Replaced,
+        };
+        let mut address = self.address(identity);
+        let mut change = End {
+            storage: self,
+            tombstone: self.config.encode(tombstone.to_text())?.into(),
+            ender,
+            is_loaded: seen.is_some() && ender == Ender::Logout,
+            was: Was::Nothing,
+        };
+        let mut seen = seen.cloned();
+        let mut has_failed = false;
+        let mut followed: Vec<(Address, Stored)> = Vec::new();
+        for _ in 0..MAX_HOPS {
+            match self.swap(&address, seen.take(), &mut change).await {
+                Ok(Swapped::Written(_)) => {
+                    let (was, tombstone) = (change.was, change.tombstone);
+                    self.replace_followed(followed, &tombstone, ender).await;
+                    return Ok(was);
+                }
+                Ok(Swapped::Stopped(Stop::At(was))) => return Ok(was),
+                Ok(Swapped::Stopped(Stop::Follow { suffix, tombstone })) => {
+                    let next = self.address_of(suffix);
+                    followed.push((std::mem::replace(&mut address, next), tombstone));
+                    change.is_loaded = false;
+                }
+                Err(error) if has_failed => return Err(error),
+                Err(_) => has_failed = true,
+            }
+        }
+        Err(Self::unavailable("the session was renewed again and again"))
+    }
+
+    /// Lets a login take the place of the tombstones that it followed.
+    ///
+    /// They are older than the login and would expire first. A late request with their cookie would
+    /// then find nothing and replace the login's cookie. A conflict means that somebody else ended
+    /// the session there, which is as good. A failure costs at most this protection.
+    async fn replace_followed(
+        &self,
+        followed: Vec<(Address, Stored)>,
+        tombstone: &Bytes,
+        ender: Ender,
+    ) {
+        if ender != Ender::Login {
+            return;
+        }
+        for (address, moved) in followed {
+            let write = Write::tombstone(tombstone.clone(), tombstone::TIME_TO_LIVE);
+            let only_if = OnlyIf::Unchanged(&moved);
+            if let Err(error) = self.backend.write(&address.key, write, only_if).await {
+                tracing::warn!(
+                    target: "session::save",
+                    cookie = self.config.cookie().name(),
+                    op = "login",
+                    kind = ?error.kind(),
+                    error = %ErrorChain(&error),
+                    "the tombstone of a renewal was not replaced"
+                );
+            }
+        }
+    }
+}
+
+struct End<'a, B> {
+    storage: &'a KeyedStorage<B>,
+    tombstone: Bytes,
+    ender: Ender,
+    /// This request loaded a session from the key, so what took its place ends too.
+    is_loaded: bool,
+    was: Was,
+}
+
+enum Stop {
+    /// There is nothing to end.
+    At(Was),
+    /// A renewal moved the session to the key with this suffix.
+    Follow { suffix: Arc<str>, tombstone: Stored },
+}
+
+impl<B: Backend> Change for End<'_, B> {
+    type Stop = Stop;
+
+    async fn next(&mut self, found: &Found) -> Result<Next<Stop>> {
+        let was = match self.storage.open(found, self.storage.config.unix_now()) {
+            Opened::Record(_) => Was::Alive,
+            Opened::Foreign(_) if self.is_loaded && matches!(found, Found::Record(_)) => Was::Alive,
+            Opened::Foreign(_) => return Ok(Next::Stop(Stop::At(Was::Nothing))),
+            Opened::Missing | Opened::EndedByPython => Was::Nothing,
+            Opened::Tombstone(Tombstone::Moved(suffix)) if self.ender != Ender::Clear => {
+                match (Identity::parse(&suffix), found) {
+                    (Some(suffix), Found::Record(tombstone)) => {
+                        return Ok(Next::Stop(Stop::Follow {
+                            suffix: suffix.text(),
+                            tombstone: tombstone.clone(),
+                        }));
+                    }
+                    _ => Was::Nothing,
+                }
+            }
+            Opened::Tombstone(tombstone) => Was::Ended(tombstone.ended_by()),
+        };
+        if was != Was::Alive && self.ender != Ender::Login {
+            return Ok(Next::Stop(Stop::At(was)));
+        }
+        self.was = was;
+        Ok(Next::Write(Write::tombstone(
+            self.tombstone.clone(),
+            tombstone::TIME_TO_LIVE,
+        )))
+    }
+}

@@ -1,0 +1,208 @@
+//! What a save has to do, decided before the store is called.
+
+use crate::session::IdentityChange;
+use crate::session::state::{EndedBy, Origin, Place};
+
+/// What a save does.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Plan {
+    /// Nothing: the store and the cookie stay as they are.
+    Nothing,
+    /// Store the changed record under the identity that the session has.
+    Update,
+    /// Restart the lifetime of a rolling session that was only read.
+    Refresh,
+    /// Store the record under a fresh identity, and leave a tombstone at the old one.
+    Renew,
+    /// Store a new record.
+    Create,
+    /// Store a new record, and end what the client's cookies stand for.
+    Login,
+    /// End the session, and what else the client's cookies stand for. Then store a new record if
+    /// something was set after the end.
+    End,
+    /// End the session because it was cleared.
+    Clear,
+    /// Refuse: a newer cookie is on its way to the client, or another request ended the session.
+    Refuse,
+}
+
+/// What a plan depends on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Situation<'a> {
+    pub(super) place: &'a Place,
+    pub(super) origin: &'a Origin,
+    pub(super) identity: IdentityChange,
+    /// A key was set or removed, or the session was touched or got a lifetime.
+    pub(super) is_changed: bool,
+    pub(super) is_cleared: bool,
+    pub(super) is_refresh: bool,
+    /// The session holds no key now.
+    pub(super) is_empty: bool,
+}
+
+impl Plan {
+    pub(super) fn of(it: Situation<'_>) -> Self {
+        if it.origin.is_login {
+            return if it.is_empty { Self::End } else { Self::Login };
+        }
+        if it.identity == IdentityChange::End {
+            return Self::End;
+        }
+        let renews = it.identity == IdentityChange::Rotate;
+        match it.place {
+            Place::InStore { emptied: false, .. } => {
+                if it.is_cleared && it.is_empty {
+                    Self::Clear
+                } else if renews && !it.is_empty {
+                    Self::Renew
+                } else if it.is_changed || renews {
+                    Self::Update
+                } else if it.is_refresh {
+                    Self::Refresh
+                } else {
+                    Self::Nothing
+                }
+            }
+            Place::InStore { emptied: true, .. } if it.is_empty => Self::Nothing,
+            place => {
+                let is_ended = matches!(
+                    it.origin.ended_by,
+                    Some(EndedBy::Logout | EndedBy::Login | EndedBy::Renewal)
+                );
+                if is_ended && (renews || !it.is_empty) {
+                    Self::Refuse
+                } else if it.is_empty {
+                    Self::Nothing
+                } else if matches!(place, Place::InStore { .. }) {
+                    Self::Renew
+                } else {
+                    Self::Create
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::stored::Stored;
+    use crate::session::identity::Identity;
+
+    const UNTOUCHED: fn(&Place, &Origin) -> Plan = |place, origin| {
+        Plan::of(Situation {
+            place,
+            origin,
+            identity: IdentityChange::Keep,
+            is_changed: false,
+            is_cleared: false,
+            is_refresh: false,
+            is_empty: false,
+        })
+    };
+
+    fn in_store(emptied: bool) -> Place {
+        Place::InStore {
+            identity: Identity::parse("0123456789abcdef").unwrap(),
+            seen: Stored::new("{}"),
+            emptied,
+        }
+    }
+
+    #[test]
+    fn a_read_plans_nothing() {
+        let origin = Origin::default();
+        assert_eq!(UNTOUCHED(&in_store(false), &origin), Plan::Nothing);
+    }
+
+    /// The rows: place, identity change, changed, cleared, refresh, empty; and the plan.
+    #[test]
+    fn plans_of_a_loaded_session() {
+        use IdentityChange::{End, Keep, Rotate};
+        let origin = Origin::default();
+        for (emptied, identity, is_changed, is_cleared, is_refresh, is_empty, plan) in [
+            (false, Keep, true, false, false, false, Plan::Update),
+            (false, Keep, true, false, false, true, Plan::Update),
+            (false, Keep, false, false, true, false, Plan::Refresh),
+            (false, Keep, true, false, true, false, Plan::Update),
+            (false, Keep, true, true, false, false, Plan::Update),
+            (false, Keep, true, true, false, true, Plan::Clear),
+            (false, Rotate, false, false, false, false, Plan::Renew),
+            (false, Rotate, true, true, false, true, Plan::Clear),
+            (false, Rotate, true, false, false, true, Plan::Update),
+            (false, End, false, false, false, true, Plan::End),
+            (false, End, true, false, false, false, Plan::End),
+            (true, Keep, false, false, false, true, Plan::Nothing),
+            (true, Rotate, true, false, false, true, Plan::Nothing),
+            (true, Keep, true, false, false, false, Plan::Renew),
+            (true, End, false, false, false, true, Plan::End),
+        ] {
+            let place = in_store(emptied);
+            let situation = Situation {
+                place: &place,
+                origin: &origin,
+                identity,
+                is_changed,
+                is_cleared,
+                is_refresh,
+                is_empty,
+            };
+            assert_eq!(Plan::of(situation), plan, "{situation:?}");
+        }
+    }
+
+    #[test]
+    fn plans_of_a_new_session() {
+        use IdentityChange::{End, Keep, Rotate};
+        for (ended_by, identity, is_empty, plan) in [
+            (None, Keep, true, Plan::Nothing),
+            (None, Rotate, true, Plan::Nothing),
+            (None, Keep, false, Plan::Create),
+            (None, End, true, Plan::End),
+            (Some(EndedBy::Revoked), Keep, false, Plan::Create),
+            (Some(EndedBy::Revoked), Rotate, true, Plan::Nothing),
+            (Some(EndedBy::Logout), Keep, true, Plan::Nothing),
+            (Some(EndedBy::Logout), Keep, false, Plan::Refuse),
+            (Some(EndedBy::Login), Keep, false, Plan::Refuse),
+            (Some(EndedBy::Renewal), Keep, false, Plan::Refuse),
+            (Some(EndedBy::Renewal), Rotate, true, Plan::Refuse),
+            (Some(EndedBy::Login), End, false, Plan::End),
+        ] {
+            let origin = Origin {
+                ended_by,
+                ..Origin::default()
+            };
+            let situation = Situation {
+                place: &Place::Unsaved,
+                origin: &origin,
+                identity,
+                is_changed: !is_empty,
+                is_cleared: false,
+                is_refresh: false,
+                is_empty,
+            };
+            assert_eq!(Plan::of(situation), plan, "{situation:?}");
+        }
+    }
+
+    #[test]
+    fn plans_of_a_login() {
+        for (is_empty, plan) in [(false, Plan::Login), (true, Plan::End)] {
+            let origin = Origin {
+                is_login: true,
+                ..Origin::default()
+            };
+            let situation = Situation {
+                place: &Place::Unsaved,
+                origin: &origin,
+                identity: IdentityChange::Keep,
+                is_changed: !is_empty,
+                is_cleared: false,
+                is_refresh: false,
+                is_empty,
+            };
+            assert_eq!(Plan::of(situation), plan, "{situation:?}");
+        }
+    }
+}

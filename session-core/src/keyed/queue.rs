@@ -1,0 +1,225 @@
+//! Savers of one session wait for each other, within a process.
+//!
+//! Without a queue every loser of a compare-and-swap retries at once, and n savers cost n² commands.
+//! In the queue each saver hands the next one what it has just written, so that the next
+//! compare-and-swap succeeds at once.
+//!
+//! The queue is advice, never a lock. Correctness comes from the compare-and-swap alone.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::future::Future;
+use std::mem;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::record::stored::Stored;
+
+/// The queues of all sessions that are being saved, by the suffix of their key.
+#[derive(Default)]
+pub(super) struct Queues {
+    shards: [Shard; SHARDS],
+}
+
+/// Fewer savers meet at the lock of a shard than at one lock for all.
+const SHARDS: usize = 16;
+
+type Shard = Mutex<Vec<Line>>;
+
+/// The savers of one session. It exists while one of them has the turn.
+struct Line {
+    suffix: Arc<str>,
+    waiting: VecDeque<Arc<Ticket>>,
+}
+
+/// What a saver gets that enters a queue.
+pub(super) enum Entered<'a> {
+    /// Nobody else saves this session.
+    Turn(Turn<'a>),
+    /// Others do.
+    Wait(Wait<'a>),
+}
+
+/// The right, by courtesy, to save next. Dropping it passes it on.
+pub(super) struct Turn<'a> {
+    queues: &'a Queues,
+    suffix: Arc<str>,
+    is_over: bool,
+}
+
+/// A wait for the turn. Dropping it leaves the queue.
+pub(super) struct Wait<'a> {
+    queues: &'a Queues,
+    suffix: Arc<str>,
+    ticket: Arc<Ticket>,
+}
+
+#[derive(Default)]
+struct Ticket(Mutex<Call>);
+
+/// What a waiting saver was told.
+#[derive(Default)]
+enum Call {
+    #[default]
+    Nothing,
+    /// It waits, and this wakes it.
+    Waker(Waker),
+    /// It is its turn. The saver before it has written this, if it succeeded.
+    Turn(Option<Stored>),
+    /// The store failed the saver before it: go on without a turn.
+    GoOn,
+    /// It has been told.
+    Done,
+}
+
+impl Queues {
+    /// Enters the queue of a session.
+    pub(super) fn enter(&self, suffix: &Arc<str>) -> Entered<'_> {
+        let mut lines = self.shard(suffix);
+        let ticket = match lines.iter_mut().find(|line| line.suffix == *suffix) {
+            None => {
+                lines.push(Line {
+                    suffix: suffix.clone(),
+                    waiting: VecDeque::new(),
+                });
+                return Entered::Turn(Turn::new(self, suffix));
+            }
+            Some(line) => {
+                let ticket = Arc::new(Ticket::default());
+                line.waiting.push_back(ticket.clone());
+                ticket
+            }
+        };
+        drop(lines);
+        Entered::Wait(Wait {
+            queues: self,
+            suffix: suffix.clone(),
+            ticket,
+        })
+    }
+
+    /// Gives the turn to the next saver, and what was written with it.
+    fn pass_on(&self, suffix: &Arc<str>, written: Option<Stored>) {
+        let mut lines = self.shard(suffix);
+        let Some(at) = lines.iter().position(|line| line.suffix == *suffix) else {
+            return;
+        };
+        let Some(next) = lines[at].waiting.pop_front() else {
+            lines.swap_remove(at);
+            return;
+        };
+        // Told while the shard is locked, so that a waiter which leaves now sees it.
+        let waker = next.tell(Call::Turn(written));
+        drop(lines);
+        waker.into_iter().for_each(Waker::wake);
+    }
+
+    /// Ends the queue of a session: its savers go on without it.
+    fn dissolve(&self, suffix: &Arc<str>) {
+        let mut lines = self.shard(suffix);
+        let Some(at) = lines.iter().position(|line| line.suffix == *suffix) else {
+            return;
+        };
+        let line = lines.swap_remove(at);
+        let told = line.waiting.iter().map(|ticket| ticket.tell(Call::GoOn));
+        let wakers: Vec<Option<Waker>> = told.collect();
+        drop(lines);
+        wakers.into_iter().flatten().for_each(Waker::wake);
+    }
+
+    fn shard(&self, suffix: &str) -> MutexGuard<'_, Vec<Line>> {
+        // Identities are random, so their last character spreads them.
+        let last = suffix.as_bytes().last().copied().unwrap_or_default();
+        lock(&self.shards[usize::from(last) % SHARDS])
+    }
+}
+
+impl<'a> Turn<'a> {
+    fn new(queues: &'a Queues, suffix: &Arc<str>) -> Self {
+        Self {
+            queues,
+            suffix: suffix.clone(),
+            is_over: false,
+        }
+    }
+
+    /// Passes the turn on, together with what this saver has written.
+    pub(super) fn hand_on(mut self, written: Stored) {
+        self.is_over = true;
+        self.queues.pass_on(&self.suffix, Some(written));
+    }
+
+    /// Ends the queue because the store failed: waiting for it would only add to the delay.
+    pub(super) fn fail(mut self) {
+        self.is_over = true;
+        self.queues.dissolve(&self.suffix);
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        if !self.is_over {
+            self.queues.pass_on(&self.suffix, None);
+        }
+    }
+}
+
+impl<'a> Future for Wait<'a> {
+    /// The turn and what the saver before has written; `None`: go on without a turn.
+    type Output = Option<(Turn<'a>, Option<Stored>)>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut call = lock(&self.ticket.0);
+        match mem::replace(&mut *call, Call::Done) {
+            Call::Nothing | Call::Waker(_) => {
+                *call = Call::Waker(cx.waker().clone());
+                Poll::Pending
+            }
+            Call::Turn(written) => {
+                Poll::Ready(Some((Turn::new(self.queues, &self.suffix), written)))
+            }
+            Call::GoOn | Call::Done => Poll::Ready(None),
+        }
+    }
+}
+
+impl Drop for Wait<'_> {
+    fn drop(&mut self) {
+        if matches!(*lock(&self.ticket.0), Call::Done) {
+            return;
+        }
+        let told = {
+            let mut lines = self.queues.shard(&self.suffix);
+            if let Some(line) = lines.iter_mut().find(|line| line.suffix == self.suffix) {
+                line.waiting
+                    .retain(|ticket| !Arc::ptr_eq(ticket, &self.ticket));
+            }
+            mem::replace(&mut *lock(&self.ticket.0), Call::Done)
+        };
+        if let Call::Turn(written) = told {
+            self.queues.pass_on(&self.suffix, written);
+        }
+    }
+}
+
+impl Ticket {
+    /// Tells the saver, and returns what wakes it.
+    fn tell(&self, call: Call) -> Option<Waker> {
+        match mem::replace(&mut *lock(&self.0), call) {
+            Call::Waker(waker) => Some(waker),
+            _ => None,
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // The critical sections above cannot panic halfway.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl fmt::Debug for Queues {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queues").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,166 @@
+//! Renewing: the session moves to a fresh identity.
+//!
+//! The new record is stored before the tombstone at the old key. A failure in between leaves the
+//! client with the session that it had.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::cookie::change::CookieChange;
+use crate::error::{Error, Result};
+use crate::keyed::backend::{Backend, Found, OnlyIf, Outcome, Write};
+use crate::keyed::lineage::Lineage;
+use crate::keyed::load::Opened;
+use crate::keyed::swap::{Change, Next, Swapped};
+use crate::keyed::tombstone::{self, Tombstone};
+use crate::keyed::{Address, KeyedStorage, Stored};
+use crate::session::Draft;
+use crate::session::identity::Identity;
+use crate::session::state::Place;
+
+impl<B: Backend> KeyedStorage<B> {
+    /// Stores the draft's record under a fresh identity and leaves a tombstone at the old key. What
+    /// another request stores there in between comes along.
+    pub(super) async fn renew(
+        &self,
+        mut draft: Draft,
+        old: Identity,
+        seen: Stored,
+        was_emptied: bool,
+    ) -> Result<CookieChange> {
+        let lineage = Lineage::of(&draft.record, &old);
+        if !was_emptied {
+            // An emptied session is a new one, so it gets a handle of its own.
+            Arc::make_mut(&mut draft.record).handle = Some(lineage.handle());
+        }
+        let handle = draft.record.handle.clone();
+        let (identity, stored) = self.create(&draft).await?;
+        let new = self.address(&identity);
+        let tombstone = Tombstone::Moved(new.suffix.to_string()).to_text();
+        let tombstone = Bytes::from(self.config.encode(tombstone)?);
+        let address = self.address(&old);
+        let mut change = Move {
+            storage: self,
+            base: seen.value().clone(),
+            draft: &mut draft,
+            lineage,
+            handle,
+            new,
+            stored,
+            tombstone: tombstone.clone(),
+        };
+        let swapped = self.swap(&address, Some(seen), &mut change).await;
+        let stored = change.stored;
+        let is_moved = match swapped {
+            Ok(Swapped::Written(_) | Swapped::Stopped(Moved::Already)) => true,
+            Ok(Swapped::Stopped(Moved::Ended)) => false,
+            Err(error) => self.settle(&draft, &address, &tombstone, error).await?,
+        };
+        if !is_moved {
+            self.take_back(&draft).await;
+            return self.lost(&draft, Some(&old));
+        }
+        let cookie = self.set_cookie(&draft, &identity);
+        draft.commit(Place::InStore {
+            identity,
+            seen: stored,
+            emptied: false,
+        });
+        Ok(cookie)
+    }
+
+    /// Finds out by one read whether the tombstone is there, after its write failed with `error`.
+    async fn settle(
+        &self,
+        draft: &Draft,
+        old: &Address,
+        tombstone: &Bytes,
+        error: Error,
+    ) -> Result<bool> {
+        let Ok(found) = self.backend.read(&old.key).await else {
+            return Err(error);
+        };
+        if matches!(&found, Found::Record(stored) if stored.value() == tombstone) {
+            return Ok(true);
+        }
+        self.take_back(draft).await;
+        Err(error)
+    }
+}
+
+struct Move<'a, B> {
+    storage: &'a KeyedStorage<B>,
+    draft: &'a mut Draft,
+    /// The stored value that the draft's record contains.
+    base: Bytes,
+    /// The session at the old key.
+    lineage: Lineage,
+    /// The handle that the new record carries.
+    handle: Option<Box<str>>,
+    new: Address,
+    /// What the store holds at the new key.
+    stored: Stored,
+    tombstone: Bytes,
+}
+
+enum Moved {
+    /// The tombstone is there: an earlier try wrote it, and its answer was lost.
+    Already,
+    /// Another request ended the session at the old key, or the one at the new key.
+    Ended,
+}
+
+impl<B: Backend> Change for Move<'_, B> {
+    type Stop = Moved;
+
+    async fn next(&mut self, found: &Found) -> Result<Next<Moved>> {
+        let is_base = match found {
+            Found::Record(stored) if *stored.value() == self.tombstone => {
+                return Ok(Next::Stop(Moved::Already));
+            }
+            Found::Record(stored) => *stored.value() == self.base,
+            Found::Missing | Found::Foreign => false,
+        };
+        if !is_base {
+            match (
+                self.storage.open(found, self.storage.config.unix_now()),
+                found,
+            ) {
+                (Opened::Record(record), Found::Record(stored)) if self.lineage.owns(&record) => {
+                    self.draft.merge(record);
+                    Arc::make_mut(&mut self.draft.record)
+                        .handle
+                        .clone_from(&self.handle);
+                    self.base = stored.value().clone();
+                    if !self.rewrite().await? {
+                        return Ok(Next::Stop(Moved::Ended));
+                    }
+                }
+                _ => return Ok(Next::Stop(Moved::Ended)),
+            }
+        }
+        let tombstone = Write::tombstone(self.tombstone.clone(), tombstone::TIME_TO_LIVE);
+        Ok(Next::Write(tombstone))
+    }
+}
+
+impl<B: Backend> Move<'_, B> {
+    /// Stores the merged record at the new key; false if somebody ended the session there.
+    async fn rewrite(&mut self) -> Result<bool> {
+        let (value, ttl) = self.storage.record_to_store(self.draft)?;
+        let write = Write::record(value, ttl);
+        if let Some(pending) = &mut self.draft.session().state().creation.pending {
+            pending.written.push(write.value().clone());
+        }
+        let only_if = OnlyIf::Unchanged(&self.stored);
+        let backend = &self.storage.backend;
+        match backend.write(&self.new.key, write, only_if).await? {
+            Outcome::Written(stored) => {
+                self.stored = stored;
+                Ok(true)
+            }
+            Outcome::Found(_) => Ok(false),
+        }
+    }
+}

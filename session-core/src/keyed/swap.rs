@@ -1,0 +1,135 @@
+//! The one compare-and-swap loop.
+
+use std::future::Future;
+
+use crate::error::{ErrorKind, Result};
+use crate::keyed::backend::{Backend, Found, OnlyIf, Outcome, Write};
+use crate::keyed::queue::{Entered, Turn};
+use crate::keyed::{Address, KeyedStorage};
+use crate::record::stored::Stored;
+
+/// How often a conflicting write is tried. In each round some writer succeeds, and within a process
+/// writers take turns, so this is a bound on the number of competing processes.
+const ROUNDS: usize = 128;
+
+/// How many times the backend's limit for one call a write may take after its first call.
+pub(super) const PATIENCE: u32 = 4;
+
+/// A change of one key.
+pub(super) trait Change: Send {
+    /// Why there is nothing to write.
+    type Stop: Send;
+
+    /// Decides what to write in place of `found`.
+    fn next(&mut self, found: &Found) -> impl Future<Output = Result<Next<Self::Stop>>> + Send;
+}
+
+/// What a [`Change`] decided.
+pub(super) enum Next<T> {
+    Write(Write),
+    Stop(T),
+}
+
+/// How a change ended.
+pub(super) enum Swapped<T> {
+    Written(Stored),
+    Stopped(T),
+}
+
+enum Attempt<'a, T> {
+    Done(Swapped<T>),
+    Conflict(Option<Turn<'a>>, Found),
+}
+
+impl<B: Backend> KeyedStorage<B> {
+    /// Carries out `change` on one key. `seen` is what the caller believes the key to hold; without
+    /// it the key is read first.
+    ///
+    /// Other savers of the key in this process are let finish first. See the module `queue`.
+    pub(super) async fn swap<C: Change>(
+        &self,
+        address: &Address,
+        seen: Option<Stored>,
+        change: &mut C,
+    ) -> Result<Swapped<C::Stop>> {
+        let found = match seen {
+            Some(seen) => Found::Record(seen),
+            None => self.backend.read(&address.key).await?,
+        };
+        let entered = self.queues.enter(&address.suffix);
+        let entered = match entered {
+            Entered::Wait(_) => Ok((entered, found)),
+            // Almost always: nobody else saves this session, and one call is all.
+            Entered::Turn(turn) => match self.attempt(address, found, change, Some(turn)).await? {
+                Attempt::Done(done) => return Ok(done),
+                Attempt::Conflict(turn, found) => Err((turn, found)),
+            },
+        };
+        let competing = Box::pin(async {
+            let (turn, found) = match entered {
+                Err(conflict) => conflict,
+                Ok((Entered::Turn(turn), found)) => (Some(turn), found),
+                Ok((Entered::Wait(wait), found)) => match wait.await {
+                    Some((turn, written)) => (Some(turn), written.map_or(found, Found::Record)),
+                    None => (None, found),
+                },
+            };
+            self.compete(address, found, change, turn).await
+        });
+        self.backend.bound(competing, PATIENCE).await?
+    }
+
+    async fn compete<C: Change>(
+        &self,
+        address: &Address,
+        mut found: Found,
+        change: &mut C,
+        mut turn: Option<Turn<'_>>,
+    ) -> Result<Swapped<C::Stop>> {
+        for round in 0..ROUNDS {
+            match self.attempt(address, found, change, turn).await? {
+                Attempt::Done(done) => return Ok(done),
+                Attempt::Conflict(kept, now) => (turn, found) = (kept, now),
+            }
+            let cookie = self.config.cookie().name();
+            tracing::debug!(target: "session::save", cookie, op = "save", round, "session save conflicts");
+        }
+        Err(ErrorKind::Contended.into())
+    }
+
+    /// Tries once.
+    async fn attempt<'a, C: Change>(
+        &self,
+        address: &Address,
+        found: Found,
+        change: &mut C,
+        turn: Option<Turn<'a>>,
+    ) -> Result<Attempt<'a, C::Stop>> {
+        let write = match change.next(&found).await? {
+            Next::Write(write) => write,
+            Next::Stop(stop) => return Ok(Attempt::Done(Swapped::Stopped(stop))),
+        };
+        let only_if = match &found {
+            Found::Missing => OnlyIf::Missing,
+            Found::Record(stored) => OnlyIf::Unchanged(stored),
+            Found::Foreign => {
+                return Err(Self::unavailable("another program's data is in the way"));
+            }
+        };
+        match self.backend.write(&address.key, write, only_if).await {
+            Ok(Outcome::Written(stored)) => {
+                if let Some(turn) = turn {
+                    turn.hand_on(stored.clone());
+                }
+                Ok(Attempt::Done(Swapped::Written(stored)))
+            }
+            Ok(Outcome::Found(now)) => Ok(Attempt::Conflict(turn, now)),
+            Err(error) => {
+                if let Some(turn) = turn {
+                    turn.fail();
+                }
+                Err(error)
+            }
+        }
+    }
+}

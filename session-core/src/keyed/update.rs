@@ -1,0 +1,99 @@
+//! Updating: the same identity, with the changes merged onto what others stored meanwhile.
+
+use bytes::Bytes;
+
+use crate::cookie::change::CookieChange;
+use crate::error::Result;
+use crate::keyed::backend::{Backend, Found, Write};
+use crate::keyed::lineage::Lineage;
+use crate::keyed::load::Opened;
+use crate::keyed::swap::{Change, Next, Swapped};
+use crate::keyed::{KeyedStorage, Stored};
+use crate::session::Draft;
+use crate::session::identity::Identity;
+use crate::session::state::Place;
+
+impl<B: Backend> KeyedStorage<B> {
+    /// Stores the draft's record under the identity that the session has. A session that was only
+    /// read (`is_refresh`) has nothing to add to what another request stored.
+    pub(super) async fn update(
+        &self,
+        mut draft: Draft,
+        identity: Identity,
+        seen: Stored,
+        is_refresh: bool,
+    ) -> Result<CookieChange> {
+        let address = self.address(&identity);
+        let mut change = Update {
+            storage: self,
+            base: seen.value().clone(),
+            lineage: Lineage::of(&draft.record, &identity),
+            draft: &mut draft,
+            is_refresh,
+        };
+        match self.swap(&address, Some(seen), &mut change).await? {
+            Swapped::Written(seen) => {
+                let cookie = if self.is_cookie_refreshed(&draft) {
+                    self.set_cookie(&draft, &identity)
+                } else {
+                    CookieChange::Keep
+                };
+                let emptied = draft.record.is_empty();
+                draft.commit(Place::InStore {
+                    identity,
+                    seen,
+                    emptied,
+                });
+                Ok(cookie)
+            }
+            Swapped::Stopped(Conflict::OfARead) => Ok(CookieChange::Keep),
+            Swapped::Stopped(Conflict::Ended) => self.lost(&draft, Some(&identity)),
+        }
+    }
+
+    /// An update sends the cookie only if there is a Max-Age to restart or to change.
+    fn is_cookie_refreshed(&self, draft: &Draft) -> bool {
+        draft.delta.lifetime || self.cookie_max_age(draft).is_some()
+    }
+}
+
+struct Update<'a, B> {
+    storage: &'a KeyedStorage<B>,
+    draft: &'a mut Draft,
+    /// The stored value that the draft's record contains.
+    base: Bytes,
+    lineage: Lineage,
+    is_refresh: bool,
+}
+
+enum Conflict {
+    /// Another request ended the session.
+    Ended,
+    /// Another request changed it, and this one only read it.
+    OfARead,
+}
+
+impl<B: Backend> Change for Update<'_, B> {
+    type Stop = Conflict;
+
+    async fn next(&mut self, found: &Found) -> Result<Next<Conflict>> {
+        let is_base = matches!(found, Found::Record(stored) if *stored.value() == self.base);
+        if !is_base {
+            if self.is_refresh {
+                return Ok(Next::Stop(Conflict::OfARead));
+            }
+            match (
+                self.storage.open(found, self.storage.config.unix_now()),
+                found,
+            ) {
+                (Opened::Record(record), Found::Record(stored)) if self.lineage.owns(&record) => {
+                    self.draft.merge(record);
+                    self.base = stored.value().clone();
+                }
+                _ => return Ok(Next::Stop(Conflict::Ended)),
+            }
+        }
+        let (value, ttl) = self.storage.record_to_store(self.draft)?;
+        Ok(Next::Write(Write::record(value, ttl)))
+    }
+}

@@ -1,0 +1,211 @@
+//! A save at work: it owns the changes that it saves.
+
+use std::fmt;
+use std::mem;
+use std::sync::Arc;
+use std::task::Poll;
+
+use crate::config::SessionConfig;
+use crate::record::Record;
+use crate::session::Session;
+use crate::session::delta::{Delta, IdentityChange};
+use crate::session::lifetime;
+use crate::session::state::{Origin, Place, State};
+
+/// The changes that a save took out of its session. Meanwhile the session collects new ones.
+///
+/// Dropping a draft that was not committed puts the changes back underneath the new ones. So a save
+/// that fails or is cancelled loses nothing.
+pub(crate) struct Draft {
+    session: Session,
+    pub(crate) config: SessionConfig,
+    /// The record to store.
+    pub(crate) record: Arc<Record>,
+    /// The record that the delta's entries belong to.
+    source: Arc<Record>,
+    pub(crate) delta: Delta,
+    pub(crate) place: Place,
+    pub(crate) origin: Origin,
+    /// The read of a rolling session restarts its lifetime.
+    pub(crate) refresh: bool,
+    is_committed: bool,
+}
+
+impl Session {
+    /// Begins a save; `None` while another one works on this session.
+    pub(crate) fn try_begin_save(&self) -> Option<Draft> {
+        let mut state = self.state();
+        if state.saving.is_some() {
+            return None;
+        }
+        state.saving = Some(Vec::new());
+        state.bring_dates_up_to_date();
+        Some(Draft {
+            session: self.clone(),
+            config: state.config.clone(),
+            record: state.record.clone(),
+            source: state.record.clone(),
+            delta: mem::take(&mut state.delta),
+            place: state.place.clone(),
+            origin: state.origin.clone(),
+            refresh: mem::take(&mut state.refresh),
+            is_committed: false,
+        })
+    }
+
+    /// Begins a save, after the one that works on this session.
+    pub(crate) async fn begin_save(&self) -> Draft {
+        std::future::poll_fn(|cx| {
+            if let Some(draft) = self.try_begin_save() {
+                return Poll::Ready(draft);
+            }
+            let mut state = self.state();
+            match &mut state.saving {
+                Some(waiting) => waiting.push(cx.waker().clone()),
+                // The other save ended in between: look again.
+                None => cx.waker().wake_by_ref(),
+            }
+            Poll::Pending
+        })
+        .await
+    }
+}
+
+impl State {
+    fn bring_dates_up_to_date(&mut self) {
+        let now = self.config.unix_now();
+        if self.refresh {
+            Arc::make_mut(&mut self.record).set_created(now);
+        }
+        if self.config.cookie().absolute_max_age().is_some() && self.record.started.is_none() {
+            let started = match self.place {
+                Place::Unsaved => now,
+                _ => lifetime::started(&self.record),
+            };
+            Arc::make_mut(&mut self.record).started = Some(started);
+        }
+    }
+}
+
+impl Draft {
+    /// Returns the session that this save works on.
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
+    }
+
+    /// Puts the changes onto `found`, what another request stored meanwhile, and makes the result
+    /// the record to store.
+    pub(crate) fn merge(&mut self, found: Arc<Record>) {
+        let mut shared = found;
+        let merged = Arc::make_mut(&mut shared);
+        self.delta.apply(&self.source, merged);
+        if self.delta.lifetime {
+            merged.lifetime = self.source.lifetime;
+        }
+        merged.started = merged.started.or(self.source.started);
+        if self.delta.is_written() || self.refresh {
+            merged.set_created(self.config.unix_now());
+        }
+        self.record = shared;
+    }
+
+    /// Returns whether an earlier save found that another request ended the session.
+    pub(crate) fn is_lost(&self) -> bool {
+        self.session.state().is_lost
+    }
+
+    /// Notes that the session was ended where it lived. Other cookies of the client are left to be
+    /// ended.
+    pub(crate) fn note_ended_here(&mut self) {
+        self.place = Place::Unsaved;
+        let mut state = self.session.state();
+        state.place = Place::Unsaved;
+        state.origin.sent_cookie = true;
+    }
+
+    /// Notes that the end of the session was carried out, so that a save which fails afterwards
+    /// does not repeat it. What was set after the end is still to be saved.
+    pub(crate) fn note_ended(&mut self) {
+        self.delta.identity = IdentityChange::Keep;
+        self.place = Place::Unsaved;
+        self.origin = Origin::default();
+        let mut state = self.session.state();
+        state.place = Place::Unsaved;
+        state.origin = Origin::default();
+        state.is_lost = false;
+    }
+
+    /// Ends the save: the record is stored at `place`.
+    pub(crate) fn commit(mut self, place: Place) {
+        self.is_committed = true;
+        let mut guard = self.session.state();
+        let state = &mut *guard;
+        if !state.delta.is_change() && Arc::ptr_eq(&state.record, &self.source) {
+            state.record = self.record.clone();
+        } else {
+            state.rebase((*self.record).clone());
+        }
+        state.place = place;
+        state.origin = Origin {
+            sent_cookie: true,
+            ..Origin::default()
+        };
+        state.creation.chosen = None;
+        state.creation.pending = None;
+        state.is_lost = false;
+    }
+
+    /// Ends the save: the record and the cookie are gone. The session becomes a new one, which
+    /// holds only what was set during the save.
+    pub(crate) fn commit_removal(mut self) {
+        self.is_committed = true;
+        let mut guard = self.session.state();
+        let state = &mut *guard;
+        state.rebase(Record::new(self.config.unix_now()));
+        state.place = Place::Unsaved;
+        state.origin = Origin::default();
+        state.creation.pending = None;
+        state.is_lost = false;
+    }
+
+    /// Notes that another request ended the session. No later save can succeed.
+    pub(crate) fn note_lost(&self) {
+        self.session.state().is_lost = true;
+    }
+}
+
+impl State {
+    /// Puts what was changed during a save onto `base`, what the save left.
+    fn rebase(&mut self, base: Record) {
+        let mut record = base;
+        (self.delta.set, self.delta.removed) = self.delta.apply(&self.record, &mut record);
+        if self.delta.lifetime {
+            record.lifetime = self.record.lifetime;
+        }
+        if self.delta.is_written() {
+            record.set_created(self.config.unix_now());
+        }
+        self.record = Arc::new(record);
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        let mut state = self.session.state();
+        let waiting = state.saving.take();
+        if !self.is_committed {
+            state.delta.put_below(mem::take(&mut self.delta));
+            state.refresh |= self.refresh;
+        }
+        drop(state);
+        for waker in waiting.into_iter().flatten() {
+            waker.wake();
+        }
+    }
+}
+
+impl fmt::Debug for Draft {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Draft").finish_non_exhaustive()
+    }
+}

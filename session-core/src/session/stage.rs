@@ -1,0 +1,83 @@
+//! Saving in a storage that keeps the whole record in one place and does not compare.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::config::SessionConfig;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::delta::IdentityChange;
+use crate::session::state::Place;
+use crate::session::{Draft, Session, lifetime};
+
+/// A change that waits to be stored. Dropping it gives the change back to its session.
+pub struct Staged {
+    draft: Draft,
+    payload: Option<Vec<u8>>,
+}
+
+impl SessionConfig {
+    /// Takes the changes out of `session` and returns what is to be stored; `None` if nothing
+    /// changes.
+    ///
+    /// # Errors
+    /// - Those of the codec.
+    /// - [`ErrorKind::Settings`] if another storage loaded the session.
+    pub async fn stage(&self, session: &Session) -> Result<Option<Staged>> {
+        self.check_owner(session)?;
+        if !session.state().is_due() {
+            return Ok(None);
+        }
+        let draft = session.begin_save().await;
+        let payload = if draft.record.is_empty() {
+            let ends = draft.delta.identity == IdentityChange::End || draft.origin.is_login;
+            let removes_cookie = draft.origin.sent_cookie && ends;
+            if matches!(draft.place, Place::Unsaved) && !removes_cookie {
+                return Ok(None);
+            }
+            None
+        } else {
+            Some(self.encode(draft.record.encode())?)
+        };
+        Ok(Some(Staged { draft, payload }))
+    }
+
+    /// Checks that `session` was made with this configuration.
+    pub(crate) fn check_owner(&self, session: &Session) -> Result<()> {
+        if self.is_same(&session.state().config) {
+            return Ok(());
+        }
+        Err(Error::with_message(
+            ErrorKind::Settings,
+            "the session belongs to another storage: save it with the one that loaded it",
+        ))
+    }
+}
+
+impl Staged {
+    /// Borrows the bytes to store. `None`: the record and the client's cookie are removed.
+    pub fn payload(&self) -> Option<&[u8]> {
+        self.payload.as_deref()
+    }
+
+    /// Returns how long the browser keeps the cookie; `None`: until it closes.
+    pub fn max_age(&self) -> Option<Duration> {
+        lifetime::cookie_max_age(&self.draft.config, &self.draft.record)
+    }
+
+    /// Notes that the change is stored.
+    pub fn commit(self) {
+        if self.payload.is_some() {
+            self.draft.commit(Place::InCookie);
+        } else {
+            self.draft.commit_removal();
+        }
+    }
+}
+
+impl fmt::Debug for Staged {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Staged")
+            .field("len", &self.payload.as_ref().map(Vec::len))
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,216 @@
+//! What a session handle points at.
+
+use std::sync::Arc;
+use std::task::Waker;
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::config::SessionConfig;
+use crate::cookie::change::CookieChange;
+use crate::record::stored::Stored;
+use crate::record::{Lifetime, Record};
+use crate::session::delta::{Delta, IdentityChange};
+use crate::session::hook::Save;
+use crate::session::identity::Identity;
+
+/// A session of one request: its record, what the request did to it, where it lives, and what the
+/// client sent.
+pub(crate) struct State {
+    pub(crate) config: SessionConfig,
+    /// The data as the handler sees it: what was loaded, with the delta applied.
+    pub(crate) record: Arc<Record>,
+    pub(crate) delta: Delta,
+    pub(crate) place: Place,
+    pub(crate) origin: Origin,
+    /// The response is on its way: changes are refused.
+    pub(crate) is_committed: bool,
+    /// Another request ended it. Its changes can never be saved.
+    pub(crate) is_lost: bool,
+    /// A rolling session that was loaded late enough in its life for a read to restart it.
+    pub(crate) refresh: bool,
+    /// How the next record of this session is created.
+    pub(crate) creation: Creation,
+    /// What an explicit `save()` did to the cookie. The response carries it.
+    pub(crate) unsent: CookieChange,
+    /// Set while a save works on this session: the tasks that wait for it to finish.
+    pub(crate) saving: Option<Vec<Waker>>,
+    /// How `Session::save` reaches the storage.
+    pub(crate) hook: Option<Arc<dyn Save>>,
+}
+
+/// Where a session lives.
+#[derive(Clone, Debug)]
+pub(crate) enum Place {
+    /// Nowhere yet: it is new.
+    Unsaved,
+    /// In its cookie.
+    InCookie,
+    /// In a store, under `identity`.
+    InStore {
+        identity: Identity,
+        /// What the store held when the session was loaded or last saved.
+        seen: Stored,
+        /// The record had no key left when it was loaded or last saved. The session is new, and
+        /// moves to a fresh identity when something is set.
+        emptied: bool,
+    },
+}
+
+/// What the client sent.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Origin {
+    /// The client sent a cookie of the storage's name.
+    pub(crate) sent_cookie: bool,
+    /// `new_session()` made this session: saving it ends what the client's cookies stand for.
+    pub(crate) is_login: bool,
+    /// Identities from the client's cookies that an end of this session ends too.
+    pub(crate) cookies: Vec<Identity>,
+    /// Why a cookie of the client stands for no session any more.
+    pub(crate) ended_by: Option<EndedBy>,
+}
+
+/// Why a session ended, as its tombstone tells.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum EndedBy {
+    /// Somebody else ended it: "log out everywhere" or a limit.
+    Revoked,
+    /// A logout ended it.
+    Logout,
+    /// A login replaced it.
+    Login,
+    /// A renewal moved it to another identity.
+    Renewal,
+}
+
+impl EndedBy {
+    /// Returns whether the client got, or is about to get, a newer cookie.
+    pub(crate) fn is_replacement(self) -> bool {
+        matches!(self, Self::Login | Self::Renewal)
+    }
+}
+
+/// What a save needs to create a record.
+#[derive(Debug, Default)]
+pub(crate) struct Creation {
+    /// The identity that the application chose.
+    pub(crate) chosen: Option<Identity>,
+    /// A creation that began and whose outcome is unknown, so that a second save goes on with it.
+    pub(crate) pending: Option<PendingCreate>,
+}
+
+/// A record that a save tried to create.
+#[derive(Clone, Debug)]
+pub(crate) struct PendingCreate {
+    pub(crate) identity: Identity,
+    /// The values that may have been stored. Nobody else writes them, because nobody else knows
+    /// the identity.
+    pub(crate) written: Vec<Bytes>,
+}
+
+impl State {
+    pub(crate) fn new(
+        config: &SessionConfig,
+        record: Arc<Record>,
+        place: Place,
+        origin: Origin,
+    ) -> Self {
+        Self {
+            config: config.clone(),
+            record,
+            delta: Delta::default(),
+            place,
+            origin,
+            is_committed: false,
+            is_lost: false,
+            refresh: false,
+            creation: Creation::default(),
+            unsent: CookieChange::Keep,
+            saving: None,
+            hook: None,
+        }
+    }
+
+    /// Returns whether the client had no session.
+    pub(crate) fn is_new(&self) -> bool {
+        match self.place {
+            Place::Unsaved => true,
+            Place::InCookie => false,
+            Place::InStore { emptied, .. } => emptied,
+        }
+    }
+
+    /// Returns whether a save has anything to do.
+    pub(crate) fn is_due(&self) -> bool {
+        self.delta.is_change() || self.refresh || self.origin.is_login
+    }
+
+    /// Returns the lifetime of this session: its own, else the storage's.
+    pub(crate) fn max_age(&self) -> Option<Duration> {
+        max_age(&self.config, &self.record)
+    }
+
+    pub(crate) fn set(&mut self, key: &str, text: String) {
+        let now = self.config.unix_now();
+        let record = Arc::make_mut(&mut self.record);
+        let id = record.set(key, text);
+        record.set_created(now);
+        self.delta.set.insert(id);
+    }
+
+    /// Removes `key`; false if it is not there.
+    pub(crate) fn remove(&mut self, key: &str) -> bool {
+        if self.record.get(key).is_none() {
+            return false;
+        }
+        let now = self.config.unix_now();
+        let record = Arc::make_mut(&mut self.record);
+        if let Some(id) = record.remove(key) {
+            self.delta.set.remove(&id);
+            self.delta.removed.insert(id);
+            record.set_created(now);
+        }
+        true
+    }
+
+    pub(crate) fn clear(&mut self) {
+        let now = self.config.unix_now();
+        let record = Arc::make_mut(&mut self.record);
+        record.clear();
+        record.set_created(now);
+        self.delta.set.clear();
+        self.delta.removed.clear();
+        self.delta.cleared = true;
+    }
+
+    /// Empties the session and marks it to be ended.
+    pub(crate) fn invalidate(&mut self) {
+        self.record = Arc::new(Record::new(self.config.unix_now()));
+        self.refresh = false;
+        self.delta = Delta {
+            identity: IdentityChange::End,
+            ..Delta::default()
+        };
+    }
+
+    /// Drops all changes except an end, which is carried out whatever the response is.
+    pub(crate) fn drop_changes(&mut self) {
+        let ends = self.delta.identity == IdentityChange::End;
+        self.record = Arc::new(Record::new(self.config.unix_now()));
+        self.refresh = false;
+        self.origin.is_login &= ends;
+        self.delta = Delta::default();
+        if ends {
+            self.delta.identity = IdentityChange::End;
+        }
+    }
+}
+
+/// Returns the lifetime of a session: the record's own, else the storage's. `None` is no limit.
+pub(crate) fn max_age(config: &SessionConfig, record: &Record) -> Option<Duration> {
+    match record.lifetime {
+        Lifetime::Default => config.cookie().max_age(),
+        Lifetime::Unlimited => None,
+        Lifetime::For(max_age) => Some(max_age),
+    }
+}

@@ -1,0 +1,313 @@
+//! Reading and writing the values of a session.
+
+use std::any::type_name;
+use std::borrow::Cow;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::record::json::strings::escape;
+use crate::record::{Parsed, Record, json};
+use crate::session::Session;
+
+/// Values.
+impl Session {
+    /// Returns the value under `key` as a `T`; `None` if there is none.
+    ///
+    /// `T` owns what it holds: `get::<String>`, not `get::<&str>`. The result is a copy. To change a
+    /// value in place, [`modify`](Self::modify) it.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] if the value is not a `T`.
+    pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        self.snapshot().get(key).map(parse).transpose()
+    }
+
+    /// Puts `value` under `key`. The session is changed, and its `created` is now.
+    ///
+    /// Values that are nested deeper than 127 levels can be written, but [`get`](Self::get) cannot
+    /// read them.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Value`] if `value` cannot be JSON: a map whose keys are not strings, or a
+    ///   float that is not finite.
+    /// - [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn insert(&self, key: &str, value: impl Serialize) -> Result<()> {
+        let text = to_text(&value)?;
+        self.open()?.set(key, text);
+        Ok(())
+    }
+
+    /// Removes the value under `key`. Returns false, and changes nothing, if there is none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn remove(&self, key: &str) -> Result<bool> {
+        Ok(self.open()?.remove(key))
+    }
+
+    /// Removes the value under `key` and returns it; `None` if there is none. Useful for messages
+    /// that are shown once.
+    ///
+    /// ```
+    /// # use session_core::{ErrorKind, Result, Session};
+    /// # fn main() -> Result<()> {
+    /// # let session = Session::detached();
+    /// session.insert("flash", "Welcome")?;
+    /// let wrong = session.take::<u64>("flash");
+    /// assert_eq!(wrong.unwrap_err().kind(), ErrorKind::Value); // and it is still there
+    /// assert_eq!(session.take::<String>("flash")?.as_deref(), Some("Welcome"));
+    /// assert_eq!(session.take::<String>("flash")?, None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Value`] if the value is not a `T`. It stays in the session.
+    /// - [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
+        loop {
+            let before = self.open()?.record.clone();
+            let Some(text) = before.get(key) else {
+                return Ok(None);
+            };
+            let value = parse(text)?;
+            let mut state = self.open()?;
+            if state.record.get(key) == Some(text) {
+                drop(before); // so that the removal does not have to copy the record
+                state.remove(key);
+                return Ok(Some(value));
+            }
+        }
+    }
+
+    /// Changes the value under `key` in place. A missing value starts from `T::default()`. Returns
+    /// what `change` returns.
+    ///
+    /// ```
+    /// # fn main() -> session_core::Result<()> {
+    /// # let session = session_core::Session::detached();
+    /// let item = String::from("apple");
+    /// session.modify("cart", |cart: &mut Vec<String>| cart.push(item))?;
+    /// assert_eq!(session.get::<Vec<String>>("cart")?.unwrap(), ["apple"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The session is not locked while `change` runs. If two clones of one handle, or two requests,
+    /// modify one key at the same time, the last one wins. Use [`update`](Self::update) if clones of
+    /// one handle must not overwrite each other.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Value`] if the value is not a `T`, or if the changed value cannot be JSON.
+    /// - [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn modify<T, R>(&self, key: &str, change: impl FnOnce(&mut T) -> R) -> Result<R>
+    where
+        T: Serialize + DeserializeOwned + Default,
+    {
+        drop(self.open()?); // refused before the closure runs
+        let mut value: T = self.get(key)?.unwrap_or_default();
+        let result = change(&mut value);
+        self.insert(key, &value)?;
+        Ok(result)
+    }
+
+    /// Puts `change(value)` under `key`, where `value` is what is there now, and returns it.
+    ///
+    /// If another clone of this handle changes the value concurrently, `change` runs again with the
+    /// new value, so it must be callable more than once. Two *requests* that update one key at the
+    /// same time are not added up: the last save wins.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Value`] if the value is not a `T`, or if the new one cannot be JSON.
+    /// - [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn update<T: Serialize + DeserializeOwned>(
+        &self,
+        key: &str,
+        mut change: impl FnMut(Option<T>) -> T,
+    ) -> Result<T> {
+        loop {
+            let before = self.open()?.record.clone();
+            let text_before = before.get(key);
+            let after = change(text_before.map(parse).transpose()?);
+            let text = to_text(&after)?;
+            let mut state = self.open()?;
+            if state.record.get(key) == text_before {
+                drop(before); // so that the change does not have to copy the record
+                state.set(key, text);
+                return Ok(after);
+            }
+        }
+    }
+
+    /// Returns the whole session as a `T`, usually a struct with a field for each key. Keys that `T`
+    /// does not have are left out.
+    ///
+    /// Mark the struct `#[serde(default)]`, so that it can be read from a session in which some keys
+    /// are missing.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Value`] if the session is not a `T`.
+    pub fn data<T: DeserializeOwned>(&self) -> Result<T> {
+        data_of(&self.snapshot())
+    }
+
+    /// Writes the fields of `data` that changed into the session.
+    ///
+    /// ```
+    /// use serde::{Deserialize, Serialize};
+    ///
+    /// #[derive(Default, Deserialize, Serialize)]
+    /// #[serde(default)]
+    /// struct Visit {
+    ///     user: Option<String>,
+    ///     theme: String,
+    /// }
+    ///
+    /// # fn main() -> session_core::Result<()> {
+    /// # let session = session_core::Session::detached();
+    /// let mut visit: Visit = session.data()?;
+    /// visit.theme = "dark".into();
+    /// session.set_data(&visit)?;
+    /// assert_eq!(session.keys(), ["theme"]);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// Each field is compared, as JSON, with what [`data`](Self::data) would return now. Fields that
+    /// are equal are not written, so their stored bytes stay, and two requests that change different
+    /// fields both keep their change. Keys that `T` does not have stay. A key that `T` reads but does
+    /// not write any more, by `skip_serializing_if` say, is removed.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Value`] if `data` is not written as a JSON object, or holds a float that is
+    ///   not finite.
+    /// - [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn set_data<T: Serialize + DeserializeOwned>(&self, data: &T) -> Result<()> {
+        let after = fields(data)?;
+        let record = self.open()?.record.clone();
+        // A session that is no `T` yet, a new one say, has only what is stored.
+        let before = data_of::<T>(&record)
+            .and_then(|before| fields(&before))
+            .ok();
+        let old = before.as_ref().unwrap_or(&record);
+        let mut state = self.open()?;
+        for name in after.names() {
+            let Some(text) = after.get(&name) else {
+                continue;
+            };
+            if !old.get(&name).is_some_and(|old| is_same_json(old, text)) {
+                state.set(&name, text.to_owned());
+            }
+        }
+        for name in before.iter().flat_map(Record::names) {
+            if after.get(&name).is_none() {
+                state.remove(&name);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether there is a value under `key`.
+    pub fn contains_key(&self, key: &str) -> bool {
+        self.state().record.get(key).is_some()
+    }
+
+    /// Returns the number of keys.
+    pub fn len(&self) -> usize {
+        self.state().record.len()
+    }
+
+    /// Returns whether there are no keys.
+    pub fn is_empty(&self) -> bool {
+        self.state().record.is_empty()
+    }
+
+    /// Returns the keys in the order in which they were first set.
+    pub fn keys(&self) -> Vec<String> {
+        self.snapshot().names().map(Cow::into_owned).collect()
+    }
+
+    /// Removes every key, including those that another request adds until this session is saved.
+    /// Changes nothing if the session is empty.
+    ///
+    /// With nothing set after it, this ends the session when it is saved. Removing the keys one by
+    /// one does not.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Committed`] after the response's headers have left.
+    pub fn clear(&self) -> Result<()> {
+        let mut state = self.open()?;
+        if !state.record.is_empty() {
+            state.clear();
+        }
+        Ok(())
+    }
+
+    /// Returns the record as it is now. Parsing happens on it, while the session is not locked.
+    fn snapshot(&self) -> Arc<Record> {
+        self.state().record.clone()
+    }
+}
+
+fn data_of<T: DeserializeOwned>(record: &Record) -> Result<T> {
+    let mut text = String::from("{");
+    for name in record.names() {
+        // A name that is not Unicode (a lone surrogate from Python) finds no value.
+        if let Some(value) = record.get(&name) {
+            if text.len() > 1 {
+                text.push(',');
+            }
+            text.push('"');
+            text.push_str(escape(&name).as_deref().unwrap_or(&name));
+            text.push_str("\":");
+            text.push_str(value);
+        }
+    }
+    text.push('}');
+    parse(&text)
+}
+
+/// Returns the fields of `data` as the entries of a record.
+fn fields<T: Serialize>(data: &T) -> Result<Record> {
+    let text = to_text(data)?;
+    let record = format!("{{\"session\": {text}}}");
+    match Record::parse(record.into(), 0) {
+        Ok(Parsed::Record(record)) if text.starts_with('{') => Ok(record),
+        _ => Err(Error::with_message(
+            ErrorKind::Value,
+            format!("a {} is not written as a JSON object", type_name::<T>()),
+        )),
+    }
+}
+
+/// Compares two JSON texts. Members of objects may have any order.
+fn is_same_json(one: &str, other: &str) -> bool {
+    if one == other {
+        return true;
+    }
+    let value = |text| serde_json::from_str::<Value>(text).ok();
+    value(one).is_some_and(|one| value(other) == Some(one))
+}
+
+/// The cause is left out on purpose: `serde_json` quotes the value in it.
+fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+    serde_json::from_str(text).map_err(|_| {
+        Error::with_message(
+            ErrorKind::Value,
+            format!("the session value is not a {}", type_name::<T>()),
+        )
+    })
+}
+
+fn to_text<T: Serialize>(value: &T) -> Result<String> {
+    json::to_text(value).map_err(|_| {
+        Error::with_message(
+            ErrorKind::Value,
+            format!("a {} cannot be written as JSON", type_name::<T>()),
+        )
+    })
+}
