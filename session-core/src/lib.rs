@@ -36,6 +36,10 @@
 //!
 //! It does no I/O, and it knows no server and no runtime.
 
+// Relative: the documentation of the other crates is beside that of this one. Cargo documents the
+// crates of a workspace in any order, and rustdoc links to a crate only if it knows this, or if that
+// crate's pages are there already.
+#![doc(html_root_url = "../")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod adapter;

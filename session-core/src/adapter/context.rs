@@ -2,13 +2,12 @@
 
 use std::borrow::Cow;
 use std::fmt;
-use std::future::Future;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use http::HeaderMap;
 
-use crate::adapter::load_once::LoadOnce;
+use crate::adapter::load_once::{LoadOnce, Turn};
 use crate::adapter::storages::{Inner, Mount};
 use crate::cookie::request::CookieLines;
 use crate::error::{Error, ErrorChain, ErrorKind, Result};
@@ -64,39 +63,21 @@ impl Context {
         }
     }
 
-    /// Returns the session of a storage, loading it if no other task of the request has. The future
-    /// borrows nothing of the request.
-    pub(super) fn session(
-        &self,
-        at: usize,
-        headers: &HeaderMap,
-    ) -> impl Future<Output = Result<Session>> + Send + use<> {
-        let context = self.clone();
-        let slot = context.slot(at);
-        context.0.is_asked.store(true, Ordering::SeqCst);
-        let ready = slot.current();
+    /// Notes that the session of a storage is asked for, and takes along what loading it needs. The
+    /// result borrows nothing of the request.
+    pub(super) fn ask(&self, at: usize, headers: &HeaderMap) -> Asked {
+        self.0.is_asked.store(true, Ordering::SeqCst);
+        let ready = self.slot(at).current();
         let cookies = if ready.is_some() {
             CookieLines::default()
         } else {
             CookieLines::of(headers)
         };
-        async move {
-            if let Some(ready) = ready {
-                return ready;
-            }
-            let slot = context.slot(at);
-            let mount = context.mount(at);
-            let is_closed = &context.0.is_closed;
-            let loaded = slot.loaded.get_or_load(load(mount, &cookies), |loaded| {
-                if let Ok(session) = loaded
-                    && is_closed.load(Ordering::SeqCst)
-                {
-                    session.state().is_committed = true;
-                }
-            });
-            let loaded = loaded.await;
-            // A login may have come in between.
-            slot.login().clone().map_or(loaded, Ok)
+        Asked {
+            context: self.clone(),
+            at,
+            cookies,
+            ready,
         }
     }
 
@@ -209,37 +190,85 @@ impl Slot {
     }
 }
 
-async fn load(mount: &Arc<Mount>, lines: &CookieLines) -> Result<Session> {
-    let name = mount.cookie_name();
-    let mut values = lines.values(name);
-    let loaded = match (values.next(), values.next()) {
-        // A cookie whose value is not UTF-8 stands for no session, but it was sent.
-        (None, _) if lines.have(name) => mount.storage.load(&[""]).await,
-        (None, _) => mount.storage.load(&[]).await,
-        (Some(only), None) => mount.storage.load(&[&only]).await,
-        (Some(first), Some(second)) => {
-            let all: Vec<Cow<'_, str>> = [first, second].into_iter().chain(values).collect();
-            let all: Vec<&str> = all.iter().map(AsRef::as_ref).collect();
-            mount.storage.load(&all).await
+/// A session that a handler asked for.
+pub(super) struct Asked {
+    context: Context,
+    at: usize,
+    cookies: CookieLines,
+    ready: Option<Result<Session>>,
+}
+
+impl Asked {
+    /// Returns the session, loading it if no other task of the request has.
+    pub(super) async fn session(&self) -> Result<Session> {
+        if let Some(ready) = &self.ready {
+            return ready.clone();
         }
-    };
-    match loaded {
-        Ok(session) => {
+        let slot = self.context.slot(self.at);
+        let turn = match slot.loaded.turn().await {
+            Turn::Ready(ready) => return slot.login().clone().map_or(ready, Ok),
+            Turn::Load(turn) => turn,
+        };
+        let mount = self.context.mount(self.at);
+        let name = mount.cookie_name();
+        let values = Values::of(&self.cookies, name);
+        let loaded = match &values {
+            Values::None => mount.storage.load(&[]).await,
+            Values::One(value) => mount.storage.load(&[value]).await,
+            Values::Many(values) => {
+                let values: Vec<&str> = values.iter().map(AsRef::as_ref).collect();
+                mount.storage.load(&values).await
+            }
+        };
+        let loaded = loaded.map_err(|error| log_failure(name, error));
+        if let Ok(session) = &loaded {
             session.state().hook = Some(mount.clone());
-            Ok(session)
         }
-        Err(error) => {
-            tracing::error!(
-                target: "session::load",
-                cookie = name,
-                op = "load",
-                kind = ?error.kind(),
-                error = %ErrorChain(&error),
-                "session not loaded"
-            );
-            Err(error.logged())
+        turn.finish(&loaded, |loaded| {
+            if let Ok(session) = loaded
+                && self.context.0.is_closed.load(Ordering::SeqCst)
+            {
+                session.state().is_committed = true;
+            }
+        });
+        // A login may have come in between.
+        slot.login().clone().map_or(loaded, Ok)
+    }
+}
+
+/// The values of the session cookie.
+enum Values<'a> {
+    None,
+    /// Almost always.
+    One(Cow<'a, str>),
+    Many(Vec<Cow<'a, str>>),
+}
+
+impl<'a> Values<'a> {
+    fn of(lines: &'a CookieLines, name: &'a str) -> Self {
+        let mut values = lines.values(name);
+        match (values.next(), values.next()) {
+            // A value that is not UTF-8 stands for no session, but a cookie was sent.
+            (None, _) if lines.have(name) => Self::One(Cow::Borrowed("")),
+            (None, _) => Self::None,
+            (Some(only), None) => Self::One(only),
+            (Some(first), Some(second)) => {
+                Self::Many([first, second].into_iter().chain(values).collect())
+            }
         }
     }
+}
+
+fn log_failure(cookie: &str, error: Error) -> Error {
+    tracing::error!(
+        target: "session::load",
+        cookie,
+        op = "load",
+        kind = ?error.kind(),
+        error = %ErrorChain(&error),
+        "session not loaded"
+    );
+    error.logged()
 }
 
 impl fmt::Debug for Context {

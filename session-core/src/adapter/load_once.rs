@@ -1,6 +1,5 @@
 //! A value that one task loads while the others wait.
 
-use std::future::Future;
 use std::mem;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
@@ -33,26 +32,12 @@ impl<T: Clone> LoadOnce<T> {
         }
     }
 
-    /// Returns the value, loading it with `load` if no other task does. `inspect` sees a loaded
-    /// value before any task does, while no one can [look](Self::get).
-    pub(super) async fn get_or_load(
-        &self,
-        load: impl Future<Output = T>,
-        inspect: impl FnOnce(&T),
-    ) -> T {
-        if let Some(ready) = std::future::poll_fn(|cx| self.wait(cx)).await {
-            return ready;
+    /// Waits for the value, or for the turn to load it.
+    pub(super) async fn turn(&self) -> Turn<'_, T> {
+        match std::future::poll_fn(|cx| self.wait(cx)).await {
+            Some(ready) => Turn::Ready(ready),
+            None => Turn::Load(Loading(self)),
         }
-        let turn = Turn(self);
-        let value = load.await;
-        let waiting = {
-            let mut slot = self.slot();
-            inspect(&value);
-            mem::replace(&mut *slot, Slot::Ready(value.clone())).waiting()
-        };
-        drop(turn); // finds the value, and does nothing
-        wake(waiting);
-        value
     }
 
     /// Waits for the value; `None` if this task is to load it.
@@ -94,10 +79,31 @@ fn wake(waiting: Vec<Waker>) {
     waiting.into_iter().for_each(Waker::wake);
 }
 
-/// The turn to load. Dropped before the value is there, it passes to the next task.
-struct Turn<'a, T>(&'a LoadOnce<T>);
+/// What a task gets that asks for the value.
+pub(super) enum Turn<'a, T: Clone> {
+    /// The value is there.
+    Ready(T),
+    /// This task is to load it.
+    Load(Loading<'a, T>),
+}
 
-impl<T> Drop for Turn<'_, T> {
+/// The turn to load. Dropped before the value is there, it passes to the next task.
+pub(super) struct Loading<'a, T>(&'a LoadOnce<T>);
+
+impl<T: Clone> Loading<'_, T> {
+    /// Hands out the value. `inspect` sees it before any other task does, while no one can
+    /// [look](LoadOnce::get).
+    pub(super) fn finish(self, value: &T, inspect: impl FnOnce(&T)) {
+        let waiting = {
+            let mut slot = self.0.slot();
+            inspect(value);
+            mem::replace(&mut *slot, Slot::Ready(value.clone())).waiting()
+        };
+        wake(waiting);
+    }
+}
+
+impl<T> Drop for Loading<'_, T> {
     fn drop(&mut self) {
         let mut slot = self.0.slot();
         if matches!(*slot, Slot::Loading(_)) {
@@ -111,6 +117,7 @@ impl<T> Drop for Turn<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
+    use std::future::Future;
     use std::pin::{Pin, pin};
     use std::sync::Arc;
     use std::sync::atomic::{AtomicUsize, Ordering};
@@ -131,6 +138,17 @@ mod tests {
         future.poll(&mut Context::from_waker(waker))
     }
 
+    async fn get_or_load<T: Clone>(once: &LoadOnce<T>, load: impl Future<Output = T>) -> T {
+        match once.turn().await {
+            Turn::Ready(value) => value,
+            Turn::Load(turn) => {
+                let value = load.await;
+                turn.finish(&value, |_| ());
+                value
+            }
+        }
+    }
+
     #[test]
     fn one_task_loads_and_the_others_get_its_value() {
         let once = LoadOnce::default();
@@ -148,8 +166,8 @@ mod tests {
         };
         let count = Arc::new(Count::default());
         let waker = Waker::from(count.clone());
-        let mut first = pin!(once.get_or_load(load(), |_| ()));
-        let mut second = pin!(once.get_or_load(load(), |_| ()));
+        let mut first = pin!(get_or_load(&once, load()));
+        let mut second = pin!(get_or_load(&once, load()));
         assert!(poll(first.as_mut(), Waker::noop()).is_pending());
         assert!(poll(second.as_mut(), &waker).is_pending());
         assert_eq!(once.get(), None);
@@ -165,9 +183,9 @@ mod tests {
         let once = LoadOnce::default();
         let count = Arc::new(Count::default());
         let waker = Waker::from(count.clone());
-        let mut second = pin!(once.get_or_load(std::future::ready(2), |_| ()));
+        let mut second = pin!(get_or_load(&once, std::future::ready(2)));
         {
-            let mut first = pin!(once.get_or_load(std::future::pending(), |_| ()));
+            let mut first = pin!(get_or_load(&once, std::future::pending()));
             assert!(poll(first.as_mut(), Waker::noop()).is_pending());
             assert!(poll(second.as_mut(), &waker).is_pending());
         }

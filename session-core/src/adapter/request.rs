@@ -91,8 +91,14 @@ fn find(
     (headers, extensions): (&HeaderMap, &Extensions),
     name: Option<&str>,
 ) -> impl Future<Output = Result<Session>> + Send + use<> {
-    let found = context(extensions, name).map(|(context, at)| context.session(at, headers));
-    async move { found?.await }
+    let asked = context(extensions, name).map(|(context, at)| context.ask(at, headers));
+    // Borrowed, because what a future moves it holds twice.
+    async move {
+        match &asked {
+            Ok(asked) => asked.session().await,
+            Err(error) => Err(error.clone()),
+        }
+    }
 }
 
 fn context<'a>(extensions: &'a Extensions, name: Option<&str>) -> Result<(&'a Context, usize)> {

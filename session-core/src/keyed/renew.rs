@@ -15,6 +15,7 @@ use crate::keyed::load::Opened;
 use crate::keyed::swap::{Change, Next, Swapped};
 use crate::keyed::tombstone::{self, Tombstone};
 use crate::keyed::{Address, KeyedStorage, Stored};
+use crate::record::Record;
 use crate::session::Draft;
 use crate::session::identity::Identity;
 use crate::session::state::Place;
@@ -24,18 +25,21 @@ impl<B: Backend> KeyedStorage<B> {
     /// another request stores there in between comes along.
     pub(super) async fn renew(
         &self,
-        mut draft: Draft,
+        draft: &mut Draft,
         old: Identity,
         seen: Stored,
         was_emptied: bool,
     ) -> Result<CookieChange> {
-        let lineage = Lineage::of(&draft.record, &old);
-        if !was_emptied {
-            // An emptied session is a new one, so it gets a handle of its own.
+        let lineage = if was_emptied {
+            // A new session: it gets a handle of its own. The old one is in the emptied record.
+            self.lineage_at(&seen, &old)
+        } else {
+            let lineage = Lineage::of(&draft.record, &old);
             Arc::make_mut(&mut draft.record).handle = Some(lineage.handle());
-        }
+            lineage
+        };
         let handle = draft.record.handle.clone();
-        let (identity, stored) = self.create(&draft).await?;
+        let (identity, stored) = self.create(draft).await?;
         let new = self.address(&identity);
         let tombstone = Tombstone::Moved(new.suffix.to_string()).to_text();
         let tombstone = Bytes::from(self.config.encode(tombstone)?);
@@ -43,7 +47,7 @@ impl<B: Backend> KeyedStorage<B> {
         let mut change = Move {
             storage: self,
             base: seen.value().clone(),
-            draft: &mut draft,
+            draft: &mut *draft,
             lineage,
             handle,
             new,
@@ -55,19 +59,27 @@ impl<B: Backend> KeyedStorage<B> {
         let is_moved = match swapped {
             Ok(Swapped::Written(_) | Swapped::Stopped(Moved::Already)) => true,
             Ok(Swapped::Stopped(Moved::Ended)) => false,
-            Err(error) => self.settle(&draft, &address, &tombstone, error).await?,
+            Err(error) => self.settle(draft, &address, &tombstone, error).await?,
         };
         if !is_moved {
-            self.take_back(&draft).await;
-            return self.lost(&draft, Some(&old));
+            self.take_back(draft).await;
+            return self.lost(draft, Some(&old));
         }
-        let cookie = self.set_cookie(&draft, &identity);
+        let cookie = self.set_cookie(draft, &identity);
         draft.commit(Place::InStore {
             identity,
             seen: stored,
             emptied: false,
         });
         Ok(cookie)
+    }
+
+    fn lineage_at(&self, seen: &Stored, identity: &Identity) -> Lineage {
+        let now = self.config.unix_now();
+        match self.open(&Found::Record(seen.clone()), now) {
+            Opened::Record(record) => Lineage::of(&record, identity),
+            _ => Lineage::of(&Record::new(now), identity),
+        }
     }
 
     /// Finds out by one read whether the tombstone is there, after its write failed with `error`.

@@ -27,7 +27,7 @@ impl<B: Backend> KeyedStorage<B> {
         if !session.state().is_due() {
             return Ok(CookieChange::Keep);
         }
-        let draft = match session.try_begin_save() {
+        let mut draft = match session.try_begin_save() {
             Some(draft) => draft,
             None => self.backend.bound(session.begin_save(), PATIENCE).await?,
         };
@@ -43,21 +43,18 @@ impl<B: Backend> KeyedStorage<B> {
             is_refresh: draft.refresh,
             is_empty: draft.record.is_empty(),
         });
-        match (plan, draft.place.clone()) {
-            (Plan::Nothing, _) => Ok(CookieChange::Keep),
-            (Plan::Update | Plan::Refresh, Place::InStore { identity, seen, .. }) => {
-                self.update(draft, identity, seen, plan == Plan::Refresh)
-                    .await
-            }
+        match plan {
+            Plan::Nothing => Ok(CookieChange::Keep),
+            Plan::Update | Plan::Refresh => self.update(&mut draft, plan == Plan::Refresh).await,
             // The rare ones are boxed: their futures are many times larger than an update's.
             _ => {
-                let rare = Box::pin(self.carry_out(plan, draft));
+                let rare = Box::pin(self.carry_out(plan, &mut draft));
                 self.backend.bound(rare, MAX_CALLS).await?
             }
         }
     }
 
-    async fn carry_out(&self, plan: Plan, draft: Draft) -> Result<CookieChange> {
+    async fn carry_out(&self, plan: Plan, draft: &mut Draft) -> Result<CookieChange> {
         match (plan, draft.place.clone()) {
             (
                 Plan::Renew,
@@ -73,20 +70,20 @@ impl<B: Backend> KeyedStorage<B> {
                         draft.commit_removal();
                         Ok(CookieChange::Remove)
                     }
-                    Was::Ended(_) | Was::Nothing => self.lost(&draft, Some(&identity)),
+                    Was::Ended(_) | Was::Nothing => self.lost(draft, Some(&identity)),
                 }
             }
             (Plan::Create, _) => self.start(draft).await,
             (Plan::Login, _) => self.log_in(draft).await,
             (Plan::End, _) => self.log_out(draft).await,
-            _ => self.lost(&draft, None),
+            _ => self.lost(draft, None),
         }
     }
 
     /// Stores a new session.
-    async fn start(&self, draft: Draft) -> Result<CookieChange> {
-        let (identity, seen) = self.create(&draft).await?;
-        let cookie = self.set_cookie(&draft, &identity);
+    async fn start(&self, draft: &mut Draft) -> Result<CookieChange> {
+        let (identity, seen) = self.create(draft).await?;
+        let cookie = self.set_cookie(draft, &identity);
         draft.commit(Place::InStore {
             identity,
             seen,
@@ -97,8 +94,8 @@ impl<B: Backend> KeyedStorage<B> {
 
     /// Stores a new session, and then ends what the client's cookies stand for. In this order a
     /// failure leaves the client with the session that it had.
-    async fn log_in(&self, draft: Draft) -> Result<CookieChange> {
-        let (identity, seen) = self.create(&draft).await?;
+    async fn log_in(&self, draft: &mut Draft) -> Result<CookieChange> {
+        let (identity, seen) = self.create(draft).await?;
         let mut has_ended_one = false;
         for cookie in draft.origin.cookies.iter().filter(|it| **it != identity) {
             if !self.accepts(cookie) {
@@ -107,7 +104,7 @@ impl<B: Backend> KeyedStorage<B> {
             match self.end(cookie, None, Ender::Login).await {
                 Ok(_) => has_ended_one = true,
                 Err(error) if !has_ended_one => {
-                    self.take_back(&draft).await;
+                    self.take_back(draft).await;
                     return Err(error);
                 }
                 // To fail now would leave the client with nothing.
@@ -121,7 +118,7 @@ impl<B: Backend> KeyedStorage<B> {
                 ),
             }
         }
-        let cookie = self.set_cookie(&draft, &identity);
+        let cookie = self.set_cookie(draft, &identity);
         draft.commit(Place::InStore {
             identity,
             seen,
@@ -132,7 +129,7 @@ impl<B: Backend> KeyedStorage<B> {
 
     /// Ends the session and what else the client's cookies stand for. What was set afterwards
     /// starts another session, unless another request was faster to replace or end this one.
-    async fn log_out(&self, mut draft: Draft) -> Result<CookieChange> {
+    async fn log_out(&self, draft: &mut Draft) -> Result<CookieChange> {
         let mut was = None;
         let has_cookie = draft.origin.sent_cookie || matches!(draft.place, Place::InStore { .. });
         if let Place::InStore { identity, seen, .. } = &draft.place {
@@ -163,7 +160,7 @@ impl<B: Backend> KeyedStorage<B> {
         }
         draft.note_ended();
         if is_replaced || ended_by == Some(EndedBy::Logout) {
-            return self.lost(&draft, None);
+            return self.lost(draft, None);
         }
         self.start(draft).await
     }

@@ -4,37 +4,33 @@ use bytes::Bytes;
 
 use crate::cookie::change::CookieChange;
 use crate::error::Result;
+use crate::keyed::KeyedStorage;
 use crate::keyed::backend::{Backend, Found, Write};
 use crate::keyed::lineage::Lineage;
 use crate::keyed::load::Opened;
 use crate::keyed::swap::{Change, Next, Swapped};
-use crate::keyed::{KeyedStorage, Stored};
 use crate::session::Draft;
-use crate::session::identity::Identity;
 use crate::session::state::Place;
 
 impl<B: Backend> KeyedStorage<B> {
     /// Stores the draft's record under the identity that the session has. A session that was only
     /// read (`is_refresh`) has nothing to add to what another request stored.
-    pub(super) async fn update(
-        &self,
-        mut draft: Draft,
-        identity: Identity,
-        seen: Stored,
-        is_refresh: bool,
-    ) -> Result<CookieChange> {
+    pub(super) async fn update(&self, draft: &mut Draft, is_refresh: bool) -> Result<CookieChange> {
+        let Place::InStore { identity, seen, .. } = draft.place.clone() else {
+            return Ok(CookieChange::Keep);
+        };
         let address = self.address(&identity);
         let mut change = Update {
             storage: self,
             base: seen.value().clone(),
             lineage: Lineage::of(&draft.record, &identity),
-            draft: &mut draft,
+            draft: &mut *draft,
             is_refresh,
         };
         match self.swap(&address, Some(seen), &mut change).await? {
             Swapped::Written(seen) => {
-                let cookie = if self.is_cookie_refreshed(&draft) {
-                    self.set_cookie(&draft, &identity)
+                let cookie = if self.is_cookie_refreshed(draft) {
+                    self.set_cookie(draft, &identity)
                 } else {
                     CookieChange::Keep
                 };
@@ -47,7 +43,7 @@ impl<B: Backend> KeyedStorage<B> {
                 Ok(cookie)
             }
             Swapped::Stopped(Conflict::OfARead) => Ok(CookieChange::Keep),
-            Swapped::Stopped(Conflict::Ended) => self.lost(&draft, Some(&identity)),
+            Swapped::Stopped(Conflict::Ended) => self.lost(draft, Some(&identity)),
         }
     }
 

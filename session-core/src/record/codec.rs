@@ -1,20 +1,19 @@
-//! What a record becomes in the cookie or in the store.
+//! How a record is stored: as JSON text, or in another format.
 
 use std::fmt;
 
 use crate::error::Result;
 
-/// Turns a record's JSON text into what is stored, and back: aiohttp_session's `encoder` and
-/// `decoder`.
+/// Turns the JSON text of a record into the bytes that are stored, and back.
 ///
-/// Without one the JSON text itself is stored, which is what aiohttp_session reads and writes by
-/// default. A codec may compress it, or write another format; a Python service beside needs the
-/// same pair.
+/// It corresponds to the `encoder` and `decoder` of aiohttp_session. Without a codec the JSON text
+/// itself is stored, as aiohttp_session does by default. A codec can compress the text or store
+/// another format. A Python service that shares the sessions needs the same pair of functions.
 ///
-/// ```
-/// use session_core::{Codec, Error, ErrorKind, Records, Result};
+/// ```ignore
+/// use session_core::{Codec, Result, SessionConfig};
 ///
-/// /// JSON behind a byte that says so.
+/// /// Stores the JSON text behind a version byte.
 /// #[derive(Debug)]
 /// struct Marked;
 ///
@@ -28,23 +27,28 @@ use crate::error::Result;
 ///     }
 /// }
 ///
-/// let records = Records::default().with_codec(Marked);
-/// assert!(records.open(&b"1{\"created\": 1, \"session\": {\"a\": 1}}"[..]).is_some());
-/// assert!(records.open(&b"{\"created\": 1, \"session\": {\"a\": 1}}"[..]).is_none());
+/// let config = SessionConfig::default().with_codec(Marked);
+/// assert!(config.open(&b"1{\"created\": 1, \"session\": {\"a\": 1}}"[..]).is_some());
+/// assert!(config.open(&b"{\"created\": 1, \"session\": {\"a\": 1}}"[..]).is_none());
 /// ```
 ///
-/// Its `Debug` is printed with the storage's: a codec that holds a key must not derive it. What
-/// `decode` returns for what `encode` wrote is the same text, to the byte: white space, too, has a
-/// meaning where a session was renewed.
+/// `decode` must return exactly the text that `encode` was given, because white space has a
+/// meaning in the record of an ended session.
+///
+/// The `Debug` output of a codec is part of the storage's. If a codec holds a key, write its
+/// `Debug` by hand and leave the key out.
 pub trait Codec: fmt::Debug + Send + Sync + 'static {
-    /// Turns the JSON text of a record, ASCII unless a value came as other UTF-8, into what is
-    /// stored.
+    /// Turns the JSON text of a record into the bytes that are stored.
+    ///
+    /// The text is UTF-8. It is ASCII unless another program wrote other characters into the
+    /// record.
     ///
     /// # Errors
-    /// Whatever keeps the record from being stored; it ends the save.
+    /// Any error ends the save. The record is then not stored.
     fn encode(&self, record: Vec<u8>) -> Result<Vec<u8>>;
 
-    /// Turns what was stored back into the JSON text; `None` if it cannot be such a record, which
-    /// is then an empty new session. It must not panic, whatever it is given.
+    /// Turns stored bytes back into the JSON text; `None` if `encode` cannot have written them.
+    ///
+    /// The session is then new and empty. This method must not panic, whatever bytes it is given.
     fn decode(&self, stored: &[u8]) -> Option<Vec<u8>>;
 }

@@ -21,13 +21,19 @@ impl Created {
     /// Reads the JSON value `written`; `None` if Python takes no time from it.
     ///
     /// Python takes any number, `true`, and what counts as false: `null` is the same as no member.
-    pub(super) fn read(written: &str, now: u64) -> Option<Self> {
+    pub(super) fn read(written: &[u8], now: u64) -> Option<Self> {
         // JSON integers have no leading zero, so this one is written back as it was read.
         if written.len() < 16
-            && let Ok(seconds) = written.parse()
+            && let Some(seconds) = whole(written)
         {
             return Some(Self::At(seconds));
         }
+        Self::read_other(written, now)
+    }
+
+    #[cold]
+    fn read_other(written: &[u8], now: u64) -> Option<Self> {
+        let written = std::str::from_utf8(written).ok()?;
         let seconds = match written {
             "null" => return Some(Self::Missing { now }),
             "true" => 1.0,
@@ -71,4 +77,98 @@ impl Created {
 #[expect(clippy::cast_precision_loss)]
 fn float(seconds: u64) -> f64 {
     seconds as f64
+}
+
+#[inline]
+fn whole(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |number, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| 10 * number + u64::from(digit))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: u64 = 1_700_000_000;
+
+    fn read(written: &str) -> Option<Created> {
+        Created::read(written.as_bytes(), NOW)
+    }
+
+    #[test]
+    fn python_takes_any_number_and_what_counts_as_false() {
+        for (written, seconds) in [
+            ("0", 0.0),
+            ("1700000000", 1.7e9),
+            ("999999999999999", 999_999_999_999_999.0),
+            ("1700000000.25", 1_700_000_000.25),
+            ("-1", -1.0),
+            ("-0.0", 0.0),
+            ("17e8", 1.7e9),
+            ("1E-999", 0.0),
+            ("true", 1.0),
+            ("false", 0.0),
+            ("\"\"", 0.0),
+            ("12345678901234567890", 12_345_678_901_234_567_890.0),
+            ("1e999", f64::INFINITY),
+            ("-1e999", f64::NEG_INFINITY),
+        ] {
+            let created = read(written).unwrap();
+            let age = created.age(NOW);
+            assert_eq!(age.to_bits(), (1.7e9 - seconds).to_bits(), "{written}");
+            if let Created::Other { written: kept, .. } = created {
+                assert_eq!(&*kept, written);
+            }
+        }
+        for written in [
+            "\"1\"",
+            "\"x\"",
+            "[]",
+            "[1]",
+            "{}",
+            "{\"a\": 1}",
+            "\"inf\"",
+            "\"NaN\"",
+        ] {
+            assert!(read(written).is_none(), "{written}");
+        }
+    }
+
+    #[test]
+    fn whole_seconds_are_not_kept_as_text() {
+        assert!(matches!(
+            read("1700000001"),
+            Some(Created::At(1_700_000_001))
+        ));
+        assert!(matches!(
+            read("1234567890123456"),
+            Some(Created::Other { .. })
+        ));
+        assert!(matches!(read("1.0"), Some(Created::Other { .. })));
+    }
+
+    #[test]
+    fn without_a_date_the_time_is_now_and_the_age_counts_from_1970() {
+        let created = read("null").unwrap();
+        assert_eq!(created.time(), UNIX_EPOCH + Duration::from_secs(NOW));
+        assert!((1_700_000_010.0..1_700_000_010.1).contains(&created.age(NOW + 10)));
+    }
+
+    #[test]
+    fn a_time_is_at_most_the_year_9999_away_from_1970() {
+        let latest = Duration::from_secs(253_402_300_799);
+        for (written, time) in [
+            ("0", UNIX_EPOCH),
+            ("1.5", UNIX_EPOCH + Duration::from_millis(1500)),
+            ("-1.5", UNIX_EPOCH - Duration::from_millis(1500)),
+            ("1e999", UNIX_EPOCH + latest),
+            ("253402300800", UNIX_EPOCH + latest),
+            ("-1e300", UNIX_EPOCH - latest),
+        ] {
+            assert_eq!(read(written).unwrap().time(), time, "{written}");
+        }
+        assert_eq!(Created::At(u64::MAX).time(), UNIX_EPOCH + latest);
+    }
 }

@@ -6,55 +6,52 @@ use std::ops::Range;
 
 use crate::record::json::{scan, strings};
 
-/// Names one entry of a record.
+/// The id of an entry.
 ///
-/// It stays valid for the life of the record and in clones of the record.
+/// It stays valid as long as its record lives, and in clones of the record.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Ord, PartialOrd)]
 pub(crate) struct EntryId(u32);
 
-/// Entries in their order. A removed entry stays in its place without a value, so that ids never
-/// shift.
+/// A list of entries. A removed entry keeps its place, so that the ids of the others do not change.
 ///
-/// Names and values may be ranges of the loaded text, which the methods take as `loaded`.
+/// Names and values can be ranges of the loaded text, which the methods take as `loaded`.
 #[derive(Clone, Default)]
 pub(super) struct Entries {
-    slots: Vec<Entry>,
-    present: usize,
-    /// Where each name is. Only records of more than [`FEW`] slots have it.
-    index: Option<Box<HashMap<Box<[u8]>, EntryId>>>,
+    all: Vec<Entry>,
+    /// How many of them were removed.
+    removed: usize,
+    /// The [bits](bit_of) of all names. A name with another bit is new, so that most names of a
+    /// loaded text need not be compared with the ones before.
+    bits: u64,
+    /// Finds present entries by name if the list was ever longer than [`FEW`].
+    ///
+    /// The hash has a random key, so a client cannot choose names that collide.
+    index: Option<HashMap<Box<[u8]>, EntryId>>,
 }
 
-/// Up to so many slots, comparing name by name costs less than hashing.
+/// To compare so many names costs less than to hash one.
 const FEW: usize = 16;
 
 #[derive(Clone)]
 pub(super) struct Entry {
-    name: Name,
+    pub(super) name: Name,
     /// The JSON text of the value; `None` if the entry was removed.
-    value: Option<Text>,
+    pub(super) value: Option<Text>,
 }
 
-/// A name as it is written and as it is spelled.
+/// A name as it is written in JSON, and the text that it stands for.
 #[derive(Clone)]
-pub(super) enum Name {
-    /// A range of the loaded text. It is written as it is spelled.
-    Loaded(usize, usize),
-    /// A name that was set. It is written as it is spelled.
-    Own(Box<str>),
-    /// A name that is written with escapes.
-    Escaped(Box<Escaped>),
+pub(super) struct Name {
+    /// What is between the quotes.
+    pub(super) written: Text,
+    /// The text that this stands for, if there are escapes in it.
+    ///
+    /// It is in WTF-8, because Python writes lone surrogates. No `str` is equal to a name that has
+    /// one.
+    unescaped: Option<Box<[u8]>>,
 }
 
-#[derive(Clone)]
-pub(super) struct Escaped {
-    /// The JSON string without its quotes.
-    written: Box<str>,
-    /// The text that it stands for, in WTF-8: UTF-8 in which a lone surrogate from Python may
-    /// stand. No `str` is equal to a name with a lone surrogate.
-    spelled: Box<[u8]>,
-}
-
-/// A piece of the loaded text, or a text of its own.
+/// A range of the loaded text, or a text of its own.
 #[derive(Clone)]
 pub(super) enum Text {
     Loaded(usize, usize),
@@ -62,74 +59,87 @@ pub(super) enum Text {
 }
 
 impl Entries {
-    /// Makes an empty list with room for a session of ordinary size.
+    /// Makes an empty list with room for the entries of most sessions.
     pub(super) fn with_room() -> Self {
         Self {
-            slots: Vec::with_capacity(8),
+            all: Vec::with_capacity(8),
             ..Self::default()
         }
     }
 
+    /// Returns the number of present entries.
     pub(super) fn len(&self) -> usize {
-        self.present
+        self.all.len() - self.removed
     }
 
-    /// Returns the present entries in their order.
+    /// Returns the names and values of the present entries in their order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Name, &Text)> {
-        self.slots
-            .iter()
-            .filter_map(|entry| Some((&entry.name, entry.value.as_ref()?)))
+        let all = self.all.iter();
+        all.filter_map(|entry| Some((&entry.name, entry.value.as_ref()?)))
     }
 
-    /// Returns the name and the value of the entry `id`.
-    pub(super) fn at(&self, id: EntryId) -> (&Name, Option<&Text>) {
-        let entry = &self.slots[id.0 as usize];
-        (&entry.name, entry.value.as_ref())
+    /// Returns an entry, present or removed.
+    pub(super) fn get(&self, id: EntryId) -> &Entry {
+        &self.all[id.0 as usize]
     }
 
-    /// Finds the present entry of `name`.
+    /// Finds the present entry of `name`, which is in WTF-8.
     #[inline]
     pub(super) fn find(&self, loaded: &[u8], name: &[u8]) -> Option<EntryId> {
-        match &self.index {
-            Some(index) => index.get(name).copied(),
-            None => self
-                .slots
-                .iter()
-                .position(|entry| entry.is(loaded, name))
-                .map(id_of),
+        if self.bits & bit_of(name) == 0 {
+            return None;
+        }
+        if let Some(index) = &self.index {
+            return look_up(index, name);
+        }
+        let mut all = self.all.iter();
+        all.position(|entry| entry.name.is(loaded, name) && entry.value.is_some())
+            .map(id_of)
+    }
+
+    /// Puts a name and a value that the scanner found, as [`set`](Self::set) does.
+    #[inline]
+    pub(super) fn load(&mut self, loaded: &[u8], name: scan::Name, value: Range<usize>) {
+        let bit = bit_of(&loaded[name.inside.clone()]);
+        // To check for room here makes `push` cheaper.
+        let is_full = self.all.len() == self.all.capacity();
+        if name.escaped || self.bits & bit != 0 || is_full || self.index.is_some() {
+            return self.set(loaded, Name::loaded(loaded, name), value.into());
+        }
+        self.bits |= bit;
+        let name = Name {
+            written: name.inside.into(),
+            unescaped: None,
+        };
+        let value = Some(value.into());
+        self.all.push(Entry { name, value });
+    }
+
+    /// Gives the entry of this name another value, or adds an entry, as Python's dict does.
+    #[inline(never)]
+    pub(super) fn set(&mut self, loaded: &[u8], name: Name, value: Text) {
+        if let Some(id) = self.find(loaded, name.unescaped(loaded)) {
+            self.replace(id, value);
+        } else {
+            self.add(loaded, name, value);
         }
     }
 
-    /// Adds an entry, or gives the entry of this name another value, as Python's dict does.
-    #[inline]
-    pub(super) fn put(&mut self, loaded: &[u8], name: Name, value: Text) {
-        match self.find(loaded, name.spelled(loaded)) {
-            Some(id) => self.replace(id, value),
-            None => {
-                self.push(loaded, name, value);
-            }
-        }
-    }
-
-    /// Gives the entry `id` another value.
-    #[inline]
+    /// Gives a present entry another value.
     pub(super) fn replace(&mut self, id: EntryId, value: Text) {
-        self.slots[id.0 as usize].value = Some(value);
+        self.all[id.0 as usize].value = Some(value);
     }
 
-    /// Adds an entry at the end. There must be no present entry of this name.
-    #[inline]
-    pub(super) fn push(&mut self, loaded: &[u8], name: Name, value: Text) -> EntryId {
-        let id = id_of(self.slots.len());
+    /// Adds an entry at the end. No present entry may have this name.
+    pub(super) fn add(&mut self, loaded: &[u8], name: Name, value: Text) -> EntryId {
+        let id = id_of(self.all.len());
+        self.bits |= bit_of(name.unescaped(loaded));
         if let Some(index) = &mut self.index {
-            index.insert(name.spelled(loaded).into(), id);
+            index.insert(name.unescaped(loaded).into(), id);
         }
-        self.slots.push(Entry {
-            name,
-            value: Some(value),
-        });
-        self.present += 1;
-        if self.slots.len() == FEW + 1 {
+        let value = Some(value);
+        self.all.push(Entry { name, value });
+        if self.index.is_none() && self.all.len() > FEW {
             self.build_index(loaded);
         }
         id
@@ -137,22 +147,19 @@ impl Entries {
 
     #[cold]
     fn build_index(&mut self, loaded: &[u8]) {
-        let present = self.slots.iter().enumerate();
-        let index = present
-            .filter(|(_, entry)| entry.value.is_some())
-            .map(|(at, entry)| (entry.name.spelled(loaded).into(), id_of(at)))
-            .collect();
-        self.index = Some(Box::new(index));
+        let all = self.all.iter().enumerate();
+        let present = all.filter(|(_, entry)| entry.value.is_some());
+        let index = present.map(|(at, entry)| (entry.name.unescaped(loaded).into(), id_of(at)));
+        self.index = Some(index.collect());
     }
 
-    /// Removes the entry `id`.
+    /// Removes a present entry.
     pub(super) fn remove(&mut self, loaded: &[u8], id: EntryId) {
-        let entry = &mut self.slots[id.0 as usize];
-        if entry.value.take().is_some() {
-            self.present -= 1;
-            if let Some(index) = &mut self.index {
-                index.remove(entry.name.spelled(loaded));
-            }
+        let entry = &mut self.all[id.0 as usize];
+        entry.value = None;
+        self.removed += 1;
+        if let Some(index) = &mut self.index {
+            index.remove(entry.name.unescaped(loaded));
         }
     }
 }
@@ -163,75 +170,71 @@ fn id_of(at: usize) -> EntryId {
     EntryId(u32::try_from(at).unwrap_or(u32::MAX))
 }
 
-impl Entry {
+/// Returns one of 64 bits, by the first byte and the length of `name`.
+#[inline]
+fn bit_of(name: &[u8]) -> u64 {
+    let first = name.first().copied().unwrap_or_default();
+    1 << ((usize::from(first) + 8 * name.len()) % 64)
+}
+
+/// Keeps the code of the hash out of the functions that rarely need it.
+#[cold]
+fn look_up(index: &HashMap<Box<[u8]>, EntryId>, name: &[u8]) -> Option<EntryId> {
+    index.get(name).copied()
+}
+
+impl Name {
+    /// Makes the name of a new entry.
+    pub(super) fn new(name: &str) -> Self {
+        let escaped = strings::escape(name);
+        Self {
+            unescaped: escaped.is_some().then(|| name.as_bytes().into()),
+            written: Text::Own(escaped.unwrap_or_else(|| name.into())),
+        }
+    }
+
+    /// Takes a name that the scanner found.
+    fn loaded(loaded: &[u8], name: scan::Name) -> Self {
+        let unescape = || strings::unescape(str_of(loaded, name.inside.clone())).into();
+        Self {
+            unescaped: name.escaped.then(unescape),
+            written: name.inside.into(),
+        }
+    }
+
+    /// Returns the text that the name stands for, in WTF-8.
+    #[inline]
+    fn unescaped<'a>(&'a self, loaded: &'a [u8]) -> &'a [u8] {
+        match &self.unescaped {
+            Some(unescaped) => unescaped,
+            None => self.written.bytes(loaded),
+        }
+    }
+
     #[inline]
     fn is(&self, loaded: &[u8], name: &[u8]) -> bool {
         #[cfg(test)]
         tests::COMPARISONS.with(|count| count.set(count.get() + 1));
-        self.value.is_some() && self.name.spelled(loaded) == name
-    }
-}
-
-impl Name {
-    /// Makes the name of an entry that is set.
-    pub(super) fn own(name: &str) -> Self {
-        match strings::escape(name) {
-            None => Self::Own(name.into()),
-            Some(written) => Self::Escaped(Box::new(Escaped {
-                written: written.into(),
-                spelled: name.as_bytes().into(),
-            })),
-        }
+        self.unescaped(loaded) == name
     }
 
-    /// Takes over a name that the scanner found in `loaded`.
-    #[inline]
-    pub(super) fn loaded(loaded: &[u8], name: scan::Name) -> Self {
-        if name.escaped {
-            Self::escaped(&loaded[name.inside])
-        } else {
-            Self::Loaded(name.inside.start, name.inside.end)
-        }
-    }
-
-    #[cold]
-    fn escaped(inside: &[u8]) -> Self {
-        let written = std::str::from_utf8(inside).unwrap_or_default();
-        Self::Escaped(Box::new(Escaped {
-            written: written.into(),
-            spelled: strings::unescape(written).into(),
-        }))
-    }
-
-    /// Returns the name in WTF-8.
-    #[inline]
-    pub(super) fn spelled<'a>(&'a self, loaded: &'a [u8]) -> &'a [u8] {
-        match self {
-            Self::Loaded(start, end) => &loaded[*start..*end],
-            Self::Own(name) => name.as_bytes(),
-            Self::Escaped(name) => &name.spelled,
-        }
-    }
-
-    /// Returns the JSON string without its quotes.
-    #[inline]
-    pub(super) fn written<'a>(&'a self, loaded: &'a [u8]) -> &'a [u8] {
-        match self {
-            Self::Escaped(name) => name.written.as_bytes(),
-            _ => self.spelled(loaded),
-        }
-    }
-
-    /// Returns the name. Each lone surrogate becomes U+FFFD.
-    pub(super) fn show<'a>(&'a self, loaded: &'a [u8]) -> Cow<'a, str> {
-        match (std::str::from_utf8(self.spelled(loaded)), self) {
-            (Err(_), Self::Escaped(name)) => Cow::Owned(strings::unescape_lossy(&name.written)),
-            (name, _) => Cow::Borrowed(name.unwrap_or_default()),
+    /// Returns the text that the name stands for. Each lone surrogate becomes U+FFFD.
+    pub(super) fn to_str<'a>(&'a self, loaded: &'a [u8]) -> Cow<'a, str> {
+        match std::str::from_utf8(self.unescaped(loaded)) {
+            Ok(name) => Cow::Borrowed(name),
+            Err(_) => Cow::Owned(strings::unescape_lossy(self.written.str(loaded))),
         }
     }
 }
 
 impl Text {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Loaded(start, end) => end - start,
+            Self::Own(text) => text.len(),
+        }
+    }
+
     #[inline]
     pub(super) fn bytes<'a>(&'a self, loaded: &'a [u8]) -> &'a [u8] {
         match self {
@@ -243,23 +246,159 @@ impl Text {
     #[inline]
     pub(super) fn str<'a>(&'a self, loaded: &'a [u8]) -> &'a str {
         match self {
-            // The whole text was checked when it was loaded, and a range holds whole characters.
-            Self::Loaded(start, end) => {
-                std::str::from_utf8(&loaded[*start..*end]).unwrap_or_default()
-            }
+            Self::Loaded(start, end) => str_of(loaded, *start..*end),
             Self::Own(text) => text,
         }
     }
 }
 
 impl From<Range<usize>> for Text {
+    #[inline]
     fn from(range: Range<usize>) -> Self {
         Self::Loaded(range.start, range.end)
     }
 }
 
+/// Borrows a range that the scanner found, and has checked to be UTF-8.
+pub(super) fn str_of(loaded: &[u8], range: Range<usize>) -> &str {
+    std::str::from_utf8(&loaded[range]).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use std::cell::Cell;
-    thread_local! { pub(super) static COMPARISONS: Cell<usize> = const { Cell::new(0) }; }
+
+    use super::*;
+
+    thread_local! {
+        /// How often a name was compared with another on this thread.
+        pub(super) static COMPARISONS: Cell<usize> = const { Cell::new(0) };
+    }
+
+    fn comparisons(work: impl FnOnce()) -> usize {
+        let before = COMPARISONS.get();
+        work();
+        COMPARISONS.get() - before
+    }
+
+    fn set(entries: &mut Entries, name: &str, value: &str) {
+        entries.set(b"", Name::new(name), Text::Own(value.into()));
+    }
+
+    fn find(entries: &Entries, name: &str) -> Option<EntryId> {
+        entries.find(b"", name.as_bytes())
+    }
+
+    fn value(entries: &Entries, id: EntryId) -> Option<&str> {
+        entries.get(id).value.as_ref().map(|value| value.str(b""))
+    }
+
+    fn names(entries: &Entries) -> Vec<Cow<'_, str>> {
+        entries.iter().map(|(name, _)| name.to_str(b"")).collect()
+    }
+
+    /// Runs a test on lists without and with an index.
+    fn few_and_many(test: impl Fn(Entries, Vec<String>)) {
+        for count in [3, FEW, FEW + 1, 100] {
+            let mut entries = Entries::default();
+            let names: Vec<String> = (0..count).map(|number| format!("é{number}")).collect();
+            for name in &names {
+                set(&mut entries, name, "1");
+            }
+            assert_eq!(entries.index.is_some(), count > FEW);
+            test(entries, names);
+        }
+    }
+
+    #[test]
+    fn each_entry_is_found_by_its_name() {
+        few_and_many(|entries, all| {
+            assert_eq!(entries.len(), all.len());
+            assert_eq!(names(&entries), all);
+            for (at, name) in all.iter().enumerate() {
+                assert_eq!(find(&entries, name), Some(id_of(at)));
+            }
+            for other in ["", "e1", "é", "é-1", "é1000", "\\u00e91"] {
+                assert_eq!(find(&entries, other), None, "{other}");
+            }
+        });
+    }
+
+    #[test]
+    fn an_entry_that_is_set_again_keeps_its_place() {
+        few_and_many(|mut entries, all| {
+            set(&mut entries, "é1", "2");
+            assert_eq!(names(&entries), all);
+            assert_eq!(value(&entries, EntryId(1)), Some("2"));
+        });
+    }
+
+    #[test]
+    fn an_entry_that_was_removed_and_is_set_again_goes_to_the_end() {
+        few_and_many(|mut entries, mut all| {
+            let count = all.len();
+            for round in 0..40 {
+                let id = find(&entries, "é1").unwrap();
+                entries.remove(b"", id);
+                assert_eq!(find(&entries, "é1"), None);
+                assert_eq!(entries.len(), count - 1);
+                assert_eq!(value(&entries, id), None);
+                assert_eq!(entries.get(id).name.to_str(b""), "é1");
+                set(&mut entries, "é1", "2");
+                assert_eq!(find(&entries, "é1"), Some(id_of(count + round)));
+                assert_eq!(find(&entries, "é2"), Some(EntryId(2)), "its id stays");
+            }
+            all.remove(1);
+            all.push("é1".into());
+            assert_eq!(names(&entries), all);
+        });
+    }
+
+    #[test]
+    fn a_clone_has_the_same_ids_and_is_apart() {
+        few_and_many(|entries, _| {
+            let mut clone = entries.clone();
+            clone.remove(b"", EntryId(1));
+            set(&mut clone, "new", "2");
+            assert_eq!(find(&entries, "é1"), Some(EntryId(1)));
+            assert_eq!(find(&entries, "new"), None);
+            assert_eq!(find(&clone, "é2"), Some(EntryId(2)));
+        });
+    }
+
+    #[test]
+    fn the_work_grows_with_the_number_of_entries_and_not_with_its_square() {
+        let all: Vec<String> = (0..4000).map(|number| format!("é{number}")).collect();
+        let mut entries = Entries::default();
+        let work = comparisons(|| {
+            for _ in 0..2 {
+                for name in &all {
+                    set(&mut entries, name, "1");
+                }
+            }
+            for name in &all {
+                let id = find(&entries, name).unwrap();
+                entries.remove(b"", id);
+                assert_eq!(find(&entries, name), None);
+            }
+        });
+        // Names are compared until there is an index.
+        assert!(work <= FEW * FEW, "{work} comparisons");
+        assert_eq!(entries.len(), 0);
+    }
+
+    #[test]
+    fn names_with_lone_surrogates_are_apart_from_what_they_look_like() {
+        for inside in [r"\ud800", r"\uD800", r"\ud800x"] {
+            let name = scan::Name {
+                inside: 0..inside.len(),
+                escaped: true,
+            };
+            let name = Name::loaded(inside.as_bytes(), name);
+            assert!(name.to_str(inside.as_bytes()).starts_with('\u{fffd}'));
+            for other in [inside, "\u{fffd}", "\u{fffd}x"] {
+                assert!(!name.is(inside.as_bytes(), other.as_bytes()));
+            }
+        }
+    }
 }

@@ -99,10 +99,13 @@ impl Draft {
         let mut shared = found;
         let merged = Arc::make_mut(&mut shared);
         self.delta.apply(&self.source, merged);
-        if self.delta.lifetime {
+        let was_emptied = matches!(self.place, Place::InStore { emptied: true, .. });
+        if self.delta.lifetime || was_emptied {
             merged.lifetime = self.source.lifetime;
         }
-        merged.started = merged.started.or(self.source.started);
+        if was_emptied || merged.started.is_none() {
+            merged.started = self.source.started;
+        }
         if self.delta.is_written() || self.refresh {
             merged.set_created(self.config.unix_now());
         }
@@ -136,8 +139,12 @@ impl Draft {
     }
 
     /// Ends the save: the record is stored at `place`.
-    pub(crate) fn commit(mut self, place: Place) {
+    pub(crate) fn commit(&mut self, place: Place) {
         self.is_committed = true;
+        if let Place::InStore { emptied: true, .. } = place {
+            // What is set next belongs to a new session, with dates and a lifetime of its own.
+            self.record = Arc::new(Record::new(self.config.unix_now()));
+        }
         let mut guard = self.session.state();
         let state = &mut *guard;
         if !state.delta.is_change() && Arc::ptr_eq(&state.record, &self.source) {
@@ -157,7 +164,7 @@ impl Draft {
 
     /// Ends the save: the record and the cookie are gone. The session becomes a new one, which
     /// holds only what was set during the save.
-    pub(crate) fn commit_removal(mut self) {
+    pub(crate) fn commit_removal(&mut self) {
         self.is_committed = true;
         let mut guard = self.session.state();
         let state = &mut *guard;

@@ -65,7 +65,7 @@ impl Staged {
     }
 
     /// Notes that the change is stored.
-    pub fn commit(self) {
+    pub fn commit(mut self) {
         if self.payload.is_some() {
             self.draft.commit(Place::InCookie);
         } else {

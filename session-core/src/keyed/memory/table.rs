@@ -214,15 +214,15 @@ impl Slot {
 }
 
 impl Room {
-    /// Counts `to` bytes in place of `from`, and returns whether they fit. If they do not, nothing
-    /// is counted. What does not grow always fits.
+    /// Counts `to` bytes in place of `from`, and returns whether they fit. If they do not fit, it
+    /// counts nothing.
     fn resize(&mut self, from: usize, to: usize) -> bool {
         let used = self.used - from + to;
-        if used > self.capacity && to > from {
-            return false;
+        let fits = used <= self.capacity;
+        if fits {
+            self.used = used;
         }
-        self.used = used;
-        true
+        fits
     }
 }
 
@@ -378,7 +378,9 @@ mod tests {
         assert_eq!(table.read(&gone, later), Found::Missing);
         let update = table.write(&gone, write(), OnlyIf::Unchanged(&value), later);
         assert_eq!(update.unwrap(), missing());
-        table.creates(&gone, write(), later);
+        table.creates(&gone, record("new", Some(SECOND * 2)), later);
+        let new = Found::Record(Stored::new("new"));
+        assert_eq!(table.read(&gone, later + SECOND), new);
         table.assert_accounts_are_right();
         let live = 2;
         let big = vec![0; room - live * (OVERHEAD + 4 + 3) - OVERHEAD - 4];

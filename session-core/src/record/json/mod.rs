@@ -1,27 +1,50 @@
-//! JSON text as Python's `json.dumps` writes it, and strings as it reads them.
+//! JSON text as Python's `json.dumps` writes it.
 //!
-//! Any JSON would do for aiohttp_session, but the same bytes as its own are the easiest to trust
-//! and to test, and pure ASCII is what survives in a cookie that is not encrypted.
+//! aiohttp_session reads any JSON. The same bytes as its own are the easiest to trust and to test,
+//! and a cookie that is not encrypted can only hold ASCII.
 
+mod finite;
+mod plain;
 pub(crate) mod scan;
 pub(crate) mod strings;
 
+use std::cell::Cell;
 use std::io::{self, Write};
 
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, Serializer};
 
-/// Writes `value` as `json.dumps` would: `", "` and `": "` between things, everything outside
-/// printable ASCII as `\uXXXX`, floats in Python's shortest form.
+use crate::record::json::finite::Finite;
+
+/// Writes `value` as Python's `json.dumps` does.
+///
+/// Items are separated by `", "` and `": "`. Characters outside printable ASCII are written as
+/// `\uXXXX`, and floats in Python's shortest form. A float that is not finite is an error.
 pub(crate) fn to_text<T: Serialize + ?Sized>(value: &T) -> serde_json::Result<String> {
-    let mut out = Vec::with_capacity(32);
-    value.serialize(&mut Serializer::with_formatter(&mut out, Python))?;
+    // Room for most values, so that they need one allocation.
+    let mut out = Vec::with_capacity(128);
+    let wrote_null = Cell::new(false);
+    let python = Python {
+        wrote_null: &wrote_null,
+    };
+    value.serialize(&mut Serializer::with_formatter(&mut out, python))?;
+    if wrote_null.get() {
+        // serde_json also writes null for NaN and the infinities.
+        value.serialize(Finite)?;
+    }
     String::from_utf8(out).map_err(serde::ser::Error::custom)
 }
 
-struct Python;
+struct Python<'a> {
+    wrote_null: &'a Cell<bool>,
+}
 
-impl Formatter for Python {
+impl Formatter for Python<'_> {
+    fn write_null<W: ?Sized + Write>(&mut self, out: &mut W) -> io::Result<()> {
+        self.wrote_null.set(true);
+        out.write_all(b"null")
+    }
+
     fn write_f64<W: ?Sized + Write>(&mut self, out: &mut W, value: f64) -> io::Result<()> {
         if has_no_exponent(value) {
             return CompactFormatter.write_f64(out, value);
@@ -54,16 +77,13 @@ impl Formatter for Python {
         text: &str,
     ) -> io::Result<()> {
         let mut rest = text;
-        while let Some(at) = rest.find(|c: char| !matches!(c, ' '..='~')) {
+        while let Some(at) = rest.bytes().position(|byte| !matches!(byte, b' '..=b'~')) {
             let (plain, other) = rest.split_at(at);
             out.write_all(plain.as_bytes())?;
             let mut chars = other.chars();
-            for unit in chars
-                .next()
-                .into_iter()
-                .flat_map(|c| c.encode_utf16(&mut [0; 2]).to_vec())
-            {
-                write!(out, "\\u{unit:04x}")?;
+            let mut units = [0; 2];
+            for unit in chars.next().unwrap_or_default().encode_utf16(&mut units) {
+                out.write_all(&strings::escape_unit(*unit))?;
             }
             rest = chars.as_str();
         }
@@ -71,12 +91,12 @@ impl Formatter for Python {
     }
 }
 
-/// Whether Python writes a float without an exponent. There serde_json writes it alike.
+/// Returns whether Python writes a float without an exponent. `serde_json` then writes the same.
 fn has_no_exponent(value: f64) -> bool {
     value == 0.0 || (1e-4..1e16).contains(&value.abs())
 }
 
-/// Writes a float of the form `-1.25e7` as Python does, its exponent with a sign and two digits.
+/// Writes a float such as `-1.25e7` as Python does: the exponent has a sign and two digits.
 fn write_exponential<W: ?Sized + Write>(out: &mut W, text: &str) -> io::Result<()> {
     let (digits, exponent) = text.split_once('e').unwrap_or((text, "0"));
     let exponent: i32 = exponent.parse().unwrap_or(0);
@@ -86,7 +106,6 @@ fn write_exponential<W: ?Sized + Write>(out: &mut W, text: &str) -> io::Result<(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::record::json::strings::escape;
 
     #[test]
     fn floats_are_written_as_python_writes_them() {
@@ -124,10 +143,8 @@ mod tests {
         let text = "a\"\\/\u{8}\u{c}\n\r\t\u{1f}\u{7f}é日😀";
         let python = r#""a\"\\/\b\f\n\r\t\u001f\u007f\u00e9\u65e5\ud83d\ude00""#;
         assert_eq!(&*to_text(text).unwrap(), python);
-        assert_eq!(
-            format!("\"{}\"", escape(text).as_deref().unwrap_or(text)),
-            python
-        );
+        let inside = strings::escape(text).unwrap();
+        assert_eq!(format!("\"{inside}\""), python);
     }
 
     #[test]

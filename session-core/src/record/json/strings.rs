@@ -1,22 +1,29 @@
 //! Escapes in JSON strings.
+//!
+//! Python writes lone surrogates, which no `str` can hold. Such a text is handled as WTF-8, which
+//! is UTF-8 with surrogates.
 
-use super::to_text;
+use crate::record::json::to_text;
 
-/// Writes what stands between the quotes of the JSON string for `text`; `None` if that is `text`.
+/// Writes what is between the quotes of the JSON string for `text`, if there are escapes in it.
 pub(crate) fn escape(text: &str) -> Option<String> {
-    let is_plain = |b| matches!(b, b' '..=b'~') && b != b'"' && b != b'\\';
+    let is_plain = |byte| matches!(byte, b' '..=b'~') && byte != b'"' && byte != b'\\';
     if text.bytes().all(is_plain) {
         return None;
     }
-    // Strings can always be written.
-    let mut written = to_text(text).unwrap_or_default();
+    let mut written = to_text(text).ok()?;
     written.pop();
-    (!written.is_empty()).then(|| written.split_off(1))
+    written.remove(0);
+    Some(written)
 }
 
-/// Returns the text of the inside of a JSON string, in WTF-8.
-///
-/// Python writes lone surrogates, which no `str` can hold. WTF-8 is UTF-8 that can.
+/// Writes a UTF-16 unit as `\uXXXX`.
+pub(super) fn escape_unit(unit: u16) -> [u8; 6] {
+    let digit = |shift: u16| b"0123456789abcdef"[usize::from(unit >> shift & 0xf)];
+    [b'\\', b'u', digit(12), digit(8), digit(4), digit(0)]
+}
+
+/// Returns the text that the inside of a JSON string stands for, in WTF-8.
 pub(crate) fn unescape(inside: &str) -> Vec<u8> {
     let mut text = Vec::with_capacity(inside.len());
     for char in chars(inside) {
@@ -28,14 +35,14 @@ pub(crate) fn unescape(inside: &str) -> Vec<u8> {
     text
 }
 
-/// Returns the text of the inside of a JSON string. Each lone surrogate becomes U+FFFD.
+/// Returns the text that the inside of a JSON string stands for, each lone surrogate as U+FFFD.
 pub(crate) fn unescape_lossy(inside: &str) -> String {
     chars(inside)
         .map(|char| char.unwrap_or(char::REPLACEMENT_CHARACTER))
         .collect()
 }
 
-/// Reads the inside of a JSON string, which the scanner has checked.
+/// Returns the characters and lone surrogates of a string. The scanner has checked its escapes.
 fn chars(inside: &str) -> impl Iterator<Item = Result<char, u16>> {
     let mut rest = inside.encode_utf16();
     let units = std::iter::from_fn(move || {
@@ -50,21 +57,91 @@ fn chars(inside: &str) -> impl Iterator<Item = Result<char, u16>> {
             Ok(b'n') => 0x0a,
             Ok(b'f') => 0x0c,
             Ok(b'r') => 0x0d,
-            Ok(b'u') => (0..4).fold(0, |unit, _| unit << 4 | rest.next().map_or(0, hex_digit)),
+            Ok(b'u') => {
+                let digits = rest.by_ref().take(4);
+                digits.fold(0, |unit, digit| unit << 4 | hex_value(digit))
+            }
             _ => escaped,
         })
     });
-    char::decode_utf16(units).map(|char| char.map_err(|lone| lone.unpaired_surrogate()))
+    char::decode_utf16(units).map(|char| char.map_err(|error| error.unpaired_surrogate()))
 }
 
-fn hex_digit(unit: u16) -> u16 {
-    char::from_u32(unit.into())
-        .and_then(|digit| digit.to_digit(16))
-        .map_or(0, |digit| digit as u16)
+fn hex_value(digit: u16) -> u16 {
+    // The low four bits of a letter are 1 for A.
+    let letter = if digit & 0x40 == 0 { 0 } else { 9 };
+    (digit & 0xf) + letter
 }
 
-/// Encodes a surrogate as UTF-8 would if it allowed surrogates.
+/// Encodes a surrogate as UTF-8 encodes the characters around the surrogates.
 fn three_bytes(surrogate: u16) -> [u8; 3] {
-    let [high, low] = [surrogate >> 6, surrogate].map(|bits| 0x80 | (bits & 0x3f) as u8);
-    [0xe0 | (surrogate >> 12) as u8, high, low]
+    let [high, low] = surrogate.to_be_bytes();
+    [
+        0xe0 | high >> 4,
+        0x80 | (high << 2 & 0x3f) | low >> 6,
+        0x80 | low & 0x3f,
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn plain_text_needs_no_escapes() {
+        for text in ["", "a", "user_id", "a b~", "{}[]:,/'"] {
+            assert_eq!(escape(text), None);
+        }
+    }
+
+    #[test]
+    fn lone_surrogates_stay_apart_from_all_other_text() {
+        for (inside, bytes, lossy) in [
+            (r"\ud800", &b"\xed\xa0\x80"[..], "\u{fffd}"),
+            (r"\uDFFF", b"\xed\xbf\xbf", "\u{fffd}"),
+            (r"a\ud83d!", b"a\xed\xa0\xbd!", "a\u{fffd}!"),
+            (r"\ud800\u0041", b"\xed\xa0\x80A", "\u{fffd}A"),
+            (
+                r"\udc00\ud800",
+                b"\xed\xb0\x80\xed\xa0\x80",
+                "\u{fffd}\u{fffd}",
+            ),
+            (
+                r"\ud800\ud83d\ude00",
+                b"\xed\xa0\x80\xf0\x9f\x98\x80",
+                "\u{fffd}😀",
+            ),
+            ("\\ud800😀", b"\xed\xa0\x80\xf0\x9f\x98\x80", "\u{fffd}😀"),
+        ] {
+            assert_eq!(unescape(inside), bytes, "{inside}");
+            assert_eq!(unescape_lossy(inside), lossy, "{inside}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_escaped_is_unescaped_again(text in any::<String>()) {
+            let written = escape(&text).unwrap_or_else(|| text.clone());
+            prop_assert!(written.bytes().all(|byte| matches!(byte, b' '..=b'~')));
+            prop_assert_eq!(format!("\"{written}\""), to_text(&text).unwrap());
+            prop_assert_eq!(unescape(&written), text.as_bytes());
+            prop_assert_eq!(unescape_lossy(&written), text);
+        }
+
+        /// `serde_json` is the judge of what a string stands for.
+        #[test]
+        fn any_escapes(
+            inside in r#"(\\["\\/bfnrt]|\\u[0-9a-fA-F]{4}|\\ud[89ab]3d\\ud[c-f]00|[a-z\u{e9}\u{1F600}]){0,8}"#
+        ) {
+            if let Ok(text) = serde_json::from_str::<String>(&format!("\"{inside}\"")) {
+                prop_assert_eq!(unescape(&inside), text.as_bytes());
+                prop_assert_eq!(unescape_lossy(&inside), text);
+            } else {
+                prop_assert!(std::str::from_utf8(&unescape(&inside)).is_err());
+                let lossy = unescape_lossy(&inside);
+                prop_assert!(lossy.contains(char::REPLACEMENT_CHARACTER));
+            }
+        }
+    }
 }
