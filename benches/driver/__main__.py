@@ -3,7 +3,7 @@
 import sys
 import time
 
-from . import limits, report, rounds, servers, smoke, sweeps
+from . import conflicts, instructions, limits, report, rounds, servers, smoke, sweeps
 from .load import Patience
 from .results import progress
 from .settings import HERE, USAGE, Settings, parse
@@ -33,6 +33,8 @@ def measure(settings: Settings, chosen: list[servers.Server]) -> None:
     patience = Patience(settings)
     parts = {
         "table": lambda: rounds.measure(settings, chosen, patience),
+        "instructions": lambda: instructions.measure(settings, chosen),
+        "conflicts": lambda: conflicts.measure(settings),
         "limits": lambda: limits.measure(settings),
         "payload": lambda: sweeps.payload(settings, chosen, patience),
         "concurrency": lambda: sweeps.concurrency(settings, chosen, patience),
@@ -52,6 +54,9 @@ def measure(settings: Settings, chosen: list[servers.Server]) -> None:
 
 
 def draw(settings: Settings) -> int:
+    if settings.only_counts and settings.mode == "full":
+        print(report.only_counts(settings.folder, settings.parts))
+        return 0
     text = report.markdown(settings.folder)
     if settings.mode != "full":
         (settings.folder / "RESULTS.md").write_text(text)

@@ -57,7 +57,7 @@ class Process:
     def stop(self) -> None:
         self.child.send_signal(signal.SIGTERM)
         try:
-            self.child.wait(5)
+            self.child.wait(30)  # callgrind writes what it has counted
         except subprocess.TimeoutExpired:
             self.child.kill()
             self.child.wait()

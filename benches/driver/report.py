@@ -3,7 +3,7 @@
 import pathlib
 from typing import Any
 
-from . import limits_table, sweep_tables
+from . import conflicts, instructions, limits_table, sweep_tables
 from .markdown import number, ranged, table
 from .medians import Table, median
 from .results import load
@@ -25,6 +25,8 @@ def markdown(folder: pathlib.Path) -> str:
         present = [server for server in servers if measured.has(server.name)]
         lines += in_short(measured, present)
         lines += the_table(measured, present, found["table"]["about"])
+    lines += counts(found, servers)
+    if "table" in found:
         if "limits" in found:
             lines += limits_table.lines(measured, present, found["limits"]["rows"])
     for name in sweep_tables.TITLES:
@@ -36,6 +38,25 @@ def markdown(folder: pathlib.Path) -> str:
     notes = [f"- {note}" for part in parts.values() if part for note in part["notes"]]
     lines += notes or ["Nothing failed, and no answer was other than 200."]
     return "\n".join(lines) + "\n"
+
+
+def counts(found: dict[str, dict[str, Any]], servers: list[Server]) -> list[str]:
+    """The sections that count events and not time."""
+    lines = []
+    if "instructions" in found:
+        lines += instructions.lines(found["instructions"]["rows"], servers)
+    if "conflicts" in found:
+        lines += conflicts.lines(found["conflicts"]["rows"])
+    return lines
+
+
+def only_counts(folder: pathlib.Path, names: tuple[str, ...]) -> str:
+    """The sections of a run of these parts alone, and what went wrong."""
+    parts = {name: load(folder, name) for name in names}
+    found = {name: part for name, part in parts.items() if part and part["rows"]}
+    notes = [f"- {note}" for part in parts.values() if part for note in part["notes"]]
+    lines = [f"{about['machine']}; {about['versions']}; {about['when']}" for part in found.values() for about in [part["about"]]]
+    return "\n".join([*dict.fromkeys(lines), "", *counts(found, known()), *notes]) + "\n"
 
 
 def head(found: dict[str, dict[str, Any]]) -> list[str]:

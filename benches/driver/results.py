@@ -17,6 +17,9 @@ def progress(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+Rows = list[dict[str, Any]]
+
+
 class Part:
     """One part of a run: its rows, what went wrong, and where and when that was."""
 
@@ -24,7 +27,7 @@ class Part:
         self.name = name
         self.path = settings.folder / f"{name}.json"
         self.started = time.time()
-        self.rows: list[dict[str, Any]] = []
+        self.rows: Rows = []
         self.notes: list[str] = []
         self.about = machine() | {
             "when": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),

@@ -21,6 +21,7 @@ class Server:
     bare: str = ""
     against: str = ""
     ours: bool = False
+    counted: bool = False
     sweeps: tuple[str, ...] = ()
 
     @property
@@ -47,16 +48,25 @@ def chosen(settings: Settings) -> list[Server]:
     servers = known()
     if settings.mode == "smoke":
         servers = [server for server in servers if server.ours or server is servers[0]]
+    if settings.only_counts:  # nothing else is built
+        servers = [server for server in servers if server.counted and "instructions" in settings.parts or server is servers[0]]
     wanted = {server.name for server in servers if settings.chooses(server.name)}
     wanted |= {server.bare for server in servers if server.name in wanted} | {servers[0].name}
     return [server for server in servers if server.name in wanted]
 
 
+def counted(servers: list[Server], settings: Settings) -> list[Server]:
+    """Those whose instructions are counted. A short run is content with one of ours."""
+    found = [server for server in servers if server.counted]
+    if settings.mode == "smoke":
+        found = [server for server in found if server.store in ("", "memory")]
+    return found
+
+
 def build(servers: list[Server], settings: Settings) -> None:
     """Builds one package at a time, so that none gets what another turns on in a shared dependency."""
     packages = [server.package for server in servers if server.package]
-    if "limits" in settings.parts:
-        packages.append("bench-limits")
+    packages += [f"bench-{part}" for part in ("conflicts", "limits") if part in settings.parts]
     for package in dict.fromkeys(packages):
         progress(f"building {package}")
         command = ["cargo", "build", "--locked", "--quiet", "-p", package]
@@ -76,17 +86,20 @@ class Running:
 
 
 @contextlib.contextmanager
-def running(server: Server, stores: Stores, settings: Settings, **environment: str) -> Iterator[Running]:
+def running(
+    server: Server, stores: Stores, settings: Settings, under: tuple[str, ...] = (), **environment: str
+) -> Iterator[Running]:
+    """Runs a server, as the argument of the command `under` if there is one."""
     port = free_port()
     command = server.command.format(programs=settings.programs, python=".venv/bin/python").split()
     process = Process(
-        [*command, str(port), *server.arguments],
+        [*under, *command, str(port), *server.arguments],
         settings.server_core,
         settings.folder / "servers.log",
         stores.environment | environment,
     )
     try:
-        process.wait_for(port, 300 if "FILL" in environment else 20)
+        process.wait_for(port, 300 if under or "FILL" in environment else 20)
         yield Running(server, process, stores.processes.get(server.store), port)
     finally:
         process.stop()

@@ -1,6 +1,7 @@
 """What a run may be told, and where its files are."""
 
 import dataclasses
+import os
 import pathlib
 import re
 
@@ -8,8 +9,9 @@ HERE = pathlib.Path(__file__).resolve().parent.parent
 RUN = HERE / ".run"
 ROUTES = ("none", "read", "write")
 
-PARTS = ("table", "limits", "payload", "concurrency", "sessions")
-SWEEPS = PARTS[2:]
+PARTS = ("table", "instructions", "conflicts", "limits", "payload", "concurrency", "sessions")
+SWEEPS = PARTS[4:]
+COUNTS = PARTS[1:3]  # alone, these parts print what they found and leave RESULTS.md as it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,12 +24,13 @@ class Settings:
     sweep_seconds: int = 1
     sweep_rounds: int = 1
     connections: int = 64
+    requests: int = 2000  # of a route, to count their instructions
     server_core: str = "0"
     load_core: str = "1"  # for wrk and the store
     quiet: float = 0.15  # cores that others may use during a measurement
     retries: int = 2  # of a measurement that others disturbed
     patience: float = 120  # seconds, in the whole run, for waiting for others and measuring again
-    minutes: float = 19  # after which no further part is begun
+    minutes: float = 25  # after which no further part is begun
 
     @property
     def folder(self) -> pathlib.Path:
@@ -36,7 +39,12 @@ class Settings:
 
     @property
     def programs(self) -> str:
-        return "target/debug" if self.mode == "smoke" else "target/release"
+        target = os.environ.get("CARGO_TARGET_DIR", "target")
+        return f"{target}/debug" if self.mode == "smoke" else f"{target}/release"
+
+    @property
+    def only_counts(self) -> bool:
+        return set(self.parts) <= set(COUNTS)
 
     def chooses(self, name: str) -> bool:
         return bool(re.search(self.only, name))
@@ -45,14 +53,15 @@ class Settings:
 USAGE = """\
 usage: benches/run [MODE] [PART..] [NAME=VALUE..]
 
-modes   (none)   everything: about 15 minutes after building. Writes RESULTS.md and the pictures
+modes   (none)   everything: about 20 minutes after building. Writes RESULTS.md and the pictures
         quick    the table alone, in two rounds of a second: prints it
         smoke    builds and checks our server and bare hyper, in seconds: measures nothing worth reading
         build    builds all that a full run needs, and measures nothing
         draw     RESULTS.md and the pictures again, from what the last full run measured
-parts   table, limits, payload, concurrency, sessions; sweeps: the last three. Default: all
+parts   table, instructions, conflicts, limits, payload, concurrency, sessions; sweeps: the last three. Default: all.
+        instructions and conflicts alone print what they found and leave RESULTS.md as it is
 values  only=REGEX (the servers whose name matches, and the bare ones)  rounds=3  seconds=2  sweep_rounds=1
-        sweep_seconds=1  connections=64  server_core=0  load_core=1  quiet=0.15  retries=2  patience=120  minutes=19
+        sweep_seconds=1  requests=2000  connections=64  server_core=0  load_core=1  quiet=0.15  retries=2  patience=120  minutes=25
 """
 
 
@@ -70,7 +79,7 @@ def parse(words: list[str]) -> tuple[str, Settings]:
             changed = {"mode": word, "rounds": 2, "seconds": 1, "patience": 20.0} | changed
             parts = parts or ["table"]
         elif word == "smoke":
-            changed = {"mode": word, "rounds": 1, "seconds": 1, "patience": 0.0, "connections": 16} | changed
+            changed = {"mode": word, "rounds": 1, "seconds": 1, "patience": 0.0, "connections": 16, "requests": 20} | changed
         elif word in PARTS:
             parts.append(word)
         elif word == "sweeps":

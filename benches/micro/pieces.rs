@@ -26,7 +26,7 @@ use hyper::service::{Service, service_fn};
 use serde::Deserialize;
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage};
 use session_core::{
-    CookieChange, CookieSettings, MemoryStorage, Records, RequestSession, Session, SessionContext,
+    CookieChange, CookieSettings, MemoryStorage, SessionConfig, RequestSession, Session, SessionContext,
     Storage,
 };
 use session_hyper::SessionService;
@@ -69,7 +69,7 @@ fn settings() -> CookieSettings {
 
 /// The session without a lifetime, so that it can be opened for ever.
 fn session() -> Session {
-    Records::default().open(RECORD.as_bytes()).unwrap()
+    SessionConfig::default().open(RECORD.as_bytes()).unwrap()
 }
 
 fn fill(session: &Session) {
@@ -84,7 +84,7 @@ fn fill(session: &Session) {
 
 /// Saves the session in `storage`, and returns its cookie's value.
 fn cookie_in(storage: &dyn Storage) -> String {
-    let session = storage.records().fresh(false);
+    let session = storage.config().new_session(false);
     fill(&session);
     saved(storage, &session)
 }
@@ -97,13 +97,13 @@ fn saved(storage: &dyn Storage, session: &Session) -> String {
 }
 
 fn changed_in(storage: &dyn Storage, cookie: &str) -> Session {
-    let session = now(storage.load(Some(cookie))).unwrap();
+    let session = now(storage.load(&[cookie])).unwrap();
     session.insert("counter", 42).unwrap();
     session
 }
 
 fn record(c: &mut Criterion) {
-    let records = Records::default();
+    let records = SessionConfig::default();
     let mut group = c.benchmark_group("record: read");
     group.bench_function("all of it", |b| {
         b.iter(|| records.open(RECORD.as_bytes()).unwrap());
@@ -235,7 +235,7 @@ fn seal_and_open(group: &mut Group<'_>, storage: &dyn Storage) {
         );
     });
     group.bench_function("load", |b| {
-        b.iter(|| now(storage.load(Some(black_box(&cookie)))).unwrap());
+        b.iter(|| now(storage.load(&[black_box(&cookie)])).unwrap());
     });
 }
 
@@ -245,7 +245,7 @@ fn in_a_store(c: &mut Criterion) {
     let storage = MemoryStorage::default().with_cookie(settings());
     let cookie = cookie_in(&storage);
     group.bench_function("load", |b| {
-        b.iter(|| now(storage.load(Some(black_box(&cookie)))).unwrap());
+        b.iter(|| now(storage.load(&[black_box(&cookie)])).unwrap());
     });
     // A batch of one: a second save would meet the first.
     group.bench_function("save", |b| {
@@ -259,7 +259,7 @@ fn in_a_store(c: &mut Criterion) {
         b.iter_batched_ref(
             || {
                 let session = changed_in(&storage, &cookie);
-                let other = now(storage.load(Some(&cookie))).unwrap();
+                let other = now(storage.load(&[&cookie])).unwrap();
                 other
                     .update("visits", |n: Option<u64>| n.unwrap_or(0) + 1)
                     .unwrap();

@@ -93,7 +93,7 @@ impl SessionConfig {
             return Content::Foreign(Unreadable("the codec refused it"));
         };
         match Record::parse(text.clone(), now) {
-            Ok(Parsed::Record(record)) => Content::Record(Arc::new(record)),
+            Ok(Parsed::Record(record)) => Content::Record(record),
             Ok(Parsed::Empty) => Content::Empty(text),
             Err(unreadable) => Content::Foreign(unreadable),
         }

@@ -1,6 +1,6 @@
-// A page is a Markdown file, to be read here and in the repository. Its links are by name: the file
-// says at its end what a name means in the repository; of two definitions the first counts, which in
-// rustdoc are those of `rustdoc-links.txt`.
+// Each page is a Markdown file that works here and in the repository. Its links go by name. The end
+// of the page says where a name leads in the repository. In rustdoc the definitions of
+// `rustdoc-links.txt` come first, and the first definition counts.
 #![doc = include_str!("guide/rustdoc-links.txt")]
 #![doc = include_str!("guide/README.md")]
 

@@ -1,4 +1,4 @@
-//! The per-request half: who loads, how often, and which session a handler gets.
+//! The sessions of a request: how often they are loaded, and which one a handler gets.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -13,9 +13,10 @@ use http::header::{COOKIE, SET_COOKIE};
 use http::{Request, Response, StatusCode};
 use hyper::service::{Service, service_fn};
 use hyper_util::service::TowerToHyperService;
+use session_core::adapter::{DefaultAnswer, SessionFuture, Storages};
 use session_core::{
     CookieChange, CookieSettings, Error, ErrorKind, KeyedStorage, MemoryBackend, RequestSession,
-    Session, Storage,
+    Session, Storage, keyed,
 };
 use session_hyper::SessionService;
 use session_tests::logs::Logs;
@@ -28,7 +29,7 @@ async fn store(name: &'static str) -> (Arc<Store>, String) {
     let backend = Counting::new(Failing::new(Gate::new(MemoryBackend::new())));
     let cookie = CookieSettings::builder(name).build().unwrap();
     let storage = Arc::new(KeyedStorage::new(backend).with_cookie(cookie));
-    let session = storage.load(None).await.unwrap();
+    let session = storage.load(&[]).await.unwrap();
     session.insert("k", 1).unwrap();
     let CookieChange::Set { value, .. } = storage.save(&session).await.unwrap() else {
         unreachable!()
@@ -89,10 +90,15 @@ async fn two_that_ask_at_the_same_time_load_once_and_share_the_session() {
         })
     );
     assert_eq!(held.read, 1);
-    assert!(response.headers().contains_key(SET_COOKIE));
+    // The cookie has no Max-Age, so an update does not send it again.
+    assert!(!response.headers().contains_key(SET_COOKIE));
     let calls = storage.backend().take();
-    assert_eq!((calls.read, calls.replace), (0, 1));
-    assert_eq!(storage.load(Some(&cookie)).await.unwrap().len(), 3);
+    let saved = Calls {
+        update: 1,
+        ..Calls::default()
+    };
+    assert_eq!(calls, saved);
+    assert_eq!(storage.load(&[&cookie]).await.unwrap().len(), 3);
 }
 
 #[tokio::test]
@@ -178,8 +184,9 @@ async fn a_login_after_a_failed_load_is_saved_and_ends_the_old_session() {
     .await;
     assert_eq!(response.status(), 200);
     let next = new_cookie(&response, "sid").unwrap();
-    assert_eq!(storage.load(Some(&next)).await.unwrap().keys(), ["user"]);
-    assert!(storage.load(Some(&cookie)).await.unwrap().is_new());
+    assert_eq!(storage.load(&[&next]).await.unwrap().keys(), ["user"]);
+    let old = storage.load(&[&cookie]).await.unwrap();
+    assert!(old.is_new() && old.was_replaced());
 }
 
 #[tokio::test]
@@ -211,14 +218,14 @@ async fn a_login_without_a_write_removes_the_cookie_and_the_old_session() {
     .await;
     assert!(response.headers().contains_key(SET_COOKIE));
     assert_eq!(new_cookie(&response, "sid"), None);
-    assert!(storage.load(Some(&cookie)).await.unwrap().is_new());
+    assert!(storage.load(&[&cookie]).await.unwrap().is_new());
 }
 
 #[tokio::test]
 async fn a_handler_that_fails_saves_nothing() {
     let (storage, cookie) = store("sid").await;
     let unchanged = async || {
-        let session = storage.load(Some(&cookie)).await.unwrap();
+        let session = storage.load(&[&cookie]).await.unwrap();
         session.get::<i32>("k").unwrap() == Some(1)
     };
 
@@ -243,97 +250,122 @@ async fn a_handler_that_fails_saves_nothing() {
     assert!(unchanged().await);
 }
 
+/// The error names the remedy, and so does one event in the log for each call.
 #[tokio::test]
-async fn a_request_outside_of_every_service_says_what_is_missing() {
+async fn a_request_without_a_session_service_is_an_error_that_names_the_remedy() {
+    let (logs, _capture) = Logs::capture();
     let request = request(&[]);
-    let asked = request.session().await.unwrap_err();
-    assert_eq!(asked.kind(), ErrorKind::Settings);
-    assert_eq!(
-        request.new_session().unwrap_err().kind(),
-        ErrorKind::Settings
-    );
+    for error in [
+        request.session().await.unwrap_err(),
+        request.session_named("sid").await.unwrap_err(),
+        request.new_session().unwrap_err(),
+        request.new_session_named("sid").unwrap_err(),
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Settings);
+        assert!(error.to_string().contains("SessionService"), "{error}");
+    }
+    let text = logs.text();
+    let events: Vec<&str> = text.lines().collect();
+    assert_eq!(events.len(), 4, "{text}");
+    for event in events {
+        assert!(event.contains("ERROR session::request"), "{event}");
+        assert!(event.contains("put SessionService"), "{event}");
+    }
 }
 
-/// What a test of nested services needs: both stores, both cookies, and the response.
-async fn nested<F>(
-    stores: (&Arc<Store>, &Arc<Store>),
+/// Runs `handler` in a service with two storages. The first one is `user`.
+async fn with_both<F>(
+    (user, cart): (&Arc<Store>, &Arc<Store>),
     cookies: &[(&str, &str)],
     handler: impl Fn(Request<String>) -> F,
 ) -> Response<String>
 where
     F: Future<Output = Result<Response<String>, Error>>,
 {
-    let cart = SessionService::new(stores.1.clone(), service_fn(handler));
-    let both = SessionService::new(stores.0.clone(), cart);
-    both.call(request(cookies)).await.unwrap()
+    let service = SessionService::new(user.clone(), service_fn(handler));
+    let service = service.and(cart.clone()).unwrap();
+    service.call(request(cookies)).await.unwrap()
 }
 
 #[tokio::test]
-async fn nested_services_keep_a_session_each() {
+async fn of_several_storages_only_the_one_that_is_asked_for_works() {
     let (user, user_cookie) = store("sid").await;
     let (cart, cart_cookie) = store("CART").await;
     let cookies = [("CART", &*cart_cookie), ("sid", &*user_cookie)];
-    let response = nested((&user, &cart), &cookies, async |request| {
-        // The innermost one is the one without a name.
-        request.session().await?.insert("in", "cart")?;
-        request.session_named("CART").await?.insert("same", true)?;
-        let outer = request.session_named("sid").await?;
-        outer.insert("in", "user")?;
-        outer.renew()?;
-        let unknown = request.session_named("other").await.unwrap_err();
-        assert_eq!(unknown.kind(), ErrorKind::Settings);
+    let response = with_both((&user, &cart), &cookies, async |request| {
+        request.session_named("CART").await?.renew()?;
         ok()
     })
     .await;
-    assert_eq!(response.headers().get_all(SET_COOKIE).iter().count(), 2);
-    assert_eq!(new_cookie(&response, "CART").unwrap(), cart_cookie);
-    let cart = cart.load(Some(&cart_cookie)).await.unwrap();
-    assert_eq!(cart.keys(), ["k", "in", "same"]);
-    let renewed = new_cookie(&response, "sid").unwrap();
-    assert_ne!(renewed, user_cookie);
-    let user = user.load(Some(&renewed)).await.unwrap();
-    assert_eq!(user.get::<String>("in").unwrap().unwrap(), "user");
-}
+    assert_eq!(user.backend().take(), Calls::default());
+    assert_eq!(cart.backend().take().read, 1);
+    assert!(new_cookie(&response, "CART").is_some());
+    assert_eq!(new_cookie(&response, "sid"), None);
 
-#[tokio::test]
-async fn of_nested_services_only_the_one_that_is_asked_works() {
-    let (user, user_cookie) = store("sid").await;
-    let (cart, cart_cookie) = store("CART").await;
-    let cookies = [("CART", &*cart_cookie), ("sid", &*user_cookie)];
-    let response = nested((&user, &cart), &cookies, async |request| {
+    let response = with_both((&user, &cart), &cookies, async |request| {
         request.new_session_named("sid")?.insert("user", "alice")?;
         ok()
     })
     .await;
     assert_eq!(cart.backend().take(), Calls::default());
-    assert_eq!(user.backend().take().read, 0);
+    let calls = user.backend().take();
+    // A login loads nothing. The read is that of the old session's end.
+    assert_eq!((calls.create, calls.read, calls.end), (1, 1, 1));
     assert!(new_cookie(&response, "sid").is_some());
     assert_eq!(new_cookie(&response, "CART"), None);
 }
 
-/// The inner session was renewed before the outer one failed: its client must learn of it, or it
-/// would have lost that session to a failure of another.
+/// The first session was renewed before the second one failed. Without the new cookie the client
+/// would have lost that session to the failure of another.
 #[tokio::test]
-async fn an_outer_session_that_fails_does_not_cost_the_client_the_inner_one() {
+async fn the_cookie_of_a_save_travels_with_the_answer_to_a_later_save_that_failed() {
     let (user, user_cookie) = store("sid").await;
     let (cart, cart_cookie) = store("CART").await;
-    user.backend().inner().fail(1..=1, When::Before);
+    cart.backend().inner().fail(1..=1, When::Before);
     let cookies = [("CART", &*cart_cookie), ("sid", &*user_cookie)];
-    let response = nested((&user, &cart), &cookies, async |request| {
-        request.session_named("sid").await?.insert("in", "user")?;
+    let response = with_both((&user, &cart), &cookies, async |request| {
+        request.session_named("CART").await?.insert("in", "cart")?;
         request.session().await?.renew()?;
         ok()
     })
     .await;
     assert_eq!(response.status(), 503);
-    assert_eq!(new_cookie(&response, "sid"), None);
-    let next = new_cookie(&response, "CART").unwrap_or(cart_cookie);
-    assert!(!cart.load(Some(&next)).await.unwrap().is_new());
+    assert_eq!(new_cookie(&response, "CART"), None);
+    let next = new_cookie(&response, "sid").unwrap();
+    assert_ne!(next, user_cookie);
+    assert!(!user.load(&[&next]).await.unwrap().is_new());
 }
 
-/// The innermost service answers for a handler's error. What lives around it is not saved either.
+/// After a failed save the changes of later storages are dropped, but their logouts are not.
 #[tokio::test]
-async fn a_handler_that_fails_saves_nothing_in_the_services_around() {
+async fn after_a_save_that_failed_only_ends_are_carried_out() {
+    for ends in [false, true] {
+        let (user, user_cookie) = store("sid").await;
+        let (cart, cart_cookie) = store("CART").await;
+        user.backend().inner().fail(1..=1, When::Before);
+        let cookies = [("CART", &*cart_cookie), ("sid", &*user_cookie)];
+        let response = with_both((&user, &cart), &cookies, async |request| {
+            request.session().await?.insert("in", "user")?;
+            let cart = request.session_named("CART").await?;
+            if ends {
+                cart.invalidate()?;
+            } else {
+                cart.renew()?;
+            }
+            ok()
+        })
+        .await;
+        assert_eq!(response.status(), 503);
+        let sets = response.headers().get_all(SET_COOKIE).iter().count();
+        assert_eq!(sets, usize::from(ends), "the removal of the cart's cookie");
+        assert_eq!(new_cookie(&response, "CART"), None);
+        assert_eq!(cart.load(&[&cart_cookie]).await.unwrap().is_new(), ends);
+        assert!(!user.load(&[&user_cookie]).await.unwrap().is_new());
+    }
+}
+
+#[tokio::test]
+async fn a_handler_that_fails_saves_nothing_in_any_storage() {
     let (user, user_cookie) = store("sid").await;
     let (cart, cart_cookie) = store("CART").await;
     let cookies = [("CART", &*cart_cookie), ("sid", &*user_cookie)];
@@ -345,9 +377,9 @@ async fn a_handler_that_fails_saves_nothing_in_the_services_around() {
         if status == StatusCode::SERVICE_UNAVAILABLE {
             failing.fail(0..=0, When::Before);
         }
-        let response = nested((&user, &cart), &cookies, async |request| {
-            request.session_named("sid").await?.insert("k", 2)?;
-            request.session().await?;
+        let response = with_both((&user, &cart), &cookies, async |request| {
+            request.session().await?.insert("k", 2)?;
+            request.session_named("CART").await?.insert("k", 2)?;
             Err(ErrorKind::Value.into())
         })
         .await;
@@ -355,32 +387,62 @@ async fn a_handler_that_fails_saves_nothing_in_the_services_around() {
         assert_eq!(response.status(), status);
         assert!(!response.headers().contains_key(SET_COOKIE));
         assert_eq!(response.headers()["vary"], "Cookie");
-        let kept = user.load(Some(&user_cookie)).await.unwrap();
-        assert_eq!(kept.get::<i32>("k").unwrap(), Some(1), "{status}");
+        for (storage, cookie) in [(&user, &user_cookie), (&cart, &cart_cookie)] {
+            let kept = storage.load(&[cookie]).await.unwrap();
+            assert_eq!(kept.get::<i32>("k").unwrap(), Some(1), "{status}");
+        }
     }
 }
 
-/// It would never be asked, and nobody would know.
+/// The second one would never be asked for.
 #[tokio::test]
-async fn two_nested_services_of_one_cookie_name_are_told_to_the_operator() {
-    let (logs, _capture) = Logs::capture();
-    let (outer, outer_cookie) = store("sid").await;
-    let (inner, inner_cookie) = store("sid").await;
-    let cookies = [("sid", &*outer_cookie), ("sid", &*inner_cookie)];
-    nested((&outer, &inner), &cookies, async |request| {
-        request.session_named("sid").await?.insert("k", 2)?;
-        ok()
-    })
-    .await;
-    assert!(
-        logs.text()
-            .contains("two session services have one cookie name")
-    );
-    assert_eq!(outer.backend().take(), Calls::default());
-    logs.assert_without(&[outer_cookie, inner_cookie]);
+async fn two_storages_of_one_cookie_name_are_refused() {
+    let (first, _) = store("sid").await;
+    let (second, _) = store("sid").await;
+    let handler = service_fn(async |_: Request<String>| ok());
+    let refused = SessionService::new(first.clone(), handler).and(second.clone());
+    let error = refused.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    assert!(error.to_string().contains("sid"), "{error}");
+    let storages = Storages::new(first).and(second);
+    assert_eq!(storages.unwrap_err().kind(), ErrorKind::Settings);
 }
 
-/// As axum's router is one.
+#[tokio::test]
+async fn a_service_inside_another_one_shadows_it() {
+    let (outer, outer_cookie) = store("sid").await;
+    let (inner, inner_cookie) = store("CART").await;
+    let cookies = [("CART", &*inner_cookie), ("sid", &*outer_cookie)];
+    let handler = service_fn(async |request: Request<String>| {
+        let hidden = request.session_named("sid").await.unwrap_err();
+        assert_eq!(hidden.kind(), ErrorKind::Settings);
+        let session = request.session().await?;
+        session.insert("in", "CART")?;
+        session.renew()?;
+        ok()
+    });
+    let service = SessionService::new(inner.clone(), handler);
+    let service = SessionService::new(outer.clone(), service);
+    let response = service.call(request(&cookies)).await.unwrap();
+    assert_eq!(outer.backend().take(), Calls::default());
+    assert_eq!(response.headers().get_all(SET_COOKIE).iter().count(), 1);
+    let next = new_cookie(&response, "CART").unwrap();
+    assert_eq!(inner.load(&[&next]).await.unwrap().keys(), ["k", "in"]);
+
+    // Of one cookie name too: the inner service serves the request.
+    let (outer, cookie) = store("sid").await;
+    let (inner, _) = store("sid").await;
+    let handler = service_fn(async |request: Request<String>| {
+        assert!(request.session_named("sid").await?.is_new());
+        ok()
+    });
+    let service = SessionService::new(outer.clone(), SessionService::new(inner.clone(), handler));
+    service.call(request(&[("sid", &cookie)])).await.unwrap();
+    assert_eq!(outer.backend().take(), Calls::default());
+    assert_eq!(inner.backend().take().read, 1);
+}
+
+/// A tower service, as axum's router is one.
 #[derive(Clone)]
 struct Tower;
 
@@ -407,8 +469,8 @@ async fn a_tower_service_is_a_handler() {
     let (storage, cookie) = store("sid").await;
     let service = SessionService::new(storage.clone(), TowerToHyperService::new(Tower));
     let response = service.call(request(&[("sid", &cookie)])).await.unwrap();
-    assert_eq!(new_cookie(&response, "sid").unwrap(), cookie);
-    let saved = storage.load(Some(&cookie)).await.unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    let saved = storage.load(&[&cookie]).await.unwrap();
     assert_eq!(saved.get::<i32>("k").unwrap(), Some(2));
 }
 
@@ -430,24 +492,27 @@ fn new_cookie(response: &Response<String>, name: &str) -> Option<String> {
 fn public_types_are_send_and_sync() {
     fn is<T: Send + Sync + 'static>() {}
     is::<Session>();
-    is::<session_core::SessionContext>();
-    is::<session_core::Save>();
-    is::<session_core::Saved>();
-    is::<session_core::Records>();
-    is::<session_core::Pending>();
-    is::<session_core::Pending>();
+    is::<Storages>();
+    is::<DefaultAnswer>();
+    is::<session_core::SessionConfig>();
+    is::<session_core::Staged>();
     is::<session_core::Identity>();
     is::<session_core::CookieSettings>();
     is::<session_core::CookieBuilder>();
-    is::<session_core::CookieChange>();
-    is::<session_core::Versioned>();
-    is::<session_core::Create>();
-    is::<session_core::Replace>();
+    is::<CookieChange>();
+    is::<keyed::Found>();
+    is::<keyed::Write>();
+    is::<keyed::OnlyIf<'static>>();
+    is::<keyed::Outcome>();
+    is::<keyed::Stored>();
     is::<session_core::ManualClock>();
     is::<session_core::SystemClock>();
     is::<Error>();
     is::<ErrorKind>();
     is::<session_core::MemoryStorage>();
+    is::<KeyedStorage<MemoryBackend>>();
+    is::<session_redis::RedisStorage>();
+    is::<session_memcached::MemcachedStorage>();
     is::<Arc<dyn Storage>>();
     is::<session_cookie::Key>();
     is::<session_cookie::FernetKey>();
@@ -457,13 +522,16 @@ fn public_types_are_send_and_sync() {
     is::<SessionService<()>>();
 }
 
-/// What is awaited may move between threads, also where the request's body may not be shared.
+/// Futures may move between threads, also if the request's body may not be shared.
 #[test]
 fn futures_are_send() {
     fn is<T: Send>(_: T) {}
+    fn is_type<T: Send>() {}
+    is_type::<SessionFuture<std::future::Ready<()>, DefaultAnswer, String>>();
     let request = Request::new(std::cell::Cell::new(0));
     is(request.session());
     is(request.session_named("sid"));
+    is(Session::detached().save());
     let handler = service_fn(async |_: Request<String>| ok());
     let service = SessionService::new(session_core::MemoryStorage::default(), handler);
     is(service.call(Request::new(String::new())));

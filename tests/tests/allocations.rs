@@ -12,7 +12,9 @@ use std::time::Duration;
 use http::{HeaderValue, Request, Response, header};
 use hyper::service::{Service, service_fn};
 use session_cookie::{EncryptedCookieStorage, Key};
-use session_core::{CookieSettings, MemoryStorage, RequestSession, Storage};
+use session_core::{
+    CookieSettings, MemoryStorage, RequestSession, Session, SessionConfig, Storage,
+};
 use session_hyper::SessionService;
 
 /// Runs a future that never waits: nothing here does I/O.
@@ -112,4 +114,48 @@ fn p9_a_write_to_memory_allocates_24_times() {
 #[test]
 fn p9_a_write_of_an_encrypted_cookie_allocates_32_times() {
     at_most(32, fernet(), "/write");
+}
+
+/// Returns how many allocations it takes to write, read and remove as many names, which need an
+/// escape, as a client may choose them.
+fn allocations_of_names(session: &Session, many: usize) -> u64 {
+    let count = allocation_counter::measure(|| {
+        for at in 0..many {
+            session.insert(&format!("\u{e9}{at}"), at).unwrap();
+        }
+        for at in 0..many {
+            let name = format!("\u{e9}{at}");
+            assert_eq!(session.get(&name).unwrap(), Some(at));
+            assert!(session.contains_key(&name));
+        }
+        for at in 0..many {
+            assert!(session.remove(&format!("\u{e9}{at}")).unwrap());
+        }
+    });
+    count.count_total
+}
+
+/// Checks that four times as many names take at most five times as many allocations.
+fn is_linear(allocations: impl Fn(usize) -> u64) {
+    let (few, many) = (allocations(250), allocations(1000));
+    assert!(many <= 5 * few, "{few} for 250 names, {many} for 1,000");
+}
+
+/// F9: the names are not unescaped again for each of the others.
+#[test]
+fn p9_names_with_escapes_cost_a_fixed_number_of_allocations_each() {
+    is_linear(|many| allocations_of_names(&Session::detached(), many));
+}
+
+#[test]
+fn p9_names_with_escapes_in_a_stored_record_cost_a_fixed_number_of_allocations_each() {
+    is_linear(|many| {
+        let names = (0..many).map(|at| format!("\"\\u00e9{at}\": {at}"));
+        let names: Vec<String> = names.collect();
+        let names = names.join(", ");
+        let record = format!("{{\"created\": 1700000000, \"session\": {{{names}}}}}");
+        let session = SessionConfig::default().open(record).unwrap();
+        assert_eq!(session.len(), many);
+        allocations_of_names(&session, many)
+    });
 }

@@ -43,7 +43,10 @@ async fn every_slot_holds_sessions() {
     let drawn = Mutex::new(identities.clone().into_iter().flatten());
     let storage = RedisStorage::new(cluster_backend().await)
         .with_cookie(cookie)
-        .with_key_factory(move || drawn.lock().unwrap().next().unwrap());
+        .with_key_factory(move || {
+            let next = drawn.lock().unwrap().next().unwrap();
+            Ok(Identity::parse(&next).unwrap())
+        });
     let storage = Arc::new(storage);
     let todo = Arc::new(Mutex::new(identities.into_iter().flatten()));
     let mut tasks = JoinSet::new();
@@ -55,11 +58,11 @@ async fn every_slot_holds_sessions() {
                 if next.is_none() {
                     return;
                 }
-                let session = storage.load(None).await.unwrap();
+                let session = storage.load(&[]).await.unwrap();
                 session.insert("k", 1).unwrap();
                 storage.save(&session).await.unwrap();
                 let identity = session.identity().unwrap();
-                let session = storage.load(Some(identity.as_str())).await.unwrap();
+                let session = storage.load(&[identity.as_str()]).await.unwrap();
                 assert_eq!(session.get("k").unwrap(), Some(1));
             }
         });

@@ -22,8 +22,11 @@ use tokio::task::JoinSet;
 
 type Sessions = Arc<RedisStorage<Reconnecting<ClusterConnection>>>;
 
-/// What a call may take.
+/// The limit for a call of the store.
 const BOUND: Duration = Duration::from_secs(1);
+
+/// The limit for a load and a save. The save may wait for another one of its session.
+const MAX_CALLS: u32 = 1 + 5;
 
 /// For a machine that has other things to do.
 const SLACK: Duration = Duration::from_secs(2);
@@ -45,14 +48,14 @@ fn storage(cluster: &RedisCluster) -> Sessions {
 }
 
 async fn create(storage: &Sessions) -> String {
-    let session = storage.load(None).await.unwrap();
+    let session = storage.load(&[]).await.unwrap();
     session.insert("k", 0).unwrap();
     storage.save(&session).await.unwrap();
     session.identity().unwrap().as_str().to_owned()
 }
 
 async fn load(storage: &Sessions, identity: &str) -> Session {
-    storage.load(Some(identity)).await.unwrap()
+    storage.load(&[identity]).await.unwrap()
 }
 
 fn slot(identity: &str) -> u16 {
@@ -130,11 +133,12 @@ impl Load {
         writer: usize,
         count: u64,
     ) -> Result<(), session_core::Error> {
-        let session = self.storage.load(Some(identity)).await?;
+        let session = self.storage.load(&[identity]).await?;
         assert!(!session.is_new(), "a session is lost");
         session.insert(&format!("w{writer}"), count)?;
         let change = self.storage.save(&session).await?;
-        assert!(matches!(change, CookieChange::Set { .. }), "{change:?}");
+        // The cookie has no Max-Age, so an update does not send it again.
+        assert_eq!(change, CookieChange::Keep);
         Ok(())
     }
 
@@ -204,7 +208,7 @@ async fn p2_p3_p6_a_cluster_keeps_its_word_when_slots_move_and_a_master_dies() {
         // request sends in between takes its effect away. That is tried again, for as long as a call
         // may take.
         assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
-        assert!(error.took < BOUND * 2 + SLACK, "{error:?}");
+        assert!(error.took < BOUND * MAX_CALLS + SLACK, "{error:?}");
         assert!(moved.contains(&error.slot), "in another slot: {error:?}");
     }
     a_slot_is_nobodys(&cluster, &load).await;
@@ -233,7 +237,7 @@ async fn p6_a_master_that_hangs_is_left_by_a_connection_that_is_made_anew() {
     println!("outage {outage:?}: {:?}", summary(&errors));
     for error in &errors {
         assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
-        assert!(error.took < BOUND * 2 + SLACK, "{error:?}");
+        assert!(error.took < BOUND * MAX_CALLS + SLACK, "{error:?}");
     }
     load.assert_kept(&safe, |slot| hanging.contains(&slot))
         .await;
@@ -276,7 +280,7 @@ async fn slots_move(cluster: &RedisCluster, storage: &Sessions, load: &Load) -> 
     };
     let slow = load_changed(storage, &identity).await;
     let logout = async || {
-        let session = patiently(async || storage.load(Some(&identity)).await).await;
+        let session = patiently(async || storage.load(&[&identity]).await).await;
         let session = session.unwrap();
         session.invalidate().unwrap();
         let logout = patiently(async || storage.save(&session).await).await;
@@ -367,7 +371,7 @@ async fn a_master_dies(cluster: &mut RedisCluster, storage: &Sessions, load: &Lo
     println!("outage {outage:?}: {:?}", summary(&errors));
     for error in &errors {
         assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
-        assert!(error.took < BOUND * 2 + SLACK, "{error:?}");
+        assert!(error.took < BOUND * MAX_CALLS + SLACK, "{error:?}");
         assert!(dies(error.slot), "on another master: {error:?}");
     }
     assert!(!errors.is_empty(), "nobody noticed");

@@ -1,4 +1,4 @@
-//! The conformance suite on sessions in memory.
+//! The conformance suites on sessions in memory.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -6,7 +6,7 @@
 )]
 
 use session_core::{Codec, CookieSettings, ManualClock, MemoryBackend, MemoryStorage, Result};
-use session_tests::{backend_conformance, keyed_conformance};
+use session_tests::{backend_conformance, full_backend_conformance, keyed_conformance};
 
 async fn memory(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
     MemoryStorage::new(MemoryBackend::new().with_clock(clock.clone()))
@@ -26,7 +26,11 @@ async fn memory_backend() -> MemoryBackend {
     MemoryBackend::new()
 }
 
-/// Not JSON, and nothing that could be taken for it.
+async fn full_memory_backend() -> MemoryBackend {
+    MemoryBackend::with_capacity(1 << 20)
+}
+
+/// Stores records as bytes that are not JSON.
 #[derive(Debug)]
 struct Masked;
 
@@ -47,4 +51,5 @@ impl Codec for Masked {
 keyed_conformance!(memory);
 keyed_conformance!(memory_hashed);
 keyed_conformance!(memory_with_codec);
-backend_conformance!(memory_backend);
+backend_conformance!(memory_backend, no_timer);
+full_backend_conformance!(full_memory_backend);

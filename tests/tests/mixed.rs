@@ -16,7 +16,7 @@ use session_tests::python::Process;
 use session_tests::redis::RedisServer;
 use session_tests::wire::SetCookie;
 
-/// A browser, as far as cookies go.
+/// A browser that can only keep cookies.
 struct Browser {
     shop: Process,
     cookies: BTreeMap<String, String>,
@@ -77,8 +77,14 @@ async fn a_cart_in_its_cookie_and_a_login_in_redis_do_not_touch_each_other() {
     let login = browser.cookies["login"].clone();
     browser.ask("POST", "/logout", "").await;
     assert!(!browser.cookies.contains_key("login"));
+    // A tombstone is in place of the login, for a minute.
+    let key = format!("login_{login}");
+    let left: String = redis.ask(&format!("GET {key}")).await;
+    assert_eq!(left, "{ }");
+    let seconds: u64 = redis.ask(&format!("TTL {key}")).await;
+    assert!((1..=60).contains(&seconds), "{seconds}");
     let keys: usize = redis.ask("DBSIZE").await;
-    assert_eq!(keys, 0, "the login is gone from Redis");
+    assert_eq!(keys, 1);
     browser.cookies.insert("login".into(), login);
     assert!(
         browser.page("/account").await.contains("Log in"),

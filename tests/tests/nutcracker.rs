@@ -80,7 +80,10 @@ async fn p6_sessions_of_a_server_that_died_are_unavailable_and_the_others_work()
         }
     }
     let gone = cookies.iter().find(|cookie| dies(cookie)).unwrap();
-    let error = storage.load(gone.split('=').nth(1)).await.unwrap_err();
+    let error = storage
+        .load(&[gone.split('=').nth(1).unwrap()])
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 
     proxy.servers[1].restart();

@@ -11,16 +11,19 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use http::{HeaderValue, Request};
+use http::{HeaderValue, Request, Response, StatusCode};
 use proptest::collection::{btree_map, vec};
 use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
+use session_core::adapter::{DefaultAnswer, Storages};
+use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{
-    CookieChange, CookieSettings, KeyedStorage, MAX_CANDIDATES, ManualClock, MemoryBackend,
-    MemoryStorage, Records, RequestSession, Result, Session, SessionContext, Storage,
+    CookieChange, CookieSettings, Error, ErrorKind, KeyedStorage, ManualClock, MemoryBackend,
+    MemoryStorage, RequestSession, Result, Session, SessionConfig, Storage,
 };
+use session_tests::stores::Counting;
 
 const NAME: &str = "sid";
 
@@ -73,46 +76,58 @@ fn use_it(storage: &dyn Storage, session: &Session) {
             let CookieChange::Set { value, max_age } = change else {
                 panic!("there is something to save")
             };
-            let records = storage.records();
-            records
-                .cookie()
-                .set(&value, max_age, records.now())
-                .unwrap();
-            let again = now(storage.load(Some(&value))).unwrap();
+            let config = storage.config();
+            let header = config.cookie().set_cookie(&value, max_age, config.now());
+            assert!(header.is_ok());
+            let again = now(storage.load(&[&value])).unwrap();
             assert_eq!(again.get::<u64>("n").unwrap(), Some(1));
             assert_eq!(again.keys(), session.keys());
         }
-        Err(error) => assert_eq!(error.kind(), session_core::ErrorKind::TooLarge),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::TooLarge),
     }
 }
 
-/// Returns the session of a request with these Cookie header lines.
-fn ask(storage: &Arc<dyn Storage>, lines: &[HeaderValue]) -> Result<Session> {
+/// Calls `handle` with the session of a request that has these Cookie header lines.
+fn ask<T>(
+    storage: &Arc<dyn Storage>,
+    lines: &[HeaderValue],
+    handle: impl FnOnce(&Session) -> T,
+) -> T {
     let mut request = Request::new(());
     for line in lines {
         request.headers_mut().append("cookie", line.clone());
     }
-    SessionContext::attach(storage, request.extensions_mut());
-    now(request.session())
+    let mut handled = None;
+    let handler = |request: Request<()>| async {
+        let session = request.session().await?;
+        drop(request);
+        handled = Some(handle(&session));
+        Ok::<_, Error>(Response::new(()))
+    };
+    let storages = Storages::new(storage.clone());
+    let response = now(storages.serve(request, DefaultAnswer, handler)).unwrap();
+    assert_eq!(response.status(), StatusCode::OK);
+    handled.expect("the handler was called")
 }
 
-/// Yields no session, and remembers the values that it was asked for.
+/// Has no session, and remembers the values of each load.
 #[derive(Debug)]
 struct Recorder {
-    records: Records,
-    asked: Mutex<Vec<String>>,
+    config: SessionConfig,
+    loads: Mutex<Vec<Vec<String>>>,
 }
 
 #[async_trait::async_trait]
 impl Storage for Recorder {
-    fn records(&self) -> &Records {
-        &self.records
+    fn config(&self) -> &SessionConfig {
+        &self.config
     }
 
-    async fn load(&self, cookie: Option<&str>) -> Result<Session> {
-        let value = cookie.expect("a request without a cookie asks for none");
-        self.asked.lock().unwrap().push(value.to_owned());
-        Ok(self.records.fresh(true))
+    async fn load(&self, cookies: &[&str]) -> Result<Session> {
+        let cookies: Vec<String> = cookies.iter().map(ToString::to_string).collect();
+        let sent_cookie = !cookies.is_empty();
+        self.loads.lock().unwrap().push(cookies);
+        Ok(self.config.new_session(sent_cookie))
     }
 
     async fn save(&self, _: &Session) -> Result<CookieChange> {
@@ -120,15 +135,70 @@ impl Storage for Recorder {
     }
 }
 
-/// Returns the values of our name that a request with these Cookie header lines is tried with.
+/// Returns the values of our name that the storage gets from a request with these Cookie header lines.
 fn candidates(lines: &[HeaderValue]) -> Vec<String> {
     let recorder = Arc::new(Recorder {
-        records: Records::default().with_cookie(settings()),
-        asked: Mutex::default(),
+        config: SessionConfig::default().with_cookie(settings()),
+        loads: Mutex::default(),
     });
     let storage: Arc<dyn Storage> = recorder.clone();
-    ask(&storage, lines).unwrap();
-    std::mem::take(&mut *recorder.asked.lock().unwrap())
+    ask(&storage, lines, |session| assert!(session.is_new()));
+    let mut loads = std::mem::take(&mut *recorder.loads.lock().unwrap());
+    assert_eq!(loads.len(), 1, "a request loads its session once");
+    loads.remove(0)
+}
+
+/// How many identities of a client's cookies a server-side storage tries.
+const MOST: usize = 8;
+
+/// A storage in memory whose store counts the calls.
+fn counting() -> KeyedStorage<Counting<MemoryBackend>> {
+    KeyedStorage::new(Counting::new(MemoryBackend::new())).with_cookie(settings())
+}
+
+const IDENTITY: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
+
+/// Checks that a text in the store which is no session is not adopted. Returns what the store holds
+/// after a read, a write and a logout.
+fn is_not_adopted(text: &[u8]) -> Found {
+    let (storage, key) = holding(text);
+    let load = || now(storage.load(&[IDENTITY])).unwrap();
+    let session = load();
+    assert!(session.is_new() && session.is_empty() && session.identity().is_none());
+    assert_eq!(now(storage.save(&session)).unwrap(), CookieChange::Keep);
+    session.insert("n", 1).unwrap();
+    match now(storage.save(&session)) {
+        Ok(CookieChange::Set { value, .. }) => assert_ne!(value, IDENTITY),
+        Ok(change) => panic!("{change:?}"),
+        Err(error) => assert_eq!(error.kind(), ErrorKind::Ended),
+    }
+    let session = load();
+    session.invalidate().unwrap();
+    let change = now(storage.save(&session)).unwrap();
+    assert!(matches!(change, CookieChange::Remove | CookieChange::Keep));
+    now(storage.backend().read(&key)).unwrap()
+}
+
+/// Returns a storage whose store holds this text, and the key.
+fn holding(text: &[u8]) -> (MemoryStorage, String) {
+    let storage = MemoryStorage::default().with_cookie(settings());
+    let key = format!("{NAME}_{IDENTITY}");
+    let write = Write::record(text.to_vec(), None);
+    let written = now(storage.backend().write(&key, write, OnlyIf::Missing));
+    assert!(matches!(written, Ok(Outcome::Written(_))));
+    (storage, key)
+}
+
+/// Returns what the store holds if it holds this text.
+fn text_in_store(text: &[u8]) -> Found {
+    Found::Record(Stored::new(text.to_vec()))
+}
+
+/// Writes the tombstone of a session that moved to the key with this suffix.
+fn moved(suffix: &str) -> Vec<u8> {
+    let digits = suffix.bytes().flat_map(|b| [b >> 6, b >> 4, b >> 2, b]);
+    let spaces = digits.map(|digit| b" \t\n\r"[usize::from(digit & 3)]);
+    b"{\r".iter().copied().chain(spaces).chain(*b"}").collect()
 }
 
 /// What a HeaderValue takes: no control characters but the tab.
@@ -273,7 +343,7 @@ fn reference(header: &str) -> Vec<String> {
             .and_then(|value| value.strip_suffix('"'));
         inside.unwrap_or(value).to_owned()
     });
-    bare.take(MAX_CANDIDATES).collect()
+    bare.collect()
 }
 
 /// Whether a header is of RFC 6265's form.
@@ -298,11 +368,74 @@ proptest! {
     #[test]
     fn p7_any_cookie_header_lines_give_a_session(lines in lines()) {
         for storage in storages() {
-            let session = ask(&storage, &lines).unwrap();
-            prop_assert!(session.is_new() && session.is_empty() || storage.records().cookie().is_rolling());
-            use_it(&*storage, &session);
+            ask(&storage, &lines, |session| {
+                let is_rolling = storage.config().cookie().is_rolling();
+                assert!(session.is_new() && session.is_empty() || is_rolling);
+                use_it(&*storage, session);
+            });
         }
-        prop_assert!(candidates(&lines).len() <= MAX_CANDIDATES);
+    }
+
+    #[test]
+    fn p9_at_most_eight_identities_are_tried(values in vec(
+        prop_oneof![
+            8 => "[0-3]{16}",
+            4 => "[a-zA-Z0-9-]{16,20}",
+            1 => Just(IDENTITY.to_owned()),
+            1 => "[a-zA-Z0-9_-]{14,18}",
+            1 => "[ -~]{0,20}",
+            1 => "[a-f]{127,130}",
+        ],
+        0..24,
+    )) {
+        let storage = counting();
+        let values: Vec<&str> = values.iter().map(String::as_str).collect();
+        let session = now(storage.load(&values)).unwrap();
+        prop_assert!(session.is_new() && session.is_empty());
+        let is_shaped = |value: &&str| {
+            (16..=128).contains(&value.len())
+                && value.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        };
+        let mut tried: Vec<&str> = Vec::new();
+        for value in values.into_iter().filter(is_shaped) {
+            if !tried.contains(&value) {
+                tried.push(value);
+            }
+        }
+        prop_assert_eq!(storage.backend().take().read, tried.len().min(MOST));
+    }
+
+    #[test]
+    fn p7_any_bytes_in_a_store_are_a_session_or_left_alone(
+        text in prop_oneof![
+            vec(any::<u8>(), 0..100),
+            payload().prop_map(String::into_bytes),
+            "\\{[ \t\n\r]{0,20}\\}".prop_map(String::into_bytes),
+            "[ \t\n\r]{0,2}\\{\r([ \t\n\r]{4}){0,140}\\}[ \t\n\r]{0,2}".prop_map(String::into_bytes),
+        ],
+    ) {
+        match SessionConfig::default().open(text.clone()) {
+            Some(session) => {
+                let loaded = now(holding(&text).0.load(&[IDENTITY])).unwrap();
+                prop_assert_eq!(loaded.is_new(), session.is_empty());
+                prop_assert_eq!(loaded.identity().is_none(), session.is_empty());
+                prop_assert_eq!(loaded.keys(), session.keys());
+            }
+            None => {
+                let found = is_not_adopted(&text);
+                // A logout ends a session that has expired, too.
+                let may_have_expired = text.windows(7).any(|word| word == b"max_age");
+                let is_ended = may_have_expired && found == text_in_store(b"{ }");
+                prop_assert!(is_ended || found == text_in_store(&text));
+            }
+        }
+    }
+
+    #[test]
+    fn p4_no_empty_object_in_a_store_is_adopted(space in "[ \t\n\r]{0,40}", suffix in "[!-~]{0,130}") {
+        for text in [format!("{{{space}}}").into_bytes(), moved(&suffix)] {
+            prop_assert_eq!(is_not_adopted(&text), text_in_store(&text));
+        }
     }
 
     #[test]
@@ -316,9 +449,9 @@ proptest! {
         payload(),
     ]) {
         for storage in storages() {
-            let session = now(storage.load(Some(&value))).unwrap();
+            let session = now(storage.load(&[&value])).unwrap();
             // Only the plain one may believe what was made up.
-            prop_assert!(session.is_new() || storage.records().cookie().is_rolling());
+            prop_assert!(session.is_new() || storage.config().cookie().is_rolling());
             use_it(&*storage, &session);
         }
     }
@@ -330,7 +463,7 @@ proptest! {
         let limits = limits.absolute_max_age(Duration::MAX).build().unwrap();
         for settings in [settings(), limits] {
             let storage = SimpleCookieStorage::unprotected().with_cookie(settings).with_clock(clock.clone());
-            let whole = storage.records().open(payload.clone());
+            let whole = storage.config().open(payload.clone());
             let json = serde_json::from_str::<serde::de::IgnoredAny>(&payload);
             prop_assert!(whole.is_none() || json.is_ok(), "no JSON was taken for a record");
             if let Some(session) = whole {
@@ -341,12 +474,12 @@ proptest! {
 
     #[test]
     fn p7_any_bytes_are_a_record_or_none(bytes in vec(any::<u8>(), 0..100)) {
-        prop_assert!(Records::default().open(bytes).is_none());
+        prop_assert!(SessionConfig::default().open(bytes).is_none());
     }
 
     #[test]
     fn p1_what_is_quoted_comes_back_from_a_cookie_header(value in any::<String>(), before in conformant()) {
-        let header = settings().set(&value, None, UNIX_EPOCH);
+        let header = settings().set_cookie(&value, None, UNIX_EPOCH);
         prop_assume!(header.is_ok());
         let header = header.unwrap();
         let bytes = header.as_bytes();
@@ -365,42 +498,45 @@ proptest! {
         entries in vec((any::<String>(), json_value()), 1..5),
     ) {
         for storage in storages() {
-            let session = now(storage.load(None)).unwrap();
+            let session = now(storage.load(&[])).unwrap();
             let mut expected = Map::new();
             for (key, value) in &entries {
                 session.insert(key, value).unwrap();
                 expected.insert(key.clone(), value.clone());
             }
             let change = match now(storage.save(&session)) {
-                Err(error) if error.kind() == session_core::ErrorKind::TooLarge => continue,
+                Err(error) if error.kind() == ErrorKind::TooLarge => continue,
                 change => change.unwrap(),
             };
             let CookieChange::Set { value, max_age } = change else { panic!("it has a key") };
             // Through the headers, as a browser would carry it.
-            let records = storage.records();
-            let header = records.cookie().set(&value, max_age, records.now()).unwrap();
+            let config = storage.config();
+            let header = config.cookie().set_cookie(&value, max_age, config.now()).unwrap();
             let end = header.as_bytes().iter().position(|b| *b == b';').unwrap();
             let line = HeaderValue::from_bytes(&header.as_bytes()[..end]).unwrap();
-            let loaded = ask(&storage, &[line]).unwrap();
-            prop_assert!(!loaded.is_new());
-            prop_assert_eq!(loaded.len(), expected.len());
-            prop_assert_eq!(loaded.keys(), session.keys());
-            for (key, value) in &expected {
-                let found = loaded.get::<Value>(key).unwrap();
-                prop_assert_eq!(found.as_ref(), Some(value));
-            }
+            ask(&storage, &[line], |loaded| {
+                assert!(!loaded.is_new());
+                assert_eq!(loaded.len(), expected.len());
+                assert_eq!(loaded.keys(), session.keys());
+                for (key, value) in &expected {
+                    let found = loaded.get::<Value>(key).unwrap();
+                    assert_eq!(found.as_ref(), Some(value));
+                }
+            });
         }
     }
 
     #[test]
-    fn p1_any_float_is_written_exactly(float in any::<f64>()) {
-        let session = Records::default().fresh(false);
-        session.insert("a", float).unwrap();
-        let text = session.get::<Box<RawValue>>("a").unwrap().unwrap();
+    fn p1_any_float_is_written_exactly(float in proptest::num::f64::ANY) {
+        let session = Session::detached();
+        let inserted = session.insert("a", float);
         if float.is_finite() {
+            inserted.unwrap();
+            let text = session.get::<Box<RawValue>>("a").unwrap().unwrap();
             prop_assert_eq!(text.get().parse::<f64>().unwrap().to_bits(), float.to_bits());
         } else {
-            prop_assert_eq!(text.get(), "null");
+            prop_assert_eq!(inserted.unwrap_err().kind(), ErrorKind::Value);
+            prop_assert!(session.is_empty() && !session.is_changed());
         }
     }
 

@@ -1,18 +1,20 @@
-//! What an application's own way to connect, its runtimes and its settings may do to a storage: it
-//! goes on. Each test is an attack that once got through.
+//! A storage recovers from what an application's own connect function, its runtimes and its settings
+//! may do to it. Each test reproduces a failure that happened.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
     reason = "these are tests"
 )]
 
+use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use redis::aio::{ConnectionLike as _, MultiplexedConnection};
 use redis::{AsyncConnectionConfig, Client, RedisResult};
-use session_core::{Backend as _, Connect as _, Versioned};
+use session_core::ErrorKind;
+use session_core::keyed::{Backend as _, Found, OnlyIf, Stored, Write};
 use session_memcached::MemcachedBackend;
 use session_redis::{Reconnecting, RedisBackend};
 use session_tests::memcached::MemcachedServer;
@@ -203,7 +205,7 @@ fn p6_pooled_connections_of_a_runtime_that_is_gone_are_not_used() {
     }
 }
 
-/// Each command in time, and more than one of them.
+/// A write of several commands, each of which is answered in time.
 #[tokio::test]
 async fn p6_a_call_of_several_commands_has_one_bound() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -228,15 +230,14 @@ async fn p6_a_call_of_several_commands_has_one_bound() {
     let backend = MemcachedBackend::open(&address).unwrap();
     let backend = backend.with_timeout(ms(600));
     backend.read(KEY).await.unwrap();
-    let was = Versioned {
-        value: "{}".into(),
-        version: 5,
-    };
-    backend
-        .replace(KEY, "{}".into(), None, &was)
-        .await
-        .unwrap_err();
-    backend.delete(KEY, None).await.unwrap_err();
+    // `cas` and `gets`, and `gets` and `cas`.
+    let known = Stored::with_version("{}", NonZeroU64::new(5).unwrap());
+    let own = Stored::new("{}");
+    for seen in [&known, &own] {
+        let write = Write::record("{ }", None);
+        let late = backend.write(KEY, write, OnlyIf::Unchanged(seen)).await;
+        assert_eq!(late.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
 }
 
 #[tokio::test]
@@ -244,10 +245,10 @@ async fn p6_the_largest_settings_are_settings() {
     let server = RedisServer::start();
     let backend = RedisBackend::connect(&server.url()).await.unwrap();
     let endless = backend.with_timeout(Duration::MAX);
-    assert!(endless.read(KEY).await.unwrap().is_none());
+    assert_eq!(endless.read(KEY).await.unwrap(), Found::Missing);
     let server = MemcachedServer::start();
     let backend = MemcachedBackend::open(&server.address()).unwrap();
     let endless = backend.with_max_connections(usize::MAX);
     let endless = endless.with_timeout(Duration::MAX);
-    assert!(endless.read(KEY).await.unwrap().is_none());
+    assert_eq!(endless.read(KEY).await.unwrap(), Found::Missing);
 }

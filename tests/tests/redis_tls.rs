@@ -1,4 +1,4 @@
-//! Redis behind TLS, as those that are rented out are.
+//! Redis behind TLS.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -40,11 +40,11 @@ async fn p6_sessions_live_behind_tls_and_a_restart_ends_with_a_new_connection() 
     let proxy = TlsProxy::start(server.port(), "localhost").await;
     let storage = storage(&proxy);
 
-    let session = storage.load(None).await.unwrap();
+    let session = storage.load(&[]).await.unwrap();
     session.insert("user", "ada").unwrap();
     storage.save(&session).await.unwrap();
     let identity = session.identity().unwrap();
-    let again = storage.load(Some(identity.as_str())).await.unwrap();
+    let again = storage.load(&[identity.as_str()]).await.unwrap();
     assert_eq!(again.get::<String>("user").unwrap().unwrap(), "ada");
     again.invalidate().unwrap();
     assert_eq!(storage.save(&again).await.unwrap(), CookieChange::Remove);
@@ -53,11 +53,11 @@ async fn p6_sessions_live_behind_tls_and_a_restart_ends_with_a_new_connection() 
     assert_eq!(late, Err(ErrorKind::Ended));
 
     server.kill();
-    let error = storage.load(Some(identity.as_str())).await.unwrap_err();
+    let error = storage.load(&[identity.as_str()]).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     server.restart();
     let begun = Instant::now();
-    while let Err(error) = storage.load(Some(identity.as_str())).await {
+    while let Err(error) = storage.load(&[identity.as_str()]).await {
         assert!(
             begun.elapsed() < PATIENCE,
             "it does not come back: {error:?}"

@@ -64,7 +64,7 @@ async fn p6_a_connection_that_is_made_anew_follows_a_sentinels_failover() {
         async move { client.lock().await.get_async_connection().await }
     });
     let storage = RedisStorage::new(RedisBackend::new(connection));
-    let session = storage.load(None).await.unwrap();
+    let session = storage.load(&[]).await.unwrap();
     session.insert("k", 1).unwrap();
     storage.save(&session).await.unwrap();
     let cookie = session.identity().unwrap().as_str().to_owned();
@@ -84,7 +84,7 @@ async fn p6_a_connection_that_is_made_anew_follows_a_sentinels_failover() {
     let mut count = 0;
     loop {
         let saved = async {
-            let session = storage.load(Some(&cookie)).await?;
+            let session = storage.load(&[&cookie]).await?;
             assert!(!session.is_new(), "the session is lost");
             session.insert("k", count)?;
             storage.save(&session).await

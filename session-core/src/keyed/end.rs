@@ -43,13 +43,15 @@ impl<B: Backend> KeyedStorage<B> {
     /// Ends the session of `identity`, whatever others store meanwhile, and follows renewals. `seen`
     /// is what this request loaded from there.
     ///
-    /// A failed call is repeated once: a single lost answer must not leave a client that has a new
-    /// session without it.
+    /// `is_repeated` tells that an earlier save began this end and does not know whether it did. A
+    /// failed call is repeated once: a single lost answer must not leave a client that has a new
+    /// session without it. A repeated end that finds its own tombstone is done.
     pub(super) async fn end(
         &self,
         identity: &Identity,
         seen: Option<&Stored>,
         ender: Ender,
+        is_repeated: bool,
     ) -> Result<Was> {
         let tombstone = match ender {
             Ender::Logout | Ender::Clear => Tombstone::Ended,
@@ -62,6 +64,8 @@ impl<B: Backend> KeyedStorage<B> {
             ender,
             is_loaded: seen.is_some() && ender == Ender::Logout,
             was: Was::Nothing,
+            own: is_repeated.then_some(Was::Alive),
+            tried: None,
         };
         let mut seen = seen.cloned();
         let mut has_failed = false;
@@ -78,9 +82,14 @@ impl<B: Backend> KeyedStorage<B> {
                     let next = self.address_of(suffix);
                     followed.push((std::mem::replace(&mut address, next), tombstone));
                     change.is_loaded = false;
+                    change.own = None;
+                    change.tried = None;
                 }
                 Err(error) if has_failed => return Err(error),
-                Err(_) => has_failed = true,
+                Err(_) => {
+                    has_failed = true;
+                    change.own = change.own.or(change.tried);
+                }
             }
         }
         Err(Self::unavailable("the session was renewed again and again"))
@@ -124,6 +133,10 @@ struct End<'a, B> {
     /// This request loaded a session from the key, so what took its place ends too.
     is_loaded: bool,
     was: Was,
+    /// What an earlier try found and may have ended.
+    own: Option<Was>,
+    /// What this try found before it wrote.
+    tried: Option<Was>,
 }
 
 enum Stop {
@@ -155,13 +168,31 @@ impl<B: Backend> Change for End<'_, B> {
             }
             Opened::Tombstone(tombstone) => Was::Ended(tombstone.ended_by()),
         };
+        if let (Some(own), Was::Ended(_)) = (self.own, was)
+            && self.is_own_tombstone(found)
+        {
+            return Ok(Next::Stop(Stop::At(own)));
+        }
         if was != Was::Alive && self.ender != Ender::Login {
             return Ok(Next::Stop(Stop::At(was)));
         }
         self.was = was;
+        self.tried = Some(was);
         Ok(Next::Write(Write::tombstone(
             self.tombstone.clone(),
             tombstone::TIME_TO_LIVE,
         )))
+    }
+}
+
+impl<B: Backend> End<'_, B> {
+    /// Returns whether `found` is a tombstone of the kind that this end leaves.
+    fn is_own_tombstone(&self, found: &Found) -> bool {
+        let kind = match self.ender {
+            Ender::Logout | Ender::Clear => Tombstone::Ended,
+            Ender::Login => Tombstone::Replaced,
+        };
+        let opened = self.storage.open(found, self.storage.config.unix_now());
+        matches!(opened, Opened::Tombstone(tombstone) if tombstone == kind)
     }
 }

@@ -45,9 +45,8 @@ macro_rules! keyed_storage {
                 Self(self.0.with_clock(clock))
             }
 
-            /// Draws identities with `factory` in place of
-            /// [`Identity::random`]($crate::Identity::random). See
-            /// [`KeyedStorage::with_key_factory`]($crate::KeyedStorage::with_key_factory).
+            /// Draws identities with `factory` in place of `Identity::random`. See
+            /// `KeyedStorage::with_key_factory` for what an identity must be.
             #[must_use]
             pub fn with_key_factory(
                 self,

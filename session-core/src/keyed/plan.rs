@@ -54,9 +54,9 @@ impl Plan {
             Place::InStore { emptied: false, .. } => {
                 if it.is_cleared && it.is_empty {
                     Self::Clear
-                } else if renews && !it.is_empty {
+                } else if renews {
                     Self::Renew
-                } else if it.is_changed || renews {
+                } else if it.is_changed {
                     Self::Update
                 } else if it.is_refresh {
                     Self::Refresh
@@ -130,7 +130,8 @@ mod tests {
             (false, Keep, true, true, false, true, Plan::Clear),
             (false, Rotate, false, false, false, false, Plan::Renew),
             (false, Rotate, true, true, false, true, Plan::Clear),
-            (false, Rotate, true, false, false, true, Plan::Update),
+            // Another request may have added a key, which then moves along.
+            (false, Rotate, true, false, false, true, Plan::Renew),
             (false, End, false, false, false, true, Plan::End),
             (false, End, true, false, false, false, Plan::End),
             (true, Keep, false, false, false, true, Plan::Nothing),

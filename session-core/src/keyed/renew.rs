@@ -41,7 +41,8 @@ impl<B: Backend> KeyedStorage<B> {
         let handle = draft.record.handle.clone();
         let (identity, stored) = self.create(draft).await?;
         let new = self.address(&identity);
-        let tombstone = Tombstone::Moved(new.suffix.to_string()).to_text();
+        let new_suffix = new.suffix.clone();
+        let tombstone = Tombstone::Moved(new_suffix.to_string()).to_text();
         let tombstone = Bytes::from(self.config.encode(tombstone)?);
         let address = self.address(&old);
         let mut change = Move {
@@ -59,19 +60,32 @@ impl<B: Backend> KeyedStorage<B> {
         let is_moved = match swapped {
             Ok(Swapped::Written(_) | Swapped::Stopped(Moved::Already)) => true,
             Ok(Swapped::Stopped(Moved::Ended)) => false,
-            Err(error) => self.settle(draft, &address, &tombstone, error).await?,
+            Err(error) => {
+                self.settle(draft, &address, &new_suffix, &tombstone, error)
+                    .await?
+            }
         };
         if !is_moved {
             self.take_back(draft).await;
             return self.lost(draft, Some(&old));
         }
         let cookie = self.set_cookie(draft, &identity);
+        let emptied = draft.record.is_empty();
         draft.commit(Place::InStore {
             identity,
             seen: stored,
-            emptied: false,
+            emptied,
         });
         Ok(cookie)
+    }
+
+    /// Returns whether this is the tombstone of a renewal to the key with this suffix. Nobody else
+    /// knows the suffix, so an earlier try of this renewal wrote it.
+    fn is_moved_to(&self, found: &Found, suffix: &str) -> bool {
+        match self.open(found, self.config.unix_now()) {
+            Opened::Tombstone(Tombstone::Moved(to)) => to == suffix,
+            _ => false,
+        }
     }
 
     fn lineage_at(&self, seen: &Stored, identity: &Identity) -> Lineage {
@@ -87,13 +101,16 @@ impl<B: Backend> KeyedStorage<B> {
         &self,
         draft: &Draft,
         old: &Address,
+        new_suffix: &str,
         tombstone: &Bytes,
         error: Error,
     ) -> Result<bool> {
         let Ok(found) = self.backend.read(&old.key).await else {
             return Err(error);
         };
-        if matches!(&found, Found::Record(stored) if stored.value() == tombstone) {
+        // Own bytes count after an own write.
+        let is_own = matches!(&found, Found::Record(stored) if stored.value() == tombstone);
+        if is_own || self.is_moved_to(&found, new_suffix) {
             return Ok(true);
         }
         self.take_back(draft).await;
@@ -127,14 +144,11 @@ impl<B: Backend> Change for Move<'_, B> {
     type Stop = Moved;
 
     async fn next(&mut self, found: &Found) -> Result<Next<Moved>> {
-        let is_base = match found {
-            Found::Record(stored) if *stored.value() == self.tombstone => {
+        let is_base = matches!(found, Found::Record(stored) if *stored.value() == self.base);
+        if !is_base {
+            if self.storage.is_moved_to(found, &self.new.suffix) {
                 return Ok(Next::Stop(Moved::Already));
             }
-            Found::Record(stored) => *stored.value() == self.base,
-            Found::Missing | Found::Foreign => false,
-        };
-        if !is_base {
             match (
                 self.storage.open(found, self.storage.config.unix_now()),
                 found,

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use crate::cookie::change::CookieChange;
-use crate::error::{ErrorKind, Result};
-use crate::keyed::KeyedStorage;
+use crate::error::{Error, ErrorChain, ErrorKind, Result};
 use crate::keyed::backend::Backend;
 use crate::keyed::end::{Ender, Was};
 use crate::keyed::plan::{Plan, Situation};
 use crate::keyed::swap::PATIENCE;
+use crate::keyed::{KeyedStorage, Stored};
 use crate::session::identity::Identity;
 use crate::session::state::{EndedBy, Place};
 use crate::session::{Draft, IdentityChange, Session, lifetime};
@@ -65,7 +65,10 @@ impl<B: Backend> KeyedStorage<B> {
                 },
             ) => self.renew(draft, identity, seen, emptied).await,
             (Plan::Clear, Place::InStore { identity, seen, .. }) => {
-                match self.end(&identity, Some(&seen), Ender::Clear).await? {
+                match self
+                    .end(&identity, Some(&seen), Ender::Clear, draft.begin_end())
+                    .await?
+                {
                     Was::Alive => {
                         draft.commit_removal();
                         Ok(CookieChange::Remove)
@@ -83,13 +86,7 @@ impl<B: Backend> KeyedStorage<B> {
     /// Stores a new session.
     async fn start(&self, draft: &mut Draft) -> Result<CookieChange> {
         let (identity, seen) = self.create(draft).await?;
-        let cookie = self.set_cookie(draft, &identity);
-        draft.commit(Place::InStore {
-            identity,
-            seen,
-            emptied: false,
-        });
-        Ok(cookie)
+        Ok(self.commit_new(draft, identity, seen))
     }
 
     /// Stores a new session, and then ends what the client's cookies stand for. In this order a
@@ -101,47 +98,43 @@ impl<B: Backend> KeyedStorage<B> {
             if !self.accepts(cookie) {
                 continue;
             }
-            match self.end(cookie, None, Ender::Login).await {
+            match self.end(cookie, None, Ender::Login, false).await {
                 Ok(_) => has_ended_one = true,
                 Err(error) if !has_ended_one => {
                     self.take_back(draft).await;
                     return Err(error);
                 }
                 // To fail now would leave the client with nothing.
-                Err(error) => tracing::error!(
-                    target: "session::save",
-                    cookie = self.config.cookie().name(),
-                    op = "login",
-                    kind = ?error.kind(),
-                    %error,
-                    "one of several sessions was not ended"
-                ),
+                Err(error) => self.log_not_ended(&error, "login"),
             }
         }
-        let cookie = self.set_cookie(draft, &identity);
-        draft.commit(Place::InStore {
-            identity,
-            seen,
-            emptied: false,
-        });
-        Ok(cookie)
+        Ok(self.commit_new(draft, identity, seen))
     }
 
     /// Ends the session and what else the client's cookies stand for. What was set afterwards
     /// starts another session, unless another request was faster to replace or end this one.
     async fn log_out(&self, draft: &mut Draft) -> Result<CookieChange> {
-        let mut was = None;
         let has_cookie = draft.origin.sent_cookie || matches!(draft.place, Place::InStore { .. });
-        if let Place::InStore { identity, seen, .. } = &draft.place {
-            was = Some(self.end(identity, Some(seen), Ender::Logout).await?);
+        let restarts = !draft.record.is_empty();
+        let mut new = None;
+        let mut was = None;
+        if let Place::InStore { identity, seen, .. } = draft.place.clone() {
+            // Created first, so that a failure leaves the client with the session that it had.
+            if restarts {
+                new = Some(self.create(draft).await?);
+            }
+            let is_repeated = draft.begin_end();
+            let ended = self.end(&identity, Some(&seen), Ender::Logout, is_repeated);
+            match ended.await {
+                Ok(found) => was = Some(found),
+                Err(error) => {
+                    self.take_back(draft).await;
+                    return Err(error);
+                }
+            }
             draft.note_ended_here();
         }
-        let mut others: Option<EndedBy> = None;
-        for cookie in draft.origin.cookies.iter().filter(|it| self.accepts(it)) {
-            if let Was::Ended(by) = self.end(cookie, None, Ender::Logout).await? {
-                others = others.max(Some(by));
-            }
-        }
+        let others = self.end_others(draft, was.is_some() && restarts).await?;
         // The session that was loaded decides; without one, the most recent cookie.
         let ended_by = match was {
             Some(Was::Alive | Was::Nothing) => None,
@@ -149,7 +142,7 @@ impl<B: Backend> KeyedStorage<B> {
             None => others,
         };
         let is_replaced = ended_by.is_some_and(EndedBy::is_replacement);
-        if draft.record.is_empty() {
+        if !restarts {
             draft.commit_removal();
             // The cookie of the login that replaced this session stays.
             return Ok(if has_cookie && !is_replaced {
@@ -160,9 +153,50 @@ impl<B: Backend> KeyedStorage<B> {
         }
         draft.note_ended();
         if is_replaced || ended_by == Some(EndedBy::Logout) {
+            self.take_back(draft).await;
             return self.lost(draft, None);
         }
-        self.start(draft).await
+        match new {
+            Some((identity, seen)) => Ok(self.commit_new(draft, identity, seen)),
+            None => self.start(draft).await,
+        }
+    }
+
+    /// Ends the sessions of the client's other cookies, and returns why the most recent of those
+    /// ended that had ended before. `goes_on` tells that the client has a new session, so that a
+    /// failure must not cost it.
+    async fn end_others(&self, draft: &Draft, goes_on: bool) -> Result<Option<EndedBy>> {
+        let mut ended_by = None;
+        for cookie in draft.origin.cookies.iter().filter(|it| self.accepts(it)) {
+            match self.end(cookie, None, Ender::Logout, false).await {
+                Ok(Was::Ended(by)) => ended_by = ended_by.max(Some(by)),
+                Ok(Was::Alive | Was::Nothing) => {}
+                Err(error) if goes_on => self.log_not_ended(&error, "logout"),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(ended_by)
+    }
+
+    fn log_not_ended(&self, error: &Error, op: &'static str) {
+        tracing::error!(
+            target: "session::save",
+            cookie = self.config.cookie().name(),
+            op,
+            kind = ?error.kind(),
+            error = %ErrorChain(error),
+            "one of several sessions was not ended"
+        );
+    }
+
+    fn commit_new(&self, draft: &mut Draft, identity: Identity, seen: Stored) -> CookieChange {
+        let cookie = self.set_cookie(draft, &identity);
+        draft.commit(Place::InStore {
+            identity,
+            seen,
+            emptied: false,
+        });
+        cookie
     }
 
     /// Gives up a change because another request ended the session.

@@ -1,6 +1,7 @@
 //! The one compare-and-swap loop.
 
 use std::future::Future;
+use std::time::Instant;
 
 use crate::error::{ErrorKind, Result};
 use crate::keyed::backend::{Backend, Found, OnlyIf, Outcome, Write};
@@ -62,17 +63,25 @@ impl<B: Backend> KeyedStorage<B> {
             // Almost always: nobody else saves this session, and one call is all.
             Entered::Turn(turn) => match self.attempt(address, found, change, Some(turn)).await? {
                 Attempt::Done(done) => return Ok(done),
-                Attempt::Conflict(turn, found) => Err((turn, found)),
+                Attempt::Conflict(turn, found) => {
+                    self.log_conflict(0);
+                    Err((turn, found))
+                }
             },
         };
         let competing = Box::pin(async {
             let (turn, found) = match entered {
                 Err(conflict) => conflict,
                 Ok((Entered::Turn(turn), found)) => (Some(turn), found),
-                Ok((Entered::Wait(wait), found)) => match wait.await {
-                    Some((turn, written)) => (Some(turn), written.map_or(found, Found::Record)),
-                    None => (None, found),
-                },
+                Ok((Entered::Wait(wait), found)) => {
+                    let began = Instant::now();
+                    let told = wait.await;
+                    self.log_wait(began);
+                    match told {
+                        Some((turn, written)) => (Some(turn), written.map_or(found, Found::Record)),
+                        None => (None, found),
+                    }
+                }
             };
             self.compete(address, found, change, turn).await
         });
@@ -86,15 +95,34 @@ impl<B: Backend> KeyedStorage<B> {
         change: &mut C,
         mut turn: Option<Turn<'_>>,
     ) -> Result<Swapped<C::Stop>> {
-        for round in 0..ROUNDS {
+        for round in 1..=ROUNDS {
             match self.attempt(address, found, change, turn).await? {
                 Attempt::Done(done) => return Ok(done),
                 Attempt::Conflict(kept, now) => (turn, found) = (kept, now),
             }
-            let cookie = self.config.cookie().name();
-            tracing::debug!(target: "session::save", cookie, op = "save", round, "session save conflicts");
+            self.log_conflict(round);
         }
         Err(ErrorKind::Contended.into())
+    }
+
+    fn log_conflict(&self, round: usize) {
+        tracing::debug!(
+            target: "session::save",
+            cookie = self.config.cookie().name(),
+            op = "save",
+            round,
+            "session save conflicts"
+        );
+    }
+
+    fn log_wait(&self, began: Instant) {
+        tracing::debug!(
+            target: "session::save",
+            cookie = self.config.cookie().name(),
+            op = "save",
+            elapsed_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+            "session save waited for other saves of the session"
+        );
     }
 
     /// Tries once.

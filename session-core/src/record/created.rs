@@ -5,24 +5,24 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 /// The end of the year 9999 in Unix seconds. Calendars and HTTP dates end there.
 const LATEST: f64 = 253_402_300_799.0;
 
-/// The value of `created`.
+/// The value of the member `created`.
 #[derive(Clone)]
 pub(super) enum Created {
     /// Unix seconds, as aiohttp_session writes them.
     At(u64),
-    /// A value that Python takes for a time, though aiohttp_session does not write it. A record
-    /// that is only touched keeps it as it is written.
+    /// Another value that Python can use as a time. A record that is only touched keeps it as it
+    /// is written.
     Other { seconds: f64, written: Box<str> },
-    /// The record has no `created`. Python then returns the present time, but counts the age from 1970.
+    /// No value. Python then returns the present time, but counts the age from 1970.
     Missing { now: u64 },
 }
 
 impl Created {
-    /// Reads the JSON value `written`; `None` if Python takes no time from it.
+    /// Reads a JSON value; `None` if Python cannot use it as a time.
     ///
-    /// Python takes any number, `true`, and what counts as false: `null` is the same as no member.
+    /// Python can use every number, `true`, `false` and `""`. `null` is the same as no value.
     pub(super) fn read(written: &[u8], now: u64) -> Option<Self> {
-        // JSON integers have no leading zero, so this one is written back as it was read.
+        // JSON integers have no leading zeros, so the number is written back as it was read.
         if written.len() < 16
             && let Some(seconds) = whole(written)
         {
@@ -46,7 +46,7 @@ impl Created {
         })
     }
 
-    /// Returns how many seconds before `now` the session was written; negative in the future.
+    /// Returns how many seconds before `now` the time is; negative if it is later.
     pub(super) fn age(&self, now: u64) -> f64 {
         match self {
             Self::Missing { .. } => float(now),
@@ -73,12 +73,16 @@ impl Created {
     }
 }
 
-/// Converts seconds. A float is exact up to 2^53, and the year 9999 is far below that.
-#[expect(clippy::cast_precision_loss)]
+/// Converts seconds. The result is exact up to 2^53, which is far behind the year 9999.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "beyond that, seconds do not matter"
+)]
 fn float(seconds: u64) -> f64 {
     seconds as f64
 }
 
+/// Reads a number without sign, fraction and exponent. It must have less than 20 digits.
 #[inline]
 fn whole(digits: &[u8]) -> Option<u64> {
     digits.iter().try_fold(0, |number, byte| {

@@ -4,10 +4,10 @@
 //! {"created": 1700000000, "session": {"user_id": 42, "name": "alice"}}
 //! ```
 //!
-//! `{}` stands for an ended session.
+//! An object without members, such as `{}`, stands for an ended session.
 //!
-//! Reading a record builds no values. It finds the ranges of the names and values in the text, so
-//! that values that a handler does not touch are written back byte for byte.
+//! Parsing a record builds no values. It finds where the names and values are in the text, so that
+//! values that a handler does not touch are written back byte for byte.
 
 pub(crate) mod codec;
 mod created;
@@ -146,6 +146,8 @@ impl Record {
 mod tests {
     use std::time::UNIX_EPOCH;
 
+    use std::sync::Arc;
+
     use super::*;
 
     fn names(record: &Record) -> Vec<Cow<'_, str>> {
@@ -166,9 +168,10 @@ mod tests {
     #[test]
     fn entries_are_set_replaced_and_removed() {
         let text = Bytes::from_static(br#"{"created": 1, "session": {"a": 1, "b": 2}}"#);
-        let Ok(Parsed::Record(mut record)) = Record::parse(text, 1) else {
+        let Ok(Parsed::Record(parsed)) = Record::parse(text, 1) else {
             panic!("it is a record");
         };
+        let mut record = Arc::unwrap_or_clone(parsed);
         let c = record.set("c", "3".into());
         let a = record.set("a", "10".into());
         assert_eq!(names(&record), ["a", "b", "c"]);

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +18,7 @@ use crate::record::{Lifetime, Record};
 /// What a text is.
 pub(crate) enum Parsed {
     /// The record of a session, which may have no entries.
-    Record(Record),
+    Record(Arc<Record>),
     /// An object without members, such as `{}`.
     Empty,
 }
@@ -42,6 +43,11 @@ impl Record {
         if members.is_empty {
             return Ok(Parsed::Empty);
         }
+        if members.created.is_none() && !members.has_session {
+            // Python reads it as an empty session, and overwrites it. It is more likely another
+            // program's.
+            return Err(Unreadable("neither created nor session"));
+        }
         let created = match members.created {
             Some(at) => {
                 Created::read(&text[at], now).ok_or(Unreadable("a created that is no number"))?
@@ -49,7 +55,7 @@ impl Record {
             None => Created::Missing { now },
         };
         let json = |at| str_of(&text, at);
-        Ok(Parsed::Record(Self {
+        Ok(Parsed::Record(Arc::new(Self {
             created,
             lifetime: members
                 .max_age
@@ -58,7 +64,7 @@ impl Record {
             handle: members.handle.and_then(|at| handle(json(at))),
             entries: members.entries,
             text,
-        }))
+        })))
     }
 }
 
@@ -74,6 +80,7 @@ fn unreadable(text: &[u8]) -> Unreadable {
 #[derive(Default)]
 struct Members {
     is_empty: bool,
+    has_session: bool,
     created: Option<Range<usize>>,
     entries: Entries,
     max_age: Option<Range<usize>>,
@@ -94,6 +101,7 @@ impl Members {
             };
             // If a name comes more than once, the last member counts, as in Python.
             if *name == *b"session" {
+                self.has_session = true;
                 return self.read_session(text, at);
             }
             let end = scan::value(text, at)?;
@@ -115,7 +123,7 @@ impl Members {
     /// - null, `""` or `[]`, which stand for an empty session,
     /// - a list of pairs or of strings of two characters, since Python calls `dict.update` with it.
     fn read_session(&mut self, text: &[u8], at: usize) -> Option<usize> {
-        self.entries = Entries::with_room();
+        self.entries = Entries::default();
         if text.get(at) == Some(&b'{') {
             return scan::object(text, at, |name, at| {
                 let end = scan::value(text, at)?;
@@ -182,7 +190,7 @@ mod tests {
     #[track_caller]
     fn record(text: impl Into<Vec<u8>>) -> Record {
         match parse(text).unwrap() {
-            Parsed::Record(record) => record,
+            Parsed::Record(record) => Arc::unwrap_or_clone(record),
             Parsed::Empty => panic!("it is not empty"),
         }
     }
@@ -219,9 +227,11 @@ mod tests {
 
     #[test]
     fn what_python_writes() {
-        let record = record(
-            r#"{"created": 1700000000, "session": {"user_id": 184467, "name": "Ada Lovelace", "roles": ["admin", "editor", "author"], "last_seen": "2026-11-26T15:00:00Z", "counter": 41}}"#,
-        );
+        let record = record(concat!(
+            r#"{"created": 1700000000, "session": {"user_id": 184467, "name": "Ada Lovelace", "#,
+            r#""roles": ["admin", "editor", "author"], "last_seen": "2026-11-26T15:00:00Z", "#,
+            r#""counter": 41}}"#,
+        ));
         assert_eq!(record.get("user_id"), Some("184467"));
         assert_eq!(record.get("name"), Some("\"Ada Lovelace\""));
         assert_eq!(
@@ -249,10 +259,12 @@ mod tests {
             r#"{"created": 1}"#,
             r#"{"session": {}}"#,
             r#"{"session": {"a": 1}, "session": {}}"#,
-            r#"{"": null}"#,
-            r#"{"unknown": 1}"#,
         ] {
             assert!(record(text).is_empty(), "{text:?}");
+        }
+        for text in [r#"{"": null}"#, r#"{"unknown": 1}"#] {
+            let refused = parse(text).err().map(|why| why.0);
+            assert_eq!(refused, Some("neither created nor session"), "{text:?}");
         }
     }
 
@@ -315,7 +327,10 @@ mod tests {
             has_entries(&format!("{{\"session\": {text}}}"), &[]);
         }
         has_entries(
-            r#"{"session": [["a", 1], ["b", [2]], "cd", ["\u00e9", "\u00e9"], ["a", {"x":1}], "é日"]}"#,
+            concat!(
+                r#"{"session": [["a", 1], ["b", [2]], "cd", ["\u00e9", "\u00e9"], "#,
+                r#"["a", {"x":1}], "é日"]}"#,
+            ),
             &[
                 ("a", r#"{"x":1}"#),
                 ("b", "[2]"),
@@ -362,11 +377,9 @@ mod tests {
             let members: Vec<String> = (0..count)
                 .map(|number| format!("\"n{number}\": {number}"))
                 .collect();
+            let more = r#""n1": true, "\ud800": 1, "\u00e9": 2, "é": 3, "\ud800": 4"#;
             let members = members.join(", ");
-            let text = format!(
-                r#"{{"session": {{{members}, "n1": true, "\ud800": 1, "\u00e9": 2, "é": 3, "\ud800": 4}}}}"#
-            );
-            let record = record(text);
+            let record = record(format!(r#"{{"session": {{{members}, {more}}}}}"#));
             assert_eq!(record.len(), count + 2, "{count}");
             assert_eq!(record.get("n0"), Some("0"));
             assert_eq!(record.get("n1"), Some("true"));
@@ -384,9 +397,10 @@ mod tests {
 
     #[test]
     fn names_are_found_by_what_they_stand_for() {
-        let record = record(
-            r#"{"session": {"": 1, "\u00e9\/\ud83d\ude00": 2, "日": 3, "a\"": 4, "\ud83d": 5, "A": 6}}"#,
-        );
+        let record = record(concat!(
+            r#"{"session": {"": 1, "\u00e9\/\ud83d\ude00": 2, "日": 3, "a\"": 4, "#,
+            r#""\ud83d": 5, "A": 6}}"#,
+        ));
         assert_eq!(record.get(""), Some("1"));
         assert_eq!(record.get("é/😀"), Some("2"));
         assert_eq!(record.get("日"), Some("3"));

@@ -11,9 +11,9 @@ use crate::record::{EntryId, Record};
 #[derive(Debug, Default)]
 pub(crate) struct Delta {
     /// Entries of the session's record that were set.
-    pub(crate) set: BTreeSet<EntryId>,
+    pub(crate) set: EntrySet,
     /// Entries of the session's record that were removed.
-    pub(crate) removed: BTreeSet<EntryId>,
+    pub(crate) removed: EntrySet,
     /// All entries were removed, including those that another request adds until the save.
     pub(crate) cleared: bool,
     /// `changed()` was called: save although no key was set.
@@ -48,7 +48,7 @@ impl Delta {
     }
 
     /// Puts `earlier`, the delta of a save that failed, underneath this one.
-    pub(crate) fn put_below(&mut self, earlier: Self) {
+    pub(crate) fn put_below(&mut self, earlier: &Self) {
         if self.identity == IdentityChange::End {
             return; // the session was emptied after the failed save began
         }
@@ -59,34 +59,89 @@ impl Delta {
             return; // nothing that was set or removed before is left
         }
         self.cleared = earlier.cleared;
-        self.set.extend(earlier.set);
-        self.removed.extend(earlier.removed);
+        earlier.set.iter().for_each(|id| self.set.insert(id));
+        earlier
+            .removed
+            .iter()
+            .for_each(|id| self.removed.insert(id));
     }
 
     /// Applies the changed keys to `target`. `source` is the record that the entries belong to.
     ///
-    /// Returns the delta's keys as entries of `target`.
-    pub(crate) fn apply(
-        &self,
-        source: &Record,
-        target: &mut Record,
-    ) -> (BTreeSet<EntryId>, BTreeSet<EntryId>) {
+    /// Returns the entries of `target` that were set and removed.
+    pub(crate) fn apply(&self, source: &Record, target: &mut Record) -> (EntrySet, EntrySet) {
         if self.cleared {
             target.clear();
         }
-        let removed = self
-            .removed
-            .iter()
-            .filter_map(|id| target.remove(&source.entry(*id).0))
-            .collect();
-        let set = self
-            .set
-            .iter()
-            .filter_map(|id| match source.entry(*id) {
-                (name, Some(value)) => Some(target.set(&name, value.to_owned())),
-                (_, None) => None, // set and then removed
-            })
-            .collect();
+        let mut removed = EntrySet::default();
+        for id in self.removed.iter() {
+            if let Some(id) = target.remove(&source.entry(id).0) {
+                removed.insert(id);
+            }
+        }
+        let mut set = EntrySet::default();
+        for id in self.set.iter() {
+            // Without a value: it was set and then removed.
+            if let (name, Some(value)) = source.entry(id) {
+                set.insert(target.set(&name, value.to_owned()));
+            }
+        }
         (set, removed)
+    }
+}
+
+/// A set of entries. Most requests set one key, so the first one needs no allocation.
+#[derive(Debug, Default)]
+pub(crate) struct EntrySet {
+    first: Option<EntryId>,
+    more: BTreeSet<EntryId>,
+}
+
+impl EntrySet {
+    pub(crate) fn insert(&mut self, id: EntryId) {
+        if *self.first.get_or_insert(id) != id {
+            self.more.insert(id);
+        }
+    }
+
+    pub(crate) fn remove(&mut self, id: EntryId) {
+        if !self.more.remove(&id) && self.first == Some(id) {
+            self.first = self.more.pop_first();
+        }
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.first.is_none()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = EntryId> {
+        self.first.into_iter().chain(self.more.iter().copied())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_set_is_a_set() {
+        let mut record = Record::new(0);
+        let [a, b, c] = ["a", "b", "c"].map(|name| record.set(name, "1".into()));
+        let mut set = EntrySet::default();
+        assert!(set.is_empty());
+        for id in [b, a, c, b, a] {
+            set.insert(id);
+        }
+        let mut all: Vec<EntryId> = set.iter().collect();
+        all.sort();
+        assert_eq!(all, [a, b, c]);
+        set.remove(b);
+        set.remove(b);
+        let mut left: Vec<EntryId> = set.iter().collect();
+        left.sort();
+        assert_eq!(left, [a, c]);
+        set.remove(a);
+        set.remove(c);
+        assert!(set.is_empty());
     }
 }

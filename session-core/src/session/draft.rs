@@ -10,7 +10,7 @@ use crate::record::Record;
 use crate::session::Session;
 use crate::session::delta::{Delta, IdentityChange};
 use crate::session::lifetime;
-use crate::session::state::{Origin, Place, State};
+use crate::session::state::{Creation, Origin, Place, State};
 
 /// The changes that a save took out of its session. Meanwhile the session collects new ones.
 ///
@@ -117,12 +117,19 @@ impl Draft {
         self.session.state().is_lost
     }
 
+    /// Notes that the session is about to be ended where it lives. Returns whether an earlier save
+    /// began that already.
+    pub(crate) fn begin_end(&self) -> bool {
+        mem::replace(&mut self.session.state().is_ending, true)
+    }
+
     /// Notes that the session was ended where it lived. Other cookies of the client are left to be
     /// ended.
     pub(crate) fn note_ended_here(&mut self) {
         self.place = Place::Unsaved;
         let mut state = self.session.state();
         state.place = Place::Unsaved;
+        state.is_ending = false;
         state.origin.sent_cookie = true;
     }
 
@@ -157,8 +164,8 @@ impl Draft {
             sent_cookie: true,
             ..Origin::default()
         };
-        state.creation.chosen = None;
-        state.creation.pending = None;
+        state.creation = Creation::default();
+        state.is_ending = false;
         state.is_lost = false;
     }
 
@@ -172,6 +179,7 @@ impl Draft {
         state.place = Place::Unsaved;
         state.origin = Origin::default();
         state.creation.pending = None;
+        state.is_ending = false;
         state.is_lost = false;
     }
 
@@ -184,6 +192,9 @@ impl Draft {
 impl State {
     /// Puts what was changed during a save onto `base`, what the save left.
     fn rebase(&mut self, base: Record) {
+        if self.delta.identity == IdentityChange::End {
+            return; // it was emptied and ended during the save, so nothing of `base` is wanted
+        }
         let mut record = base;
         (self.delta.set, self.delta.removed) = self.delta.apply(&self.record, &mut record);
         if self.delta.lifetime {
@@ -201,7 +212,7 @@ impl Drop for Draft {
         let mut state = self.session.state();
         let waiting = state.saving.take();
         if !self.is_committed {
-            state.delta.put_below(mem::take(&mut self.delta));
+            state.delta.put_below(&self.delta);
             state.refresh |= self.refresh;
         }
         drop(state);

@@ -10,7 +10,7 @@ use crate::config::SessionConfig;
 use crate::cookie::change::CookieChange;
 use crate::record::stored::Stored;
 use crate::record::{Lifetime, Record};
-use crate::session::delta::{Delta, IdentityChange};
+use crate::session::delta::{Delta, EntrySet, IdentityChange};
 use crate::session::hook::Save;
 use crate::session::identity::Identity;
 
@@ -31,6 +31,9 @@ pub(crate) struct State {
     pub(crate) refresh: bool,
     /// How the next record of this session is created.
     pub(crate) creation: Creation,
+    /// A save began to end the session, and it is unknown whether it did. A tombstone that is found
+    /// at its key may be this session's own.
+    pub(crate) is_ending: bool,
     /// What an explicit `save()` did to the cookie. The response carries it.
     pub(crate) unsent: CookieChange,
     /// Set while a save works on this session: the tasks that wait for it to finish.
@@ -125,6 +128,7 @@ impl State {
             is_lost: false,
             refresh: false,
             creation: Creation::default(),
+            is_ending: false,
             unsent: CookieChange::Keep,
             saving: None,
             hook: None,
@@ -166,7 +170,7 @@ impl State {
         let now = self.config.unix_now();
         let record = Arc::make_mut(&mut self.record);
         if let Some(id) = record.remove(key) {
-            self.delta.set.remove(&id);
+            self.delta.set.remove(id);
             self.delta.removed.insert(id);
             record.set_created(now);
         }
@@ -178,8 +182,8 @@ impl State {
         let record = Arc::make_mut(&mut self.record);
         record.clear();
         record.set_created(now);
-        self.delta.set.clear();
-        self.delta.removed.clear();
+        self.delta.set = EntrySet::default();
+        self.delta.removed = EntrySet::default();
         self.delta.cleared = true;
     }
 

@@ -203,7 +203,7 @@ impl Session {
                 state.set(&name, text.to_owned());
             }
         }
-        for name in before.iter().flat_map(Record::names) {
+        for name in before.iter().flat_map(|before| before.names()) {
             if after.get(&name).is_none() {
                 state.remove(&name);
             }
@@ -272,7 +272,7 @@ fn data_of<T: DeserializeOwned>(record: &Record) -> Result<T> {
 }
 
 /// Returns the fields of `data` as the entries of a record.
-fn fields<T: Serialize>(data: &T) -> Result<Record> {
+fn fields<T: Serialize>(data: &T) -> Result<Arc<Record>> {
     let text = to_text(data)?;
     let record = format!("{{\"session\": {text}}}");
     match Record::parse(record.into(), 0) {

@@ -278,7 +278,9 @@ fn fit(question: Question, answer: &[u8]) -> Fit {
         return Fit::No;
     };
     let rest = &answer[end + 1..];
-    let text = String::from_utf8_lossy(line);
+    let Ok(text) = str::from_utf8(line) else {
+        return Fit::No;
+    };
     let says = match (question, line) {
         (Question::Add(_) | Question::Cas(..), b"STORED") => Says::Stored,
         (Question::Add(_), b"NOT_STORED") | (Question::Cas(..), b"EXISTS") => Says::Exists,
@@ -288,8 +290,8 @@ fn fit(question: Question, answer: &[u8]) -> Fit {
         {
             Says::Full
         }
-        _ if is_too_large(&text) && rest.is_empty() => return Fit::TooLarge,
-        (Question::Gets, line) => return value(line, rest),
+        _ if is_too_large(text) && rest.is_empty() => return Fit::TooLarge,
+        (Question::Gets, _) => return value(text, rest),
         _ => return Fit::No,
     };
     if rest.is_empty() {
@@ -308,8 +310,7 @@ fn is_too_large(line: &str) -> bool {
             if large.starts_with("large") && large.len() <= 15 && large.chars().all(is_harmless))
 }
 
-fn value(line: &[u8], rest: &[u8]) -> Fit {
-    let line = String::from_utf8_lossy(line);
+fn value(line: &str, rest: &[u8]) -> Fit {
     let words: Vec<&str> = line.split(' ').collect();
     let ["VALUE", KEY, flags, len, unique] = words[..] else {
         return Fit::No;

@@ -208,7 +208,9 @@ impl Expected {
             ["null", "true", "false", "\"\""].contains(&text)
                 || text.starts_with(|c: char| c == '-' || c.is_ascii_digit())
         };
-        if members.is_empty() || !created.is_none_or(is_date) {
+        // A record without either of them is more likely another program's.
+        let is_record = created.is_some() || session.is_some();
+        if !is_record || !created.is_none_or(is_date) {
             return Self::None;
         }
         match session {

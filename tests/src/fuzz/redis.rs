@@ -264,10 +264,9 @@ async fn serve(mut stream: DuplexStream, answers: Vec<Vec<u8>>, asked: Asked) ->
         }
         asked.lock().unwrap().push(command(&question[..len]));
         stream.write_all(&answer).await.ok()?;
-        // For the rest of one that is not whole, and for one after what was said unasked, the client
-        // would wait.
-        let value = redis::parse_redis_value(&answer);
-        if value.is_err() || matches!(value, Ok(Value::Push { .. })) {
+        // The client would wait for the rest of an answer that is not whole, for the rest of what comes
+        // behind an answer, and for an answer after what was said unasked.
+        if !is_one(&answer) || redis::parse_redis_value(&answer).is_err() {
             return None;
         }
     }

@@ -8,10 +8,7 @@ use http::header::{CONTENT_TYPE, COOKIE, HeaderValue, SET_COOKIE};
 use http::{HeaderMap, Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use session_core::{
-    CookieBuilder, CookieSettings, KeyedStorage, MemoryBackend, MemoryStorage, RequestSession,
-    Storage,
-};
+use session_core::{CookieBuilder, CookieSettings, MemoryStorage, RequestSession, Storage};
 use session_tests::browser::{Browser, until};
 use session_tests::server::{BoxError, Server};
 use session_tests::stores::Hold;
@@ -190,7 +187,7 @@ fn pairs(headers: &HeaderMap) -> Vec<String> {
 }
 
 pub(crate) fn memory(cookie: CookieBuilder) -> MemoryStorage {
-    KeyedStorage::new(MemoryBackend::new()).with_cookie(cookie.build().unwrap())
+    MemoryStorage::default().with_cookie(cookie.build().unwrap())
 }
 
 /// A cookie named `sid` that lives for an hour, with our defaults.

@@ -7,6 +7,25 @@ pub(crate) const COOKIE: &[&str] = &["simple", "fernet", "nacl"];
 pub(crate) const SEALED: &[&str] = &["fernet", "nacl"];
 pub(crate) const KEYED: &[&str] = &["redis", "memcached"];
 
+// Three differences concern every vector of a store, so they are rules here and no rows of a table.
+
+/// How many seconds longer than its session the store keeps a record. Python's time to live is the
+/// lifetime itself. A request that loaded a session just before its end can so still save it.
+pub(crate) const GRACE: u64 = 300;
+
+/// What a logout leaves in place of a record for a minute: an empty object, as Python's `{}` is one
+/// for the whole lifetime. The white space tells our own requests that a logout ended the session.
+pub(crate) const ENDED: &str = "{ }";
+
+/// The same for a session that a login replaced. Python leaves the whole record.
+pub(crate) const REPLACED: &str = "{\t}";
+
+/// Returns whether an update of a loaded session sends no cookie. Python sends it with every save. In
+/// a store the cookie is the identity, and without a Max-Age nothing about it has changed.
+pub(crate) fn is_quiet(kind: &str, max_age: Option<i64>) -> bool {
+    KEYED.contains(&kind) && max_age.is_none()
+}
+
 /// Of the vectors `names` of the storages `kinds`: what we do instead, and why.
 pub(crate) struct Row<I: 'static> {
     pub(crate) kinds: &'static [&'static str],

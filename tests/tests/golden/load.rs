@@ -3,13 +3,15 @@
 use session_tests::vectors::{KINDS, Load, Loaded, NAME, NOW, Vectors};
 use session_tests::wire::{SetCookie, canonical, kind_of};
 
-use crate::differences::{ALL, COOKIE, KEYED, Row, SEALED, Table, same};
-use crate::program::{Program, Reply, View, record, settings};
+use crate::differences::{ALL, COOKIE, ENDED, KEYED, Row, SEALED, Table, is_quiet, same};
+use crate::program::{Program, Reply, View, is_tombstone, record, settings};
 
 /// What we do where Python does something else; in the rest of the vector we follow it.
 enum Instead {
     /// An empty new session; a write begins a fresh one and leaves the record alone.
     New,
+    /// An empty new session. A write moves it to a fresh identity.
+    Emptied,
     /// Another `created` is shown.
     Created(i64),
     /// The data is this text, before and after the write.
@@ -167,6 +169,19 @@ const DIFFERENCES: &[Row<Instead>] = &[
         why: "a cookie that a browser would drop is an error",
     },
     Row {
+        kinds: KEYED,
+        names: &[
+            "payload/empty_session_member",
+            "payload/only_extra_members_no_max_age",
+            "payload/session_missing",
+            "payload/session_null",
+            "payload/session_empty_list",
+            "payload/session_empty_string",
+        ],
+        instead: Instead::Emptied,
+        why: "a session without keys is a new one, and nobody logs in under its old identity",
+    },
+    Row {
         kinds: ALL,
         names: &["payload/created_float"],
         instead: Instead::Created(1_699_999_989),
@@ -314,8 +329,13 @@ async fn compare(kind: &str, vector: &Load, instead: Option<&Instead>) -> Compar
             program.store().put(&stored.key, &stored.bytes());
         }
         let reply = program.send(request, Some(&cookie), body).await;
-        let payload = match &reply.set_cookie {
-            Some(cookie) if !cookie.is_removal() => Some(program.payload(cookie)),
+        let payload = match (&reply.set_cookie, &vector.backend) {
+            (Some(cookie), _) if !cookie.is_removal() => Some(program.payload(cookie)),
+            // A quiet update.
+            (None, Some(stored)) => {
+                let value = program.store().get(&stored.key);
+                value.and_then(|value| String::from_utf8(value).ok())
+            }
             _ => None,
         };
         replies.push(Answer {
@@ -325,7 +345,12 @@ async fn compare(kind: &str, vector: &Load, instead: Option<&Instead>) -> Compar
         });
     }
     let [read, write, end] = <[Answer; 3]>::try_from(replies).ok().unwrap();
-    let ended = end.is_ended(vector, &cookie);
+    let ended = end.is_ended(vector, &cookie).and_then(|()| {
+        match (&vector.backend, View::parse(&read.reply.body).identity) {
+            (Some(stored), Some(_)) => is_tombstone(&end.program, &stored.key, ENDED),
+            _ => Ok(()),
+        }
+    });
     let theirs = is_seen(&read.reply, &vector.load)
         .and_then(|()| write.is_written(vector))
         .and_then(|()| ended.clone());
@@ -336,6 +361,12 @@ async fn compare(kind: &str, vector: &Load, instead: Option<&Instead>) -> Compar
                 is_new(&read.reply)?;
                 write.is_fresh(vector)
             }
+            Instead::Emptied => {
+                is_new(&read.reply)?;
+                write.is_moved(vector)?;
+                let key = &vector.backend.as_ref().unwrap().key;
+                is_tombstone(&end.program, key, ENDED)
+            }
             Instead::Created(seconds) => {
                 let view = View::parse(&read.reply.body);
                 same("created", view.created, *seconds)?;
@@ -344,12 +375,12 @@ async fn compare(kind: &str, vector: &Load, instead: Option<&Instead>) -> Compar
             }
             Instead::Data(text) => {
                 same("data", &*View::parse(&read.reply.body).data, *text)?;
-                write.is_added_to(text)
+                write.is_added_to(text, vector)
             }
             Instead::Read => {
                 let text = data_of(vector);
                 same("data", View::parse(&read.reply.body).data, text.clone())?;
-                write.is_added_to(&text)
+                write.is_added_to(&text, vector)
             }
             Instead::TooLarge => {
                 is_seen(&read.reply, &vector.load)?;
@@ -386,16 +417,35 @@ impl Answer {
         self.reply.set_cookie.as_ref().ok_or_else(String::new)
     }
 
+    /// An update was saved. Returns the key of the record, which is empty in a cookie storage.
+    fn updated(&self, vector: &Load) -> Result<String, String> {
+        if is_quiet(&self.program.kind, vector.max_age) {
+            same("status", self.reply.status, 200)?;
+            let kind = kind_of(self.reply.set_cookie.as_ref());
+            same("Set-Cookie of an update without Max-Age", kind, "none")?;
+            return Ok(vector.backend.as_ref().unwrap().key.clone());
+        }
+        let cookie = self.set_cookie()?;
+        if self.program.is_keyed() {
+            Ok(format!("{NAME}_{}", cookie.raw))
+        } else {
+            Ok(String::new())
+        }
+    }
+
     /// Python's `then_set`.
     fn is_written(&self, vector: &Load) -> Result<(), String> {
         let then = vector.then_set.as_ref().unwrap();
         same("Python's status", then.status, 200)?;
         same("Python's Set-Cookie", &*then.set_cookie_kind, "set")?;
-        let cookie = self.set_cookie()?;
+        let written = match then.backend_key.as_deref() {
+            Some("same") => self.updated(vector)?,
+            _ => format!("{NAME}_{}", self.set_cookie()?.raw),
+        };
         let payload = self.payload.as_deref().map(canonical);
         same("payload", payload, then.payload.as_deref().map(canonical))?;
         let key = vector.backend.as_ref().map(|stored| &*stored.key);
-        let same_key = key == Some(&*format!("{NAME}_{}", cookie.raw));
+        let same_key = key == Some(&*written);
         match then.backend_key.as_deref() {
             None => Ok(()),
             Some("same") => same("the key is the same", same_key, true),
@@ -421,8 +471,25 @@ impl Answer {
         Ok(())
     }
 
-    fn is_added_to(&self, data: &str) -> Result<(), String> {
-        self.set_cookie()?;
+    /// A write of an emptied session: under a fresh key, and a tombstone at the old one.
+    fn is_moved(&self, vector: &Load) -> Result<(), String> {
+        let cookie = self.set_cookie()?;
+        same("payload", self.payload.clone(), Some(record("{\"w\": 1}")))?;
+        let old = &vector.backend.as_ref().unwrap().key;
+        same(
+            "the key is the same",
+            *old == format!("{NAME}_{}", cookie.raw),
+            false,
+        )?;
+        let left = self.program.stored(old).unwrap_or_default();
+        is_tombstone(&self.program, old, &left)?;
+        // White space tells where the session moved to. Python reads an empty object.
+        same("the tombstone of a move", left.starts_with("{\r"), true)?;
+        same("the tombstone's members", &*canonical(&left), "{}")
+    }
+
+    fn is_added_to(&self, data: &str, vector: &Load) -> Result<(), String> {
+        self.updated(vector)?;
         let members = data.strip_suffix('}').unwrap();
         let wanted = record(&format!("{members}, \"w\": 1}}"));
         same("payload", self.payload.clone(), Some(wanted))
@@ -437,8 +504,8 @@ impl Answer {
         )
     }
 
-    /// `then_invalidate`: the cookie that was sent goes, and a record that was loaded too. Python
-    /// stores `{}`, or sets a cookie that says so.
+    /// `then_invalidate`: the cookie that was sent is removed, and a tombstone takes the place of a
+    /// record that was loaded. Python stores `{}`, or sets a cookie that says so.
     fn is_ended(&self, vector: &Load, cookie: &[u8]) -> Result<(), String> {
         let sent = std::str::from_utf8(cookie).is_ok_and(|text| text.contains(NAME))
             || vector.name == "payload/invalid_utf8";

@@ -16,6 +16,7 @@ use session_tests::real::{Lease, Left, RealStore};
 use session_tests::vectors::{self, NAME};
 use session_tests::wire::{SetCookie, canonical, unquoted};
 
+use crate::differences::{GRACE, same};
 use crate::{parity, reference};
 
 /// A storage of some kind with the vectors' key and clock, and the program around it.
@@ -150,16 +151,25 @@ impl Program {
     }
 }
 
-/// How often a test tries again that wants to see a record which lives for a second: memcached counts in
-/// whole seconds of its own clock, and the next one may begin at once.
-pub(crate) const SHORT_LIVES: usize = 20;
-
-/// Compares what a record has to live with a lifetime.
+/// Compares what a record has to live with a lifetime of its session. See [`GRACE`].
 pub(crate) fn lives_for(left: Left, max_age: Option<u64>) -> std::result::Result<(), String> {
-    if left.is_about(max_age) {
+    let wanted = max_age.map(|seconds| seconds + GRACE);
+    if left.is_about(wanted) {
         return Ok(());
     }
-    Err(format!("time to live is {left:?}, not {max_age:?}"))
+    Err(format!("time to live is {left:?}, not {wanted:?}"))
+}
+
+/// Checks that the record at `key` was ended: it is this tombstone, for a minute. See
+/// [`differences`](crate::differences).
+pub(crate) fn is_tombstone(
+    program: &Program,
+    key: &str,
+    tombstone: &str,
+) -> std::result::Result<(), String> {
+    same("tombstone", program.stored(key), Some(tombstone.to_owned()))?;
+    let left = program.store().left(key);
+    same("the tombstone's minute", left.is_about(Some(60)), true)
 }
 
 /// A handler's view of the session.

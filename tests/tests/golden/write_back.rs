@@ -29,9 +29,9 @@ async fn after(kind: &str, session: &str, request: &str, body: &str) -> String {
     let program = Program::new(kind, settings(Some(3600)).unwrap()).await;
     let payload = format!("{{\"created\": {}, \"session\": {session}}}", NOW - 10);
     let value = program.wrap(&payload);
-    let cookie = program.storage.records().cookie();
+    let cookie = program.storage.config().cookie();
     let sent = cookie
-        .set(&value, None, session_tests::vectors::now())
+        .set_cookie(&value, None, session_tests::vectors::now())
         .unwrap();
     let sent = SetCookie::parse(std::str::from_utf8(sent.as_bytes()).unwrap()).raw;
     let sent = format!("{NAME}={sent}");

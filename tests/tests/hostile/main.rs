@@ -126,6 +126,16 @@ fn assert_found(answer: &Answer, what: &str) {
     assert!(body.starts_with(FOUND), "{what}: {body}");
 }
 
+/// Reads and writes with `cookies`. A logout, login or renewal has just ended their session, so that
+/// no cookie may be set in place of the one that the client got then.
+async fn assert_is_over(server: &Server, what: &str, cookies: &[&[u8]]) {
+    assert_new(&server.get("/read", cookies).await, what);
+    let answer = server.get("/write", cookies).await;
+    assert_eq!(answer.status(), StatusCode::CONFLICT, "{what}");
+    assert!(answer.body().is_empty(), "{what}");
+    assert!(!answer.headers().contains_key("set-cookie"), "{what}");
+}
+
 /// Reads and writes with `cookies`, which stand for no session.
 async fn assert_stands_for_none(server: &Server, what: &str, cookies: &[&[u8]]) {
     assert_new(&server.get("/read", cookies).await, what);

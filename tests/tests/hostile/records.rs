@@ -8,7 +8,7 @@ use session_tests::logs::Logs;
 use session_tests::server::{pair, set_cookies};
 
 use crate::subject::{Kind, Subject};
-use crate::{HOUR, NOW, assert_stands_for_none, quote};
+use crate::{HOUR, NOW, assert_is_over, assert_stands_for_none, quote};
 
 pub(crate) async fn p7_a_sealed_payload_that_is_no_record_is_an_empty_new_session(kind: Kind) {
     let (logs, _capture) = Logs::capture();
@@ -55,11 +55,21 @@ pub(crate) async fn p7_a_sealed_payload_that_is_no_record_is_an_empty_new_sessio
         let line = format!("{DEFAULT_NAME}={}", quote(&value));
         assert_stands_for_none(&server, &what, &[line.as_bytes()]).await;
     }
+    for tombstone in ["{ }", "{\t}", "{\n}"] {
+        let value = subject.seal(tombstone.as_bytes()).await.unwrap();
+        let line = format!("{DEFAULT_NAME}={}", quote(&value));
+        // Only a store has tombstones: of a logout, a login, and a session that somebody else ended.
+        if kind.is_keyed() && tombstone != "{\n}" {
+            assert_is_over(&server, tombstone, &[line.as_bytes()]).await;
+        } else {
+            assert_stands_for_none(&server, tombstone, &[line.as_bytes()]).await;
+        }
+    }
     logs.assert_without(&["swordfish", "471147114711"]);
     assert!(logs.text().contains("session record is unreadable"));
 }
 
-/// These are records, if strange ones: sessions that an honest program would not have written.
+/// These are records, although no honest program would have written them.
 pub(crate) async fn p7_no_record_whatever_makes_a_read_or_a_write_panic(kind: Kind) {
     let entries =
         r#"{"a": 1, "a": 2, "": 3, "\u0000": 4, "\ud800": 5, "x\ty": 6}"#.replace('\t', "\\t");

@@ -1,15 +1,16 @@
 //! Debug, errors, headers and logs show no secret (P10), and take in no line from a client.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
-use bytes::Bytes;
-use http::Request;
+use http::{Request, Response};
 use session_cookie::{FernetKey, Key};
+use session_core::adapter::{DefaultAnswer, Storages};
+use session_core::keyed::{Found, Outcome, Stored, Write};
 use session_core::{
     CookieChange, CookieSettings, DEFAULT_NAME, Error, ErrorKind, Identity, KeyedStorage,
-    MemoryBackend, Records, Replace, RequestSession, SessionContext, Storage, Versioned,
+    MemoryBackend, RequestSession, SessionConfig, Storage,
 };
 use session_tests::logs::Logs;
 use session_tests::server::{Server, set_cookies};
@@ -20,16 +21,16 @@ use crate::{KEY, NEW, NOW, SECRET, UNKNOWN, at, handler, quote};
 
 /// A storage whose cookie values are what an attacker would like them to be.
 #[derive(Debug)]
-struct Smuggler(Records);
+struct Smuggler(SessionConfig);
 
 #[async_trait::async_trait]
 impl Storage for Smuggler {
-    fn records(&self) -> &Records {
+    fn config(&self) -> &SessionConfig {
         &self.0
     }
 
-    async fn load(&self, _: Option<&str>) -> session_core::Result<session_core::Session> {
-        Ok(self.0.fresh(false))
+    async fn load(&self, _: &[&str]) -> session_core::Result<session_core::Session> {
+        Ok(self.0.new_session(false))
     }
 
     async fn save(&self, _: &session_core::Session) -> session_core::Result<CookieChange> {
@@ -42,7 +43,7 @@ impl Storage for Smuggler {
 
 #[tokio::test]
 async fn a_cookie_value_smuggles_no_attribute_and_no_header() {
-    let server = Server::start(Arc::new(Smuggler(Records::default())), handler).await;
+    let server = Server::start(Arc::new(Smuggler(SessionConfig::default())), handler).await;
     for answer in [
         server.get("/write", &[]).await,
         server.get_http2("/write", &[]).await,
@@ -68,13 +69,13 @@ async fn a_cookie_value_puts_no_line_of_its_own_into_the_log() {
             format!("{{\"{evil}\": 1}}"),
             STANDARD.encode(evil),
         ] {
-            assert!(subject.storage.load(Some(&value)).await.unwrap().is_new());
+            assert!(subject.storage.load(&[&value]).await.unwrap().is_new());
         }
         if let Some(value) = subject
             .seal(format!("{{\"created\": {evil}}}").as_bytes())
             .await
         {
-            assert!(subject.storage.load(Some(&value)).await.unwrap().is_new());
+            assert!(subject.storage.load(&[&value]).await.unwrap().is_new());
         }
     }
     logs.assert_without(&["login: root", "\u{1b}", "1970-01-01"]);
@@ -85,42 +86,47 @@ async fn a_cookie_value_puts_no_line_of_its_own_into_the_log() {
 
 pub(crate) async fn p10_debug_of_a_storage_and_its_session_shows_no_secret(kind: Kind) {
     let subject = Subject::new(kind).await;
-    let session = subject.storage.load(None).await.unwrap();
+    let session = subject.storage.load(&[]).await.unwrap();
     session.insert("user", SECRET).unwrap();
     let change = subject.storage.save(&session).await.unwrap();
     let CookieChange::Set { value, .. } = &change else {
         panic!("a new session sets a cookie")
     };
-    let loaded = subject.storage.load(Some(value)).await.unwrap();
+    let loaded = subject.storage.load(&[value]).await.unwrap();
     assert_eq!(
         loaded.get::<String>("user").unwrap().as_deref(),
         Some(SECRET)
     );
-    let mut extensions = http::Extensions::new();
-    let context = SessionContext::attach(&subject.storage, &mut extensions);
+    let storages = Storages::new(subject.storage.clone());
     let mut request = Request::new(());
-    *request.extensions_mut() = extensions;
     let line = format!("{DEFAULT_NAME}={}", quote(value));
     request
         .headers_mut()
         .insert("cookie", line.parse().unwrap());
-    let through = request.session().await.unwrap();
-    through.insert("user", SECRET).unwrap();
+    let seen = Arc::new(Mutex::new(String::new()));
+    let of_handler = seen.clone();
+    let serving = storages.serve(request, DefaultAnswer, |request: Request<()>| async move {
+        let through = request.session().await?;
+        through.insert("user", SECRET)?;
+        let context = request.extensions();
+        *of_handler.lock().unwrap() = format!("{through:?} {context:#?}");
+        Ok::<_, Error>(Response::new(()))
+    });
     let mut shown = format!(
-        "{session:?} {loaded:#?} {change:#?} {:#?} {context:#?} {through:?} {:?} {:?}",
+        "{session:?} {loaded:#?} {change:#?} {:#?} {:?} {storages:#?} {serving:#?}",
         subject.storage,
         loaded.identity(),
-        request.extensions(),
     );
-    let save = context.close(&mut http::HeaderMap::new()).unwrap();
-    shown += &format!("{save:#?} {context:?}");
-    let saved = save.run().await.unwrap();
-    shown += &format!("{saved:#?}");
-    let pending = Records::default().fresh(false);
-    pending.insert("user", SECRET).unwrap();
-    let pending = Records::default().change(&pending).unwrap();
-    assert!(pending.is_some());
-    shown += &format!("{pending:#?}");
+    assert_eq!(serving.await.unwrap().status(), 200);
+    let of_handler = std::mem::take(&mut *seen.lock().unwrap());
+    assert!(of_handler.contains("Context"), "{of_handler}");
+    shown += &of_handler;
+    let config = SessionConfig::default();
+    let staged = config.new_session(false);
+    staged.insert("user", SECRET).unwrap();
+    let staged = config.stage(&staged).await.unwrap();
+    assert!(staged.is_some());
+    shown += &format!("{staged:#?}");
     for secret in [
         value.as_str(),
         SECRET,
@@ -146,15 +152,13 @@ pub(crate) async fn p10_debug_of_a_storage_and_its_session_shows_no_secret(kind:
 fn p10_debug_of_keys_identities_and_records_shows_no_secret() {
     let key = Key::from(KEY);
     let identity = Identity::parse(UNKNOWN).unwrap();
-    let versioned = Versioned {
-        value: Bytes::from_static(RECORD),
-        version: 3,
-    };
+    let stored = Stored::new(RECORD);
     let shown = format!(
-        "{key:#?} {:#?} {:#?} {identity:#?} {versioned:#?} {:#?}",
+        "{key:#?} {:#?} {:#?} {identity:#?} {stored:#?} {:#?} {:#?}",
         FernetKey::from(key.clone()),
         FernetKey::from(::fernet::Fernet::new(&key.to_base64()).unwrap()),
-        Replace::Conflict(versioned.clone()),
+        Outcome::Found(Found::Record(stored.clone())),
+        Write::record(RECORD, None),
     );
     for secret in [
         UNKNOWN,
@@ -171,7 +175,7 @@ fn p10_debug_of_keys_identities_and_records_shows_no_secret() {
 #[tokio::test]
 async fn p10_no_error_shows_a_secret() {
     let mut errors = Vec::new();
-    let session = Records::default().fresh(false);
+    let session = session_core::Session::detached();
     session.insert("user", SECRET).unwrap();
     errors.push(session.get::<u64>("user").unwrap_err());
     errors.push(session.get::<Vec<bool>>("user").unwrap_err());
@@ -189,35 +193,49 @@ async fn p10_no_error_shows_a_secret() {
     let long = SECRET.repeat(400);
     errors.push(
         CookieSettings::default()
-            .set(&long, None, at(NOW))
+            .set_cookie(&long, None, at(NOW))
             .unwrap_err(),
     );
-    let storage = KeyedStorage::new(MemoryBackend::new()).with_key_factory(|| format!("{SECRET}!"));
+    // Another storage's session, and one whose identity cannot be drawn.
+    let storage = KeyedStorage::new(MemoryBackend::new());
     errors.push(storage.save(&session).await.unwrap_err());
+    let storage = storage.with_key_factory(|| {
+        let refused = Identity::parse(&format!("{SECRET}!"));
+        refused.ok_or_else(|| ErrorKind::Identity.into())
+    });
+    let drawn = storage.load(&[]).await.unwrap();
+    drawn.insert("user", SECRET).unwrap();
+    errors.push(storage.save(&drawn).await.unwrap_err());
+    errors.push(session.insert("user", f64::NAN).unwrap_err());
+    errors.push(session.modify("user", |n: &mut u64| *n += 1).unwrap_err());
+    errors.push(session.take::<u64>("user").unwrap_err());
+    errors.push(session.data::<Vec<u64>>().unwrap_err());
+    errors.push(session.set_data(&SECRET.to_owned()).unwrap_err());
+    errors.push(session.save().await.unwrap_err());
     let storage = KeyedStorage::new(MemoryBackend::new());
     for _ in 0..2 {
-        let session = storage.load(None).await.unwrap();
+        let session = storage.load(&[]).await.unwrap();
         session.insert("user", SECRET).unwrap();
         session
             .set_new_identity(Identity::parse(UNKNOWN).unwrap())
             .unwrap();
         errors.extend(storage.save(&session).await.err());
     }
-    let known = storage.load(Some(UNKNOWN)).await.unwrap();
+    let known = storage.load(&[UNKNOWN]).await.unwrap();
     errors.push(
         known
             .set_new_identity(Identity::random().unwrap())
             .unwrap_err(),
     );
     storage
-        .load(Some(UNKNOWN))
+        .load(&[UNKNOWN])
         .await
         .unwrap()
         .invalidate()
         .unwrap();
-    let slow = storage.load(Some(UNKNOWN)).await.unwrap();
+    let slow = storage.load(&[UNKNOWN]).await.unwrap();
     slow.insert("user", SECRET).unwrap();
-    let ender = storage.load(Some(UNKNOWN)).await.unwrap();
+    let ender = storage.load(&[UNKNOWN]).await.unwrap();
     ender.invalidate().unwrap();
     storage.save(&ender).await.unwrap();
     errors.push(storage.save(&slow).await.unwrap_err());

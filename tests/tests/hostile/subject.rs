@@ -1,17 +1,20 @@
 //! The storages under attack, each with what a test needs to know of it.
 
+use std::fmt;
+use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use bytes::Bytes;
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
+use session_core::keyed::{Backend as _, OnlyIf, Outcome, Write};
 use session_core::{
-    Backend, CookieSettings, Create, DEFAULT_NAME, Identity, KeyedStorage, ManualClock,
-    MemoryBackend, Replace, Storage, Versioned,
+    CookieSettings, DEFAULT_NAME, Identity, KeyedStorage, ManualClock, MemoryBackend, Result,
+    Storage,
 };
 use session_tests::real::Lease;
 use session_tests::server::Server;
+use session_tests::stores::{Call, Calls, Counting};
+use session_tests::wrap_backend;
 
 use crate::tokens::{Token, boxed};
 use crate::{HOUR, KEY, NOW, at, handler, sha256};
@@ -56,7 +59,7 @@ pub(crate) struct Subject {
 
 /// Where the records are.
 enum Store {
-    Memory(Counting),
+    Memory(Shared),
     Real(Box<Lease>),
 }
 
@@ -68,7 +71,7 @@ impl Subject {
 
     pub(crate) async fn with(kind: Kind, cookie: CookieSettings) -> Self {
         let clock = ManualClock::at(at(NOW));
-        let (store, time) = (Counting::default(), clock.clone());
+        let (store, time) = (Shared::default(), clock.clone());
         let keyed = KeyedStorage::new(store.clone());
         let storage: Arc<dyn Storage> = match kind {
             Kind::simple => Arc::new(
@@ -117,22 +120,19 @@ impl Subject {
         }
     }
 
-    /// Returns the numbers of reads, creates, replaces and deletes since this was asked last: of a real
-    /// server's commands, as the server counts them.
-    pub(crate) fn take_counts(&self) -> [usize; 4] {
+    /// Returns the calls since the last `take_calls`. A real server counts its own commands: a
+    /// tombstone is then a create or an update, and never an end.
+    pub(crate) fn take_calls(&self) -> Calls {
         match &self.store {
-            Store::Memory(store) => store.take_counts(),
-            Store::Real(store) => {
-                let calls = store.take_calls();
-                [calls.read, calls.create, calls.replace, calls.delete]
-            }
+            Store::Memory(store) => store.inner.take(),
+            Store::Real(store) => store.take_calls(),
         }
     }
 
-    /// Returns how many records there are.
-    pub(crate) fn records(&self) -> usize {
+    /// Returns how many keys the store holds, tombstones included.
+    pub(crate) fn keys(&self) -> usize {
         match &self.store {
-            Store::Memory(store) => store.0.memory.len(),
+            Store::Memory(store) => store.inner.inner().len(),
             Store::Real(store) => store.keys().len(),
         }
     }
@@ -158,8 +158,10 @@ impl Subject {
                 match &self.store {
                     Store::Real(store) => store.put(&key, payload),
                     Store::Memory(store) => {
-                        let created = store.0.memory.create(&key, value, None).await;
-                        assert_eq!(created.unwrap(), Create::Done);
+                        let (write, only_if) = (Write::record(value, None), OnlyIf::Missing);
+                        let memory = store.inner.inner();
+                        let outcome = memory.write(&key, write, only_if).await;
+                        assert!(matches!(outcome, Ok(Outcome::Written(_))));
                     }
                 }
                 identity
@@ -168,66 +170,46 @@ impl Subject {
     }
 }
 
-/// [`MemoryBackend`] with its calls counted; clones are the same store. Its own clock stands still,
-/// so that what expires is what the storage finds expired.
-#[derive(Clone, Debug)]
-pub(crate) struct Counting(Arc<Counted>);
-
-#[derive(Debug)]
-struct Counted {
-    memory: MemoryBackend,
-    calls: [AtomicUsize; 4],
+/// [`MemoryBackend`] with its calls counted. Clones are the same store. Its own clock stands still,
+/// so that only the storage decides what has expired.
+#[derive(Clone)]
+pub(crate) struct Shared {
+    inner: Arc<Counting<MemoryBackend>>,
 }
 
-impl Default for Counting {
+/// Shows the memory, and not the keys that the counter remembers.
+impl fmt::Debug for Shared {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.inner.inner().fmt(f)
+    }
+}
+
+impl Default for Shared {
     fn default() -> Self {
-        Self(Arc::new(Counted {
-            memory: MemoryBackend::new().with_clock(ManualClock::at(at(NOW))),
-            calls: Default::default(),
-        }))
+        let memory = MemoryBackend::new().with_clock(ManualClock::at(at(NOW)));
+        Self {
+            inner: Arc::new(Counting::new(memory)),
+        }
     }
 }
 
-impl Counting {
-    fn take_counts(&self) -> [usize; 4] {
-        std::array::from_fn(|call| self.0.calls[call].swap(0, Ordering::SeqCst))
-    }
-
-    fn count(&self, call: usize) -> &MemoryBackend {
-        self.0.calls[call].fetch_add(1, Ordering::SeqCst);
-        &self.0.memory
+impl Shared {
+    async fn around<T>(
+        &self,
+        _: Call,
+        _: &str,
+        inner: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        inner.await
     }
 }
 
-impl Backend for Counting {
-    async fn read(&self, key: &str) -> session_core::Result<Option<Versioned>> {
-        self.count(0).read(key).await
-    }
+wrap_backend!(Shared);
 
-    async fn create(
-        &self,
-        key: &str,
-        value: Bytes,
-        ttl: Option<Duration>,
-    ) -> session_core::Result<Create> {
-        self.count(1).create(key, value, ttl).await
-    }
-
-    async fn replace(
-        &self,
-        key: &str,
-        value: Bytes,
-        ttl: Option<Duration>,
-        was: &Versioned,
-    ) -> session_core::Result<Replace> {
-        self.count(2).replace(key, value, ttl, was).await
-    }
-
-    async fn delete(
-        &self,
-        key: &str,
-        was: Option<&session_core::Versioned>,
-    ) -> session_core::Result<Replace> {
-        self.count(3).delete(key, was).await
+/// Returns what `count` reads and nothing else are.
+pub(crate) fn reads(count: usize) -> Calls {
+    Calls {
+        read: count,
+        ..Calls::default()
     }
 }

@@ -97,7 +97,7 @@ impl Pair {
     }
 }
 
-async fn send(
+pub(crate) async fn send(
     to: &Process,
     method: &str,
     path: &str,

@@ -1,5 +1,5 @@
-//! A seeded random walk: each request goes to both programs with the same cookie, both answers are
-//! held against the model, and a coin says whose cookie the client goes on with.
+//! A seeded random walk. Each request goes to both programs with the same cookie. Both answers are
+//! compared with the model, and a coin decides with whose cookie the client continues.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -90,14 +90,7 @@ pub(crate) fn now() -> u64 {
 }
 
 pub(crate) fn next(random: &mut Random, model: &Model) -> Request {
-    let names = model.names();
-    let known = |random: &mut Random| {
-        let name = (!names.is_empty()).then(|| names[random.below(names.len())].clone());
-        // Neither program has a route for an empty key, aiohttp's has none for braces, and paths
-        // normalize dots.
-        name.filter(|name| !name.contains(['{', '}']) && !name.trim_matches('.').is_empty())
-            .unwrap_or("missing".to_owned())
-    };
+    let known = |random: &mut Random| deletable(model, random);
     match random.below(24) {
         0..=2 => Request::Get,
         3 => Request::Noop,
@@ -127,6 +120,15 @@ pub(crate) fn next(random: &mut Random, model: &Model) -> Request {
     }
 }
 
+/// Returns a key of the session that the programs have a route for. Neither has one for an empty key,
+/// aiohttp has none for braces, and paths normalize dots.
+pub(crate) fn deletable(model: &Model, random: &mut Random) -> String {
+    let names = model.names();
+    let name = (!names.is_empty()).then(|| names[random.below(names.len())].clone());
+    name.filter(|name| !name.contains(['{', '}']) && !name.trim_matches('.').is_empty())
+        .unwrap_or("missing".to_owned())
+}
+
 pub(crate) fn spelled(request: &Request, random: &mut Random) -> (&'static str, String, String) {
     let (method, path, body) = match request {
         Request::Get => ("GET", "/get", String::new()),
@@ -153,6 +155,8 @@ pub(crate) fn spelled(request: &Request, random: &mut Random) -> (&'static str, 
         Request::Forbidden => ("GET", "/forbidden", String::new()),
         Request::Error => ("GET", "/error", String::new()),
         Request::Stream => ("GET", "/stream", String::new()),
+        Request::Clear => ("POST", "/clear", String::new()),
+        Request::Renew => ("POST", "/renew", String::new()),
         Request::MaxAge(seconds) => {
             let seconds = seconds.map_or("null".to_owned(), |seconds| seconds.to_string());
             ("POST", "/max-age", format!("{{\"max_age\": {seconds}}}"))

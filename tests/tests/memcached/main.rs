@@ -1,17 +1,30 @@
-//! The conformance suites on sessions in memcached.
+//! Sessions in memcached: the conformance suites, and what only memcached does.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
     reason = "these are tests"
 )]
 
-use std::sync::LazyLock;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
+use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{CookieSettings, ErrorKind, ManualClock, Storage};
 use session_memcached::{MemcachedBackend, MemcachedStorage};
 use session_tests::memcached::MemcachedServer;
-use session_tests::{backend_conformance, keyed_conformance};
+use session_tests::{backend_conformance, full_backend_conformance, keyed_conformance};
+
+mod memory;
+mod scripted;
+mod versions;
+
+/// An empty JSON object that is not Python's `{}`.
+const TOMBSTONE: &str = "{ }";
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+const OUT_OF_MEMORY: &str = "SERVER_ERROR out of memory storing object";
 
 /// A busy machine is no failure.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -46,12 +59,23 @@ keyed_conformance!(memcached);
 keyed_conformance!(memcached_hashed);
 backend_conformance!(memcached_backend);
 backend_conformance!(memcached_backend_on_a_socket);
+full_backend_conformance!(full_memcached);
+
+/// Makes a backend of a server of its own, which evicts nothing.
+async fn full_memcached() -> MemcachedBackend {
+    /// The servers run until the tests end.
+    static SERVERS: Mutex<Vec<MemcachedServer>> = Mutex::new(Vec::new());
+    let server = MemcachedServer::start_with(&["-M", "-m", "4"]);
+    let backend = backend(&server);
+    SERVERS.lock().unwrap().push(server);
+    backend
+}
 
 /// Nothing is lost silently: neither the change, whose request is told, nor what was stored.
 #[tokio::test]
 async fn p8_a_session_over_what_memcached_takes_is_too_large_and_the_stored_one_stays() {
     let storage = MemcachedStorage::new(memcached_backend().await);
-    let session = storage.load(None).await.unwrap();
+    let session = storage.load(&[]).await.unwrap();
     session.insert("k", 1).unwrap();
     storage.save(&session).await.unwrap();
     let identity = session.identity().unwrap();
@@ -59,10 +83,10 @@ async fn p8_a_session_over_what_memcached_takes_is_too_large_and_the_stored_one_
     session.insert("big", "x".repeat(1 << 20)).unwrap();
     let error = storage.save(&session).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
-    let stored = storage.load(Some(identity.as_str())).await.unwrap();
+    let stored = storage.load(&[identity.as_str()]).await.unwrap();
     assert_eq!(stored.keys(), ["k"]);
 
-    let new = storage.load(None).await.unwrap();
+    let new = storage.load(&[]).await.unwrap();
     new.insert("big", "x".repeat(1 << 20)).unwrap();
     let error = storage.save(&new).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::TooLarge, "{error:?}");
@@ -76,13 +100,55 @@ async fn a_lifetime_of_any_length_is_none_that_is_over() {
         let cookie = CookieSettings::builder("sid").max_age(Duration::from_secs(years * YEAR));
         let storage = MemcachedStorage::new(memcached_backend().await);
         let storage = storage.with_cookie(cookie.build().unwrap());
-        let session = storage.load(None).await.unwrap();
+        let session = storage.load(&[]).await.unwrap();
         for change in ["created", "replaced"] {
             session.insert(change, true).unwrap();
             storage.save(&session).await.unwrap();
             let identity = session.identity().unwrap();
-            let stored = storage.load(Some(identity.as_str())).await.unwrap();
+            let stored = storage.load(&[identity.as_str()]).await.unwrap();
             assert!(stored.contains_key(change), "{years} years, {change}");
         }
+    }
+}
+
+/// A key of the length that sessions have.
+fn new_key() -> String {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    format!("AIOHTTP_SESSION_{count:032x}")
+}
+
+fn record(value: &str) -> Write {
+    Write::record(value.to_owned(), Some(MINUTE))
+}
+
+fn tombstone() -> Write {
+    Write::tombstone(TOMBSTONE, MINUTE)
+}
+
+fn written(value: &str) -> Outcome {
+    Outcome::Written(Stored::new(value.to_owned()))
+}
+
+async fn create(backend: &MemcachedBackend, key: &str, value: &str) {
+    let outcome = backend.write(key, record(value), OnlyIf::Missing).await;
+    assert_eq!(outcome.unwrap(), written(value));
+}
+
+async fn read(backend: &MemcachedBackend, key: &str) -> Stored {
+    match backend.read(key).await.unwrap() {
+        Found::Record(stored) => stored,
+        other => panic!("no record: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn assert_found(outcome: &Outcome, value: &str) {
+    match outcome {
+        Outcome::Found(Found::Record(stored)) => {
+            assert_eq!(stored.value(), value);
+            assert!(stored.version().is_some());
+        }
+        other => panic!("no conflict: {other:?}"),
     }
 }

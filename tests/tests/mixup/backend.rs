@@ -1,10 +1,11 @@
-//! The four primitives, dropped anywhere: what is asked next gets its own answer.
+//! Reads and writes that are dropped anywhere: the next call gets its own answer.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use session_core::{Backend, Connect as _, Create, Replace};
+use bytes::Bytes;
+use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
 use session_memcached::MemcachedBackend;
 use session_redis::RedisBackend;
 use session_tests::memcached::MemcachedServer;
@@ -21,8 +22,8 @@ const TASKS: usize = 16;
 
 const TURNS: usize = 120;
 
-/// Drops calls at every point, from many tasks. Each record holds its own key: no call that is let
-/// finish fails, or says what is another record's.
+/// Drops calls at every point, from many tasks. Each record holds its own key: no call that is not
+/// dropped fails, or returns what belongs to another record.
 async fn calls_dropped_anywhere(backend: impl Backend, proxy: &Proxy) {
     proxy.split(40, Duration::from_millis(2));
     let backend = Arc::new(backend);
@@ -48,53 +49,66 @@ async fn calls_dropped_anywhere(backend: impl Backend, proxy: &Proxy) {
     assert!(dropped > TASKS * TURNS / 4);
 }
 
-/// Creates, drops one call on it, and reads; returns whether the call was dropped.
+/// Creates a record, drops one call on it, and reads it. Returns whether the call was dropped.
 async fn one_record(backend: &impl Backend, key: &str, dice: &mut Dice) -> bool {
-    let text = |what: &str| bytes::Bytes::from(format!("{what} of {key}"));
+    let text = |what: &str| Bytes::from(format!("{what} of {key}"));
     let (old, new) = (text("old"), text("new"));
     let limit = Limit::any(dice);
     let what = dice.below(5);
+    let create = backend.write(key, Write::record(old.clone(), None), OnlyIf::Missing);
     if what == 0 {
-        let created = limit.run(backend.create(key, old.clone(), None)).await;
+        let created = limit.run(create).await;
         if let Some(created) = &created {
-            assert_eq!(created.as_ref().unwrap(), &Create::Done, "{key}");
+            assert_written(created.as_ref().unwrap(), &old, key);
         }
-        let found = backend.read(key).await.unwrap();
-        if created.is_some() || found.is_some() {
-            assert_eq!(found.unwrap().value, old, "{key}");
+        match backend.read(key).await.unwrap() {
+            Found::Missing => assert!(created.is_none(), "{key}"),
+            found => assert_eq!(record(found).value(), &old, "{key}"),
         }
         return created.is_none();
     }
-    let created = backend.create(key, old.clone(), None).await;
-    assert_eq!(created.unwrap(), Create::Done, "{key}");
-    let was = backend.read(key).await.unwrap().unwrap();
-    assert_eq!(was.value, old, "{key}");
+    assert_written(&create.await.unwrap(), &old, key);
+    let was = record(backend.read(key).await.unwrap());
+    assert_eq!(was.value(), &old, "{key}");
     if what < 3 {
         let read = limit.run(backend.read(key)).await;
         if let Some(read) = &read {
-            assert_eq!(read.as_ref().unwrap().as_ref().unwrap().value, old);
+            assert_eq!(record(read.as_ref().unwrap().clone()).value(), &old);
         }
-        let found = backend.read(key).await.unwrap().unwrap();
-        assert_eq!(found.value, old, "{key}");
+        let found = record(backend.read(key).await.unwrap());
+        assert_eq!(found.value(), &old, "{key}");
         return read.is_none();
     }
-    let changed = if what == 3 {
-        limit
-            .run(backend.replace(key, new.clone(), None, &was))
-            .await
-    } else {
-        limit.run(backend.delete(key, Some(&was))).await
+    let write = match what {
+        3 => Write::record(new.clone(), None),
+        _ => Write::tombstone(new.clone(), Duration::from_secs(60)),
     };
+    let write = backend.write(key, write, OnlyIf::Unchanged(&was));
+    let changed = limit.run(write).await;
     if let Some(changed) = &changed {
-        assert!(matches!(changed, Ok(Replace::Done)), "{key}: {changed:?}");
+        assert_written(changed.as_ref().unwrap(), &new, key);
     }
-    let found = backend.read(key).await.unwrap();
-    match found {
-        Some(found) if changed.is_none() && found.value == old => {}
-        Some(found) => assert!(what == 3 && found.value == new, "{key}: {found:?}"),
-        None => assert_eq!(what, 4, "{key}"),
+    let found = record(backend.read(key).await.unwrap());
+    if changed.is_some() || found.value() != &old {
+        assert_eq!(found.value(), &new, "{key}");
     }
     changed.is_none()
+}
+
+#[track_caller]
+fn record(found: Found) -> Stored {
+    match found {
+        Found::Record(stored) => stored,
+        other => panic!("no record: {other:?}"),
+    }
+}
+
+#[track_caller]
+fn assert_written(outcome: &Outcome, value: &Bytes, key: &str) {
+    match outcome {
+        Outcome::Written(stored) => assert_eq!(stored.value(), value, "{key}"),
+        other @ Outcome::Found(_) => panic!("{key}: {other:?}"),
+    }
 }
 
 #[tokio::test]
@@ -125,7 +139,7 @@ async fn p5_calls_to_memcached_dropped_anywhere_leave_no_answer_for_others() {
     calls_dropped_anywhere(backend, &proxy).await;
 }
 
-/// However many calls were dropped, or timed out, all places in the pool can still be used.
+/// After any number of dropped calls and timeouts the pool can still open all its connections.
 #[tokio::test]
 async fn p5_the_pool_neither_leaks_nor_shrinks() {
     let server = MemcachedServer::start();
@@ -140,8 +154,8 @@ async fn p5_the_pool_neither_leaks_nor_shrinks() {
             let backend = backend.clone();
             dropped.spawn(async move { backend.read(&format!("p5_dropped_{at:012}")).await });
         }
-        // Dropped while they connect, ask or wait for their turn; every third time when all places
-        // are taken by somebody who waits for an answer.
+        // Dropped while they connect, send or wait for a connection. Every third time all connections
+        // wait for an answer.
         if round % 3 == 0 {
             until(|| proxy.held(), 6).await;
         } else {
@@ -162,13 +176,13 @@ async fn p5_the_pool_neither_leaks_nor_shrinks() {
         until(|| server.stats()["curr_connections"], own + 6).await;
         proxy.pass();
         while let Some(answer) = asked.join_next().await {
-            assert!(answer.unwrap().unwrap().is_none());
+            assert_eq!(answer.unwrap().unwrap(), Found::Missing);
         }
     }
     until(|| proxy.open(), 6).await;
 }
 
-/// Polls until it is so.
+/// Polls until `found` returns `sought`.
 pub(crate) async fn until<T: PartialEq + std::fmt::Debug>(mut found: impl FnMut() -> T, sought: T) {
     let begun = std::time::Instant::now();
     loop {

@@ -11,7 +11,7 @@ use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client};
-use session_core::{Connect as _, DEFAULT_NAME, RequestSession, Storage};
+use session_core::{DEFAULT_NAME, RequestSession, Storage};
 use session_hyper::SessionService;
 use session_memcached::{MemcachedBackend, MemcachedStorage};
 use session_redis::{RedisBackend, RedisStorage};

@@ -1,13 +1,13 @@
-//! A memcached that answers wrongly: each answer is an error, whose connection is never used again.
+//! A memcached that answers wrongly: each such answer is an error, and its connection is closed.
 
+use std::num::NonZeroU64;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::Request;
-use session_core::{
-    Backend, DEFAULT_NAME, ErrorKind, Replace, RequestSession as _, Result, Versioned,
-};
+use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
+use session_core::{DEFAULT_NAME, ErrorKind, RequestSession as _, Result};
 use session_memcached::{MemcachedBackend, MemcachedStorage};
 use session_tests::logs::Logs;
 use session_tests::server::{BoxError, Server};
@@ -20,46 +20,51 @@ const KEY: &str = "AIOHTTP_SESSION_0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 const VALUE: &str = r#"{"created": 1700000000, "session": {"name": "Rosalind Elsie"}}"#;
 pub(crate) const SECRETS: [&str; 4] = [IDENTITY, "0a1b2c3d", "Rosalind", "1700000000"];
 
-/// Short, as many of the wrong answers are none.
+/// Short, because many of the wrong answers never end.
 pub(crate) const BOUND: Duration = Duration::from_millis(80);
 
 /// Far beyond it.
 pub(crate) const SLACK: Duration = Duration::from_secs(5);
 
+/// A call that begins with `gets`, `add` or `cas`.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 enum Ask {
     Read,
     Create,
-    Replace,
-    CompareAndDelete,
-    Delete,
+    Update,
+    /// An update of what the same process wrote, whose version it does not know.
+    UpdateOwn,
+    End,
+    EndOwn,
 }
 
-use Ask::{CompareAndDelete, Create, Delete, Read};
+use Ask::{Create, End, EndOwn, Read, Update, UpdateOwn};
 
+/// A call that sends several commands gets the same answer to each.
 async fn ask(backend: &impl Backend, what: Ask) -> Result<String> {
-    let was = Versioned {
-        value: Bytes::from_static(VALUE.as_bytes()),
-        version: 7,
+    let known = Stored::with_version(VALUE, NonZeroU64::new(7).unwrap());
+    let own = Stored::new(VALUE);
+    let record = Write::record(VALUE, None);
+    let tombstone = Write::tombstone("{ }", Duration::from_secs(60));
+    let (write, only_if) = match what {
+        Read => return Ok(format!("{:?}", backend.read(KEY).await?)),
+        Create => (record, OnlyIf::Missing),
+        Update => (record, OnlyIf::Unchanged(&known)),
+        UpdateOwn => (record, OnlyIf::Unchanged(&own)),
+        End => (tombstone, OnlyIf::Unchanged(&known)),
+        EndOwn => (tombstone, OnlyIf::Unchanged(&own)),
     };
-    let value = was.value.clone();
-    Ok(match what {
-        Ask::Read => format!("{:?}", backend.read(KEY).await?),
-        Ask::Create => format!("{:?}", backend.create(KEY, value, None).await?),
-        Ask::Replace => format!("{:?}", backend.replace(KEY, value, None, &was).await?),
-        Ask::CompareAndDelete => format!("{:?}", backend.delete(KEY, Some(&was)).await?),
-        Ask::Delete => format!("{:?}", backend.delete(KEY, None).await?),
-    })
+    Ok(format!("{:?}", backend.write(KEY, write, only_if).await?))
 }
 
-/// What is wrong as an answer to each of these.
+/// Returns wrong answers, and the calls to which each of them is wrong.
 fn wrong() -> Vec<(Vec<Ask>, Say)> {
-    let all = || vec![Read, Create, Ask::Replace, CompareAndDelete, Delete];
-    let reads = || vec![Read, Delete];
-    let writes = || vec![Create, Ask::Replace, CompareAndDelete];
+    let all = || vec![Read, Create, Update, UpdateOwn, End, EndOwn];
+    let reads = || vec![Read, UpdateOwn, EndOwn];
+    let writes = || vec![Create, Update, End];
     let this = |text: &str| Say::This(text.as_bytes().to_vec());
     let mut cases = vec![
-        // Of another command, or of another key.
+        // Answers to another command, or for another key.
         (
             reads(),
             this("VALUE AIOHTTP_SESSION_ffffffffffffffffffffffffffffffff 0 2 9\r\n{}\r\nEND\r\n"),
@@ -76,7 +81,7 @@ fn wrong() -> Vec<(Vec<Ask>, Say)> {
         ),
         (vec![Create], this("EXISTS\r\n")),
         (vec![Create], this("NOT_FOUND\r\n")),
-        (vec![Ask::Replace, CompareAndDelete], this("NOT_STORED\r\n")),
+        (vec![Update, End], this("NOT_STORED\r\n")),
         // Too long, too short, or two.
         (
             reads(),
@@ -160,9 +165,9 @@ fn wrong() -> Vec<(Vec<Ask>, Say)> {
     cases
 }
 
-/// Errors, which repeat what memcached was told.
+/// Returns errors that repeat what the command contained.
 fn repeating() -> Vec<(Vec<Ask>, Say)> {
-    let all = vec![Read, Create, Ask::Replace, CompareAndDelete, Delete];
+    let all = vec![Read, Create, Update, UpdateOwn, End, EndOwn];
     let mut cases = Vec::new();
     for said in [KEY, IDENTITY, VALUE, &format!("add {KEY} 0 0 62 {VALUE}")] {
         for kind in ["ERROR", "CLIENT_ERROR", "SERVER_ERROR"] {
@@ -214,13 +219,13 @@ fn say_text(say: &Say) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// An answer to nobody's question: the connection is closed before it is used again.
+/// memcached sends an answer without a command. The connection is closed before it is used again.
 #[tokio::test]
-async fn p5_what_memcached_says_unasked_is_nobodys_answer() {
+async fn p5_an_answer_without_a_command_closes_its_connection() {
     let fake = Fake::start(|_| Vec::new(), |_| Some(Say::This(b"END\r\n".to_vec()))).await;
     let backend = patient(&fake);
-    assert!(backend.read(KEY).await.unwrap().is_none());
-    assert!(backend.read(KEY).await.unwrap().is_none());
+    assert_eq!(backend.read(KEY).await.unwrap(), Found::Missing);
+    assert_eq!(backend.read(KEY).await.unwrap(), Found::Missing);
     assert_eq!(
         fake.accepted(),
         1,
@@ -233,7 +238,7 @@ async fn p5_what_memcached_says_unasked_is_nobodys_answer() {
         let fake = Fake::start(|_| Vec::new(), move |_| Some(say.clone())).await;
         let backend = patient(&fake);
         for round in 1..4 {
-            assert!(backend.read(KEY).await.unwrap().is_none());
+            assert_eq!(backend.read(KEY).await.unwrap(), Found::Missing);
             assert_eq!((fake.accepted(), fake.reused()), (round, 0));
             until(|| fake.said_later(), round).await;
             // For the runtime to hear of it, too.
@@ -242,21 +247,51 @@ async fn p5_what_memcached_says_unasked_is_nobodys_answer() {
     }
 }
 
-/// Another program's record: not a session, and left alone.
+/// Another program has encoded the value in some way: it is left alone.
 #[tokio::test]
-async fn p5_a_value_with_flags_is_an_unreadable_record() {
+async fn p5_a_value_with_flags_is_foreign() {
     let answer = format!("VALUE {KEY} 4 {} 9\r\n{VALUE}\r\nEND\r\n", VALUE.len());
-    let fake = Fake::start(move |_| answer.clone().into_bytes(), |_| None).await;
-    let found = patient(&fake).read(KEY).await.unwrap().unwrap();
-    assert_eq!((found.value.len(), found.version), (0, 0));
-    let unknown = Versioned {
-        value: Bytes::new(),
-        version: 0,
-    };
-    let conflict = patient(&fake)
-        .replace(KEY, Bytes::new(), None, &unknown)
-        .await;
-    assert!(matches!(conflict.unwrap(), Replace::Conflict(now) if now.version == 0));
+    let fake = Fake::start(
+        move |question| match question.split(' ').next() {
+            Some("add") => b"NOT_STORED\r\n".to_vec(),
+            Some("cas") => b"EXISTS\r\n".to_vec(),
+            _ => answer.clone().into_bytes(),
+        },
+        |_| None,
+    );
+    let fake = fake.await;
+    let backend = patient(&fake);
+    assert_eq!(backend.read(KEY).await.unwrap(), Found::Foreign);
+    let known = Stored::with_version(VALUE, NonZeroU64::new(9).unwrap());
+    let own = Stored::new(VALUE);
+    for only_if in [
+        OnlyIf::Missing,
+        OnlyIf::Unchanged(&known),
+        OnlyIf::Unchanged(&own),
+    ] {
+        for write in [
+            Write::record(VALUE, None),
+            Write::tombstone("{ }", Duration::from_secs(60)),
+        ] {
+            let outcome = backend.write(KEY, write, only_if).await.unwrap();
+            assert_eq!(outcome, Outcome::Found(Found::Foreign), "{only_if:?}");
+        }
+    }
+}
+
+/// A line that is not wrong, only a refusal: the connection stays in use.
+#[tokio::test]
+async fn p5_a_server_that_is_out_of_memory_keeps_its_connection() {
+    const LINE: &str = "SERVER_ERROR out of memory storing object\r\n";
+    let fake = Fake::start(|_| LINE.into(), |_| None).await;
+    let backend = patient(&fake);
+    for _ in 0..3 {
+        for what in [Create, Update] {
+            let error = ask(&backend, what).await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+        }
+    }
+    assert_eq!((fake.accepted(), fake.closed()), (1, 0));
 }
 
 async fn handler(

@@ -1,11 +1,12 @@
-//! A Redis that answers wrongly: each answer is an error, which repeats nothing of what was asked.
+//! A Redis that answers wrongly: each such answer is an error, which repeats nothing of the command.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use redis::{AsyncConnectionConfig, Client};
-use session_core::{Backend as _, DEFAULT_NAME, ErrorKind, RequestSession as _, Versioned};
+use session_core::keyed::{Backend as _, OnlyIf, Stored, Write};
+use session_core::{DEFAULT_NAME, ErrorKind, RequestSession as _};
 use session_redis::{RedisBackend, RedisStorage};
 use session_tests::logs::Logs;
 use session_tests::server::Server;
@@ -16,7 +17,7 @@ use crate::memcached::{BOUND, IDENTITY, SECRETS, SLACK};
 const KEY: &str = "AIOHTTP_SESSION_0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 const VALUE: &str = r#"{"created": 1700000000, "session": {"name": "Rosalind Elsie"}}"#;
 
-/// What is wrong as an answer to `GET`, to `SET NX`, to the script and to `DEL`.
+/// What is wrong as an answer to `GET`, to `SET .. NX GET` and to the script.
 fn wrong() -> Vec<Say> {
     let this = |text: &str| Say::This(text.as_bytes().to_vec());
     let mut cases = vec![
@@ -83,22 +84,23 @@ async fn backend(fake: &Fake) -> RedisBackend<redis::aio::MultiplexedConnection>
 
 #[tokio::test]
 async fn p5_a_wrong_answer_of_redis_is_an_error_that_repeats_nothing() {
-    let was = Versioned {
-        value: Bytes::from_static(VALUE.as_bytes()),
-        version: 0,
-    };
+    let was = Stored::new(VALUE);
+    let record = || Write::record(VALUE, None);
+    let tombstone = || Write::tombstone("{ }", Duration::from_secs(60));
     for say in wrong() {
         for what in 0..5 {
             let case = format!("call {what} answered by {say:?}");
             let fake = fake(say.clone()).await;
             let backend = backend(&fake).await;
-            let (value, begun) = (was.value.clone(), Instant::now());
+            let begun = Instant::now();
+            let unchanged = OnlyIf::Unchanged(&was);
+            let write = async |write, only_if| backend.write(KEY, write, only_if).await.map(drop);
             let error = match what {
                 0 => backend.read(KEY).await.map(drop),
-                1 => backend.create(KEY, value, None).await.map(drop),
-                2 => backend.replace(KEY, value, None, &was).await.map(drop),
-                3 => backend.delete(KEY, Some(&was)).await.map(drop),
-                _ => backend.delete(KEY, None).await.map(drop),
+                1 => write(record(), OnlyIf::Missing).await,
+                2 => write(record(), unchanged).await,
+                3 => write(tombstone(), unchanged).await,
+                _ => write(tombstone(), OnlyIf::Missing).await,
             };
             let error = error.expect_err(&case);
             assert!(begun.elapsed() < BOUND * 2 + SLACK, "{case}");
@@ -125,7 +127,9 @@ async fn p5_no_log_and_no_response_repeats_what_redis_said() {
                 },
                 move |question| {
                     let greets = question.contains("SETINFO");
-                    (!greets && question.contains("GET") == reads).then(|| say.clone())
+                    // A create says GET, too.
+                    let is_read = !question.contains("SET\r\n");
+                    (!greets && is_read == reads).then(|| say.clone())
                 },
             );
             let fake = fake.await;

@@ -1,633 +1,446 @@
-//! What must hold: what a client sees changes by one request's save, by its changes alone.
-//!
-//! After each step every cookie is looked at. Nothing but a save's own step may have changed what
-//! one yields, and that by the changes of its request, put onto what was there right before (P2, P6).
-//! What has ended never yields anything again (P3). What a save says agrees with what it was seen
-//! to do.
+//! What a request must be told, and what holds whenever somebody looks.
 
-use std::collections::HashSet;
+use session_core::keyed::Backend;
+use session_core::{ErrorKind, Result, Session, Storage as _};
 
-use session_core::{Backend, Error, ErrorKind, Result, Session, Storage as _};
-use session_tests::stores::Call;
-
-use crate::handle::{Check, Done, Handle, fail, must};
-use crate::known::{Known, Moved, Status, View};
-use crate::request::{Answer, Plan};
-use crate::turns::Calls;
+use crate::effects::told;
+use crate::handle::{Check, Handle, fail, must};
+use crate::known::{Entry, Record, View};
+use crate::request::{Answer, Load, Place, Plan, Reply, Request, Save};
+use crate::steps::End;
 use crate::world::World;
 
-/// For how long a logout follows a renewal.
-const FOLLOWED: u64 = 60;
+/// What a save may come to.
+#[derive(Clone, Debug, Eq, PartialEq)]
+enum Outcome {
+    Answer(Answer),
+    /// 409
+    Ended,
+}
+
+/// What an end finds. The later ones win over the earlier ones.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+enum Column {
+    Nothing,
+    Alive,
+    Revoked,
+    Ended,
+    Replaced,
+}
 
 impl<B: Backend> World<B> {
-    async fn look(&self, at: usize) -> Check<Option<View>> {
-        let identity = &self.known[at].identity;
-        let session = self.storage.load(Some(identity)).await.unwrap();
-        let view = View::of(&session);
-        let found = session.identity().map(|found| found.as_str().to_owned());
-        match view {
-            Some(_) => must!(found.as_ref() == Some(identity), "another identity"),
-            None => must!(
-                session.is_empty() && found.is_none(),
-                "P4: a new session is new"
-            ),
-        }
-        Ok(view)
+    /// What the store holds for a known identity.
+    pub(crate) async fn raw(&self, at: usize) -> Entry {
+        use session_core::keyed::Backend as _;
+        let key = self.key(at);
+        let found = self.storages[0].backend().read(&key).await.unwrap();
+        Entry::of(&found, &self.setup)
     }
 
-    /// A step that changes nothing in the store.
-    pub(crate) async fn nothing_happened(&mut self) -> Check {
+    /// What a client gets that has this cookie.
+    pub(crate) async fn look(&self, at: usize) -> Check {
+        let known = &self.known[at];
+        let session = self.storages[0].load(&[&known.identity]).await.unwrap();
+        let yields = known.entry.yields(&self.setup, self.now());
+        self.is_session(&session, yields.is_some().then_some(at))?;
+        must!(
+            View::of(&session).as_ref() == yields,
+            "{} yields {:?}",
+            told(known),
+            View::of(&session)
+        );
+        let was_replaced = session.was_replaced();
+        must!(
+            was_replaced == known.entry.is_replaced(),
+            "was_replaced() is {was_replaced} for {}",
+            told(known)
+        );
+        Ok(())
+    }
+
+    /// The session of this known identity, or a new one.
+    fn is_session(&self, session: &Session, at: Option<usize>) -> Check {
+        let found = session.identity();
+        let expected = at.map(|at| &self.known[at].identity);
+        must!(
+            found.as_ref().map(session_core::Identity::as_str) == expected.map(String::as_str),
+            "P4: it is another session than {expected:?}"
+        );
+        must!(session.is_new() == at.is_none(), "new or not?");
+        must!(
+            at.is_some() || session.is_empty() && !session.is_changed(),
+            "P4: a new session is empty"
+        );
+        Ok(())
+    }
+
+    /// Nothing changed in the store, but time may have passed.
+    pub(crate) async fn look_at_all(&mut self) -> Check {
         for at in 0..self.known.len() {
-            let now = self.look(at).await?;
-            let known = &self.known[at];
-            must!(
-                now.as_ref() == known.status.alive(),
-                "{} became {now:?} by itself",
-                told(known)
-            );
+            let (now, held) = (self.now(), self.raw(at).await);
+            let known = &mut self.known[at];
+            if held != known.entry {
+                let is_over = known.until.is_some_and(|until| now >= until);
+                // A real store keeps its own time.
+                let is_tombstone = known.entry.record().is_none() && !self.has_our_clock;
+                must!(
+                    held == Entry::Missing && (is_over || is_tombstone),
+                    "{} became {held:?} by itself",
+                    told(known)
+                );
+                known.set(held, None, self.tick);
+            }
+            self.look(at).await?;
         }
         Ok(())
     }
 
-    pub(crate) async fn time_passed(&mut self) -> Check {
-        let now = self.now();
-        for at in 0..self.known.len() {
-            let yields = self.look(at).await?;
-            let known = &mut self.known[at];
-            let Status::Alive(view) = known.status.clone() else {
-                must!(yields.is_none(), "{} is back", told(known));
-                continue;
-            };
-            let over = known.is_over(&view, &self.setup, now);
-            match yields {
-                // When it began is known once it is issued.
-                Some(_) if over == Some(true) && known.issued => {
-                    fail!("it lives too long: {}", told(known))
-                }
-                Some(yields) => must!(yields == view, "{} became {yields:?}", told(known)),
-                None if over == Some(false) => fail!("it lives too short: {}", told(known)),
-                None => {
-                    known.killed |= !known.issued;
-                    known.set(Status::Expired(view), self.step);
-                    self.seen.expired += 1;
-                }
+    pub(crate) fn all_gone(&mut self) {
+        for known in &mut self.known {
+            known.set(Entry::Missing, None, self.tick);
+        }
+    }
+
+    /// The known identities among these cookies.
+    pub(crate) fn candidates(&self, cookies: &[String]) -> Vec<usize> {
+        let mut candidates: Vec<usize> = Vec::new();
+        for at in cookies.iter().filter_map(|cookie| self.find(cookie)) {
+            if !candidates.contains(&at) {
+                candidates.push(at);
             }
         }
-        Ok(())
-    }
-
-    pub(crate) async fn all_gone(&mut self) -> Check {
-        for at in 0..self.known.len() {
-            must!(self.look(at).await?.is_none(), "it survived");
-            let known = &mut self.known[at];
-            known.killed |= !known.issued && known.status != Status::Gone;
-            if let Some(moved) = &mut known.moved {
-                // Nothing says any more where it went.
-                moved.at = 0;
-            }
-            known.set(Status::Gone, self.step);
-        }
-        Ok(())
+        candidates
     }
 
     /// A load came to its end.
-    pub(crate) fn loaded(
-        &mut self,
-        at: usize,
-        loaded: Result<Session>,
-        since: usize,
-        calls: &Calls,
-    ) -> Check {
-        let only_reads = calls.calls.iter().all(|call| *call == Call::Read);
+    pub(crate) fn loaded(&mut self, at: usize, loaded: Result<Session>, load: &Load) -> Check {
         let request = &self.requests[at];
-        must!(
-            only_reads && calls.calls.len() <= request.cookies.len(),
-            "P9: a load called {:?}",
-            calls.calls
-        );
         let session = match loaded {
             Ok(session) => session,
             Err(error) => {
                 let unavailable = error.kind() == ErrorKind::Unavailable;
-                must!(unavailable && calls.faults > 0, "P7: {error:?}");
+                must!(unavailable && load.faults > 0, "P7: {error:?}");
                 self.requests.remove(at);
                 return Ok(());
             }
         };
-        must!(calls.faults == 0, "P6: a failed read went unnoticed");
-        let identity = session
-            .identity()
-            .map(|identity| identity.as_str().to_owned());
-        let view = View::of(&session);
-        must!(identity.is_some() != session.is_new(), "new or not?");
-        let chosen = identity.as_ref().map(|identity| {
-            let sent = &request.cookies;
-            sent.iter().position(|cookie| cookie == identity)
+        must!(load.faults == 0, "P6: a failed read went unnoticed");
+        let (setup, now) = (self.setup, self.now());
+        let candidates = self.candidates(&request.cookies);
+        let yields = |(_, entry, then): &(usize, Entry, u64)| entry.yields(&setup, *then).is_some();
+        let chosen = load.found.iter().position(yields);
+        let expected = &candidates[..chosen.map_or(candidates.len(), |chosen| chosen + 1)];
+        let read: Vec<usize> = load.found.iter().map(|(at, ..)| *at).collect();
+        must!(read == expected, "P9: it read {read:?}, not {expected:?}");
+        let chosen = chosen.map(|chosen| &load.found[chosen]);
+        self.is_session(&session, chosen.map(|(at, ..)| *at))?;
+        let is_emptied = |(_, entry, then): &&(usize, Entry, u64)| {
+            let record = entry.record();
+            record.is_some_and(|record| record.is_empty() && !record.is_expired(&setup, *then))
+        };
+        let found = chosen.or(load.found.iter().find(is_emptied));
+        let place = match found {
+            Some((own, Entry::Record(record), _)) => Place::Stored {
+                own: *own,
+                record: record.clone(),
+            },
+            _ => Place::New,
+        };
+        let tombs = || load.found.iter().filter(|_| chosen.is_none());
+        let forbidden = tombs().any(|(_, entry, _)| entry.forbids());
+        let replaced = tombs().any(|(_, entry, _)| entry.is_replaced());
+        let view = chosen.and_then(|(_, entry, then)| entry.yields(&setup, *then));
+        must!(
+            View::of(&session).as_ref() == view && session.was_replaced() == replaced,
+            "P2: {found:?} loads as {:?}",
+            View::of(&session)
+        );
+        let rolls = view.is_some_and(|view| {
+            let tenth = |age: std::time::Duration| (now - view.created) * 10 >= age.as_secs();
+            setup.rolling && view.dict.max_age.is_some_and(tenth)
         });
-        let chosen = match chosen {
-            Some(None) => fail!("an identity that nobody sent"),
-            Some(chosen) => chosen,
-            None => None,
+        let expired = |(_, entry, then): &(usize, Entry, u64)| {
+            let record = entry.record();
+            record.is_some_and(|record| record.is_expired(&setup, *then))
         };
-        for cookie in &request.cookies[..chosen.unwrap_or(request.cookies.len())] {
-            let yields_none = self
-                .find(cookie)
-                .is_none_or(|at| self.known[at].yielded(None, since));
-            // What it read before time passed may be over by now, though it was written again.
-            let waited = self.now() > request.born;
-            must!(
-                yields_none || waited,
-                "{cookie} yields a session, but not here"
-            );
-        }
-        if let (Some(identity), Some(view)) = (&identity, &view) {
-            let Some(known) = self.find(identity) else {
-                fail!("P7: {identity} is nobody's");
-            };
-            let yielded = self.known[known].yielded(Some(&view.dict), since);
-            must!(yielded, "it never was {view:?}");
-        } else {
-            must!(
-                session.is_empty() && !session.is_changed(),
-                "a new session is empty"
-            );
-        }
-        let usual = self.setup.max_age.map(std::time::Duration::from_secs);
-        let (now, setup) = (self.now(), self.setup);
-        let rolls = |view: &View| {
-            let tenth =
-                |max_age: std::time::Duration| (now - view.created) * 10 >= max_age.as_secs();
-            setup.rolling && view.dict.max_age.is_some_and(tenth) && !view.dict.is_empty()
-        };
+        self.seen.expired += usize::from(load.found.iter().any(expired));
+        let others = candidates.into_iter();
+        let others = others.filter(|other| Some(*other) != place.own());
         let request = &mut self.requests[at];
-        request.rolls = view.as_ref().is_some_and(rolls);
-        request.identity = identity;
-        request.handle = Some(Handle::new(session, usual));
+        request.others = others.collect();
+        request.is_forbidden = forbidden;
+        request.rolls = rolls;
+        request.place = place;
+        let usual = setup.max_age.map(std::time::Duration::from_secs);
+        let handle = Handle::new(session, usual);
+        handle.check()?;
+        request.handle = Some(handle);
         Ok(())
     }
 
     pub(crate) fn find(&self, identity: &str) -> Option<usize> {
-        self.known
-            .iter()
-            .position(|known| known.identity == identity)
+        let mut known = self.known.iter();
+        known.position(|known| known.identity == identity)
     }
 
-    /// The identities whose sessions end when what `from` stands for ends: those it was moved to, and
-    /// one that its renewal has not told anybody yet. With `all` the marks that may be gone, too.
-    fn chain(&self, from: &str, all: bool) -> Vec<usize> {
-        let mut chain: Vec<usize> = self.find(from).into_iter().collect();
-        while let Some(last) = chain.last() {
-            let Some(moved) = &self.known[*last].moved else {
-                break;
-            };
-            if !all && self.now() >= moved.at + FOLLOWED {
-                break;
-            }
-            if let Some(to) = &moved.to {
-                chain.extend(self.find(to));
-                continue;
-            }
-            let its = |known: &Known| known.owner == moved.by && !known.issued;
-            let hidden = (0..self.known.len()).filter(|at| its(&self.known[*at]));
-            chain.extend(hidden);
-            break;
-        }
-        chain
-    }
-
-    /// A save had its turn.
-    pub(crate) async fn save_went_on(&mut self, at: usize) -> Check {
+    /// A save came to its end. What the client is told must be what was done.
+    pub(crate) fn saved(&mut self, at: usize, reply: Reply, end: Option<End>) -> Check {
         let request = &self.requests[at];
-        let (id, begun) = (request.id, request.save().unwrap().begun);
-        let mut ends = HashSet::new();
-        for (_, done, plan) in request.plans(begun) {
-            if plan == Plan::Start {
-                let cookies = request.cookies.iter().filter(|_| request.is_logout(done));
-                let from = cookies.chain(&request.identity);
-                ends.extend(from.flat_map(|from| self.chain(from, true)));
-            }
-        }
-        let own = request.identity.as_deref().and_then(|own| self.find(own));
-        for known in 0..self.known.len() {
-            // What is gone is looked at when a save is done.
-            let is_own_hidden = self.known[known].owner == id && !self.known[known].issued;
-            if self.known[known].status == Status::Gone
-                && !is_own_hidden
-                && known + 4 < self.known.len()
-            {
-                continue;
-            }
-            let now = self.look(known).await?;
-            if Some(known) == own {
-                self.own_record(at, known, now)?;
-            } else if is_own_hidden {
-                let status = now.map_or(Status::Gone, Status::Alive);
-                // One that is not given up may come to be somebody's, and expire before that.
-                let before = self.known[known].status.clone();
-                let status = match (before, status) {
-                    (expired @ Status::Expired(_), Status::Gone) => expired,
-                    (_, status) => status,
-                };
-                self.known[known].set(status, self.step);
-            } else if now.as_ref() != self.known[known].status.alive() {
-                let named = told(&self.known[known]);
-                must!(now.is_none(), "P3: {named} became {now:?}");
+        let save = request.save();
+        let expected = self.outcomes(request, save)?;
+        let is_end = save.faults == 0 && save.plan == Plan::End;
+        self.seen.dropped += usize::from(save.is_dropped);
+        if end == Some(End::SessionError) {
+            must!(
+                reply.failed == Some(ErrorKind::Value),
+                "the handler's error became {reply:?}"
+            );
+            // Whether the end succeeded is told by the cookie alone.
+            if is_end {
+                let cookie = reply.cookie.as_ref();
                 must!(
-                    ends.contains(&known),
-                    "P4: {named} was ended by another's save"
+                    is_answered(request, &expected, cookie),
+                    "P8: {expected:?} became {cookie:?}"
                 );
-                let ended = &mut self.known[known];
-                ended.killed |= !ended.issued;
-                ended.set(Status::Gone, self.step);
+                self.must_end(at)?;
             }
-        }
-        Ok(())
-    }
-
-    /// What a save made of its own session's record.
-    fn own_record(&mut self, at: usize, own: usize, now: Option<View>) -> Check {
-        let (request, known) = (&self.requests[at], &self.known[own]);
-        let save = request.save().unwrap();
-        let time = self.now();
-        if now.as_ref() == known.status.alive() {
-            // Perhaps it has done its work: what it is to bring about is there.
-            let Some(view) = &now else { return Ok(()) };
-            let there = request.plans(save.begun).filter(|(_, done, plan)| {
-                let rolled = *plan == Plan::Nothing && request.rolls;
-                // A rolling session's lifetime begins again.
-                let is_dated = !request.rolls || view.created >= save.at;
-                (*plan == Plan::Update || rolled) && is_dated && view.dict.after(done) == view.dict
-            });
-            let seen = there.map(|(until, ..)| until).max();
-            let save = self.requests[at].save_mut();
-            save.seen = save.seen.max(seen);
             return Ok(());
         }
-        let Some(before) = known.status.last().cloned() else {
-            fail!("P3: {} is back as {now:?}", told(known));
-        };
-        let named = told(known);
-        let (mut seen, mut moves, mut over, mut emptied) = (None, false, None, false);
-        for (until, done, plan) in request.plans(save.begun) {
-            let after = before.dict.after(done);
-            let is_it = match (&now, plan) {
-                (None, Plan::Start) => true,
-                (None, Plan::Update) if !after.is_empty() => {
-                    // Given a lifetime, it may be over at once: that counts from the last write.
-                    let created = written(done).unwrap_or(before.created);
-                    let saved = View {
-                        dict: after,
-                        created,
-                    };
-                    let is_over = known.is_over(&saved, &self.setup, time) != Some(false);
-                    over = Some(saved);
-                    is_over
-                }
-                (None, Plan::Update) => {
-                    emptied = true;
-                    true
-                }
-                (None, Plan::Renew) => {
-                    moves |= !after.is_empty();
-                    emptied |= after.is_empty();
-                    true
-                }
-                (Some(now), Plan::Update) => {
-                    now.dict == after
-                        && !after.is_empty()
-                        && dated(&before, now, done, request.rolls, save.at, time)
-                }
-                (Some(now), Plan::Nothing) => {
-                    request.rolls
-                        && now.dict == after
-                        && dated(&before, now, done, true, save.at, time)
-                }
-                (Some(_), Plan::Start | Plan::Renew) | (None, Plan::Nothing) => false,
-            };
-            if is_it {
-                seen = seen.max(Some(until));
-            }
+        if let Some(kind) = reply.failed {
+            self.save_failed(at, kind, &expected)?;
+            let cookie = reply.cookie.as_ref();
+            must!(
+                is_answered(&self.requests[at], &[Outcome::Ended], cookie),
+                "P6: a failed save sent {cookie:?}"
+            );
+            return self.was_failed(at, kind == ErrorKind::Ended);
         }
+        let is_ended = |outcome: &Outcome| *outcome == Outcome::Ended;
         must!(
-            seen.is_some(),
-            "P2: {named} became {now:?}, by {:?}",
-            request.plans(save.begun).collect::<Vec<_>>()
+            !expected.iter().all(is_ended),
+            "P3: acknowledged, and it had ended"
         );
-        must!(save.effects == 0, "P2: a save changed its record twice");
-        let by = request.id;
-        if request.handle().local(save.begun) != &before.dict.after(&[]) && now.is_some() {
-            self.seen.merged += 1;
-        }
-        let known = &mut self.known[own];
-        if now.is_none() {
-            known.moved = moves.then_some(Moved {
-                at: time,
-                by,
-                view: before,
-                to: None,
-            });
-        }
-        let status = match (now, over) {
-            (Some(now), _) => Status::Alive(now),
-            (None, Some(over)) if !moves => Status::Expired(over),
-            (None, _) => Status::Gone,
-        };
-        known.set(status, self.step);
-        let save = self.requests[at].save_mut();
-        save.effects += 1;
-        save.took = emptied;
-        save.seen = seen;
-        Ok(())
-    }
-
-    /// A save came to its end; what it says must be what it did. Returns what the client is told.
-    pub(crate) fn saved(&mut self, at: usize, came: Result<Answer>) -> Check<Option<Answer>> {
-        let answer = match came {
-            Ok(answer) => answer,
-            Err(error) => {
-                self.save_failed(at, &error)?;
-                self.requests[at].handle.as_mut().unwrap().refresh()?;
-                return Ok(None);
-            }
-        };
-        must!(!self.requests[at].told, "P3: saved after it was ended");
-        match &answer {
-            Answer::Keep => self.kept(at)?,
-            Answer::Set(cookie) if self.requests[at].identity.as_ref() == Some(cookie) => {
-                self.updated(at, cookie)?;
-            }
-            Answer::Set(cookie) => self.moved(at, cookie)?,
-            Answer::Remove => self.removed(at)?,
-        }
-        Ok(Some(answer))
-    }
-
-    /// The client keeps its identity.
-    fn updated(&mut self, at: usize, cookie: &str) -> Check {
-        let request = &self.requests[at];
-        let save = request.save().unwrap();
-        must!(!save.calls.calls.is_empty(), "P6: acknowledged by nobody");
-        let own = self.find(cookie).expect("it was drawn");
-        let seen = match (save.seen, &self.known[own].status) {
-            (Some(seen), _) => seen,
-            // The test's clock moved, the server's did not: it takes what nobody can read.
-            (None, Status::Expired(view)) => {
-                let done = request.handle().pending(save.begun).next();
-                let dict = view.dict.after(done.unwrap_or_default());
-                let created = view.created;
-                self.known[own].status = Status::Expired(View { dict, created });
-                request.handle().len()
-            }
-            (None, _) => fail!("P2: acknowledged, but not there"),
-        };
-        self.settle(at, seen)
-    }
-
-    fn settle(&mut self, at: usize, at_most: usize) -> Check {
-        let request = &mut self.requests[at];
-        let begun = request.save().unwrap().begun;
-        request.login = false;
-        request.rolls = false;
-        request.ends_cookies = false;
-        request.sent = true;
-        request.handle.as_mut().unwrap().settle(begun, at_most)
-    }
-
-    /// The client's cookie stays as it is.
-    fn kept(&mut self, at: usize) -> Check {
-        let request = &self.requests[at];
-        let save = request.save().unwrap();
         must!(
-            save.effects == 0,
-            "the client is told nothing of what was done"
+            is_answered(request, &expected, reply.cookie.as_ref()),
+            "P8: {expected:?} became {reply:?} in a save that is to {:?}",
+            save.plan
         );
-        let (mut nothing, mut ended) = (false, false);
-        for (until, done, plan) in request.plans(save.begun) {
-            nothing |= plan == Plan::Nothing && (request.rolls || save.calls.calls.is_empty());
-            let is_empty = request.handle().local(until).is_empty();
-            let removes = request.sent && request.is_logout(done);
-            ended |= plan == Plan::Start && request.identity.is_none() && is_empty && !removes;
-        }
-        must!(
-            nothing || ended,
-            "P8: a change is not saved, or P9: what nobody changed is"
-        );
-        if !nothing {
+        if matches!(save.plan, Plan::End | Plan::Clear | Plan::Login) {
             self.must_end(at)?;
         }
-        self.requests[at].handle.as_mut().unwrap().refresh()
-    }
-
-    /// The client gets a new identity.
-    fn moved(&mut self, at: usize, cookie: &str) -> Check {
-        let request = &self.requests[at];
-        let Some(new) = self.find(cookie) else {
-            fail!("P4: {cookie} was adopted");
-        };
-        must!(
-            self.known[new].owner == request.id && !self.known[new].issued,
-            "P4: {cookie} is another's"
-        );
-        let save = request.save().unwrap();
-        let old = request.identity.as_deref().and_then(|old| self.find(old));
-        let status = old.map(|old| &self.known[old]);
-        // From what a renewal went out.
-        let moved = status.and_then(|old| match &old.status {
-            Status::Gone => {
-                let moved = old.moved.as_ref().filter(|moved| moved.by == request.id);
-                moved.map(|moved| moved.view.clone())
-            }
-            status => status.last().cloned(),
+        let given = |answer: &Answer| reply.cookie.as_ref().is_none_or(|cookie| cookie == answer);
+        let answer = expected.into_iter().find_map(|outcome| match outcome {
+            Outcome::Answer(answer) => Some(answer).filter(given),
+            Outcome::Ended => None,
         });
-        let is_old_alive = status.is_some_and(|old| old.status.alive().is_some());
-        must!(
-            !is_old_alive,
-            "P4: {cookie} is new, and the old one still yields the session"
-        );
-        let content = self.known[new].status.alive();
-        let (known, now) = (&self.known[new], self.now());
-        let (mut seen, mut renewed, mut started, mut over) = (None, false, false, None);
-        for (until, done, plan) in request.plans(save.begun) {
-            let (expected, created) = match (plan, &moved) {
-                (Plan::Start, _) => (request.handle().local(until).clone(), request.born),
-                (Plan::Renew, Some(moved)) => (moved.dict.after(done), moved.created),
-                _ => continue,
-            };
-            let created = written(done).unwrap_or(created);
-            let expected = View {
-                dict: expected,
-                created,
-            };
-            let is_it = match content {
-                Some(content) => content.dict == expected.dict,
-                None => known.killed || known.is_over(&expected, &self.setup, now) != Some(false),
-            };
-            // What was emptied while it was stored is there until the next save.
-            if is_it && (!expected.dict.is_empty() || until > save.begun) {
-                over = (content.is_none() && !known.killed).then_some(expected);
-                renewed |= plan == Plan::Renew;
-                started |= plan == Plan::Start;
-                seen = seen.max(Some(until));
-            }
+        let answer = answer.unwrap_or(Answer::Keep);
+        if let Some(served) = &mut self.requests[at].served
+            && end.is_none()
+            && answer != Answer::Keep
+        {
+            served.unsent = vec![answer.clone()];
         }
-        let Some(seen) = seen else {
-            let plans: Vec<_> = request.plans(save.begun).collect();
-            fail!("P2: {cookie} holds {content:?}, from {moved:?} by {plans:?}");
-        };
-        must!(
-            !(request.overtaken && renewed && !started && known.status.alive().is_some()),
-            "P3: a logout overtook the renewal, and the renewed session lives"
-        );
-        self.seen.moved += usize::from(renewed);
-        if started && !renewed {
-            self.must_end(at)?;
-        }
-        if let Some(old) = old {
-            let was_renewed = renewed && !started;
-            let old = &mut self.known[old];
-            if was_renewed {
-                let begun = old.started;
-                let view = moved.clone().unwrap();
-                old.moved
-                    .get_or_insert(Moved {
-                        at: 0,
-                        by: 0,
-                        view,
-                        to: None,
-                    })
-                    .to = Some(cookie.to_owned());
-                self.known[new].started = begun;
-            }
-        }
-        if started || old.is_none() {
-            self.known[new].started.1 = now;
-        }
-        if let Some(old) = old {
-            self.known[old].set(Status::Gone, self.step);
-        }
-        self.known[new].issued = true;
-        if let Some(over) = over {
-            // It took longer to be saved than it lives.
-            self.known[new].set(Status::Expired(over), self.step);
-        }
-        let request = &mut self.requests[at];
-        request.identity = Some(cookie.to_owned());
-        request.overtaken = false;
-        self.settle(at, seen)
+        self.settle(at, &answer)
     }
 
-    /// The client's cookie goes.
-    fn removed(&mut self, at: usize) -> Check {
-        let request = &self.requests[at];
-        let save = request.save().unwrap();
-        let (mut seen, mut ended) = (save.took.then_some(save.seen).flatten(), false);
-        for (until, done, plan) in request.plans(save.begun) {
-            let has_cookie = request.identity.is_some() || request.sent && request.is_logout(done);
-            let empty = request.handle().local(until).is_empty();
-            // Out of time, and taken out of the store, where nobody could see it.
-            let over = request.identity.as_deref().and_then(|own| self.find(own));
-            if let Some(Status::Expired(view)) = over.map(|own| &self.known[own].status)
-                && matches!(plan, Plan::Update | Plan::Renew)
-                && view.dict.after(done).is_empty()
-            {
-                seen = seen.max(Some(until));
-            }
-            if plan == Plan::Start && empty && has_cookie {
-                ended = true;
-                seen = seen.max(Some(until));
-            }
-        }
-        let Some(seen) = seen else {
-            fail!("a cookie is removed whose session did not end");
+    /// What a save may come to now, if the store does not fail it.
+    fn outcomes(&self, request: &Request, save: &Save) -> Check<Vec<Outcome>> {
+        let now = self.now();
+        let keep = || vec![Outcome::Answer(Answer::Keep)];
+        let set = |at: usize, record: &Record| {
+            Outcome::Answer(Answer::Set {
+                cookie: self.known[at].identity.clone(),
+                max_age: record.cookie_max_age(&self.setup, now),
+            })
         };
-        let own = request.identity.as_deref().and_then(|own| self.find(own));
-        if ended && !save.took {
-            self.must_end(at)?;
-        }
-        if let Some(own) = own {
-            let is_alive = self.known[own].status.alive().is_some();
-            must!(!is_alive, "P3: removed, but it still yields the session");
-            self.known[own].set(Status::Gone, self.step);
-        }
-        self.settle(at, seen)?;
-        let request = &mut self.requests[at];
-        (request.identity, request.sent) = (None, false);
-        Ok(())
+        let own = request.place.own();
+        let is_there = own.is_some_and(|own| self.known[own].entry.record().is_some());
+        let created = save.hidden.as_ref();
+        let created = created.map(|(hidden, record)| vec![set(*hidden, record)]);
+        Ok(match (save.plan, own) {
+            (Plan::Nothing | Plan::Refuse, _) => {
+                must!(save.calls == 0, "P9: there was nothing to save");
+                let is_refused = save.plan == Plan::Refuse;
+                if is_refused {
+                    vec![Outcome::Ended]
+                } else {
+                    keep()
+                }
+            }
+            (Plan::Update | Plan::Refresh, Some(own)) => match &save.updated {
+                Some(record) => {
+                    let max_age = record.cookie_max_age(&self.setup, now);
+                    let sets_age = |done: &crate::handle::Done| done.sets_age();
+                    let is_sent = max_age.is_some() || save.delta.iter().any(sets_age);
+                    if is_sent {
+                        vec![set(own, record)]
+                    } else {
+                        keep()
+                    }
+                }
+                None if save.plan == Plan::Refresh => {
+                    let Place::Stored { record, .. } = &request.place else {
+                        return Ok(keep());
+                    };
+                    // Another request stored something, or moved or ended it.
+                    let mut since = self.known[own].since(save.tick);
+                    let is_other = since.any(|entry| entry.record() != Some(record));
+                    must!(is_other || save.faults > 0, "P8: a read is not refreshed");
+                    keep()
+                }
+                None => {
+                    must!(
+                        !is_there || save.faults > 0,
+                        "P2: its session lives, and is not saved"
+                    );
+                    vec![Outcome::Ended]
+                }
+            },
+            (Plan::Clear, _) if save.is_over => vec![Outcome::Answer(Answer::Remove)],
+            (Plan::Clear, Some(own)) => {
+                let column = self.columns(save, own, 0);
+                let removed = column.contains(&Column::Alive);
+                let removed = removed.then_some(Outcome::Answer(Answer::Remove));
+                removed.into_iter().chain([Outcome::Ended]).collect()
+            }
+            (Plan::Move, Some(own)) => {
+                let is_it = |hidden: usize| Entry::Moved(self.known[hidden].suffix.clone());
+                let moved = save.hidden.as_ref().is_some_and(|(hidden, _)| {
+                    let tick = save.answered.get(&own).copied().unwrap_or(save.tick);
+                    let moved = is_it(*hidden);
+                    save.is_over || self.known[own].since(tick).any(|entry| *entry == moved)
+                });
+                match created {
+                    Some(created) if moved => created,
+                    _ => vec![Outcome::Ended],
+                }
+            }
+            (Plan::Create | Plan::Login, _) => created.unwrap_or_default(),
+            (Plan::End, _) => self.ended_outcomes(request, save, created),
+            (Plan::Update | Plan::Refresh | Plan::Move | Plan::Clear, None) => {
+                fail!("it has no place")
+            }
+        })
     }
 
-    /// A logout or a login was acknowledged: what it ends has ended.
+    /// The rows of the table that end a session.
+    fn ended_outcomes(
+        &self,
+        request: &Request,
+        save: &Save,
+        created: Option<Vec<Outcome>>,
+    ) -> Vec<Outcome> {
+        let columns = match request.place.own() {
+            Some(own) => self.columns(save, own, 0),
+            // The most recent cookie decides.
+            None => request
+                .others
+                .iter()
+                .fold(vec![Column::Nothing], |found, other| {
+                    let other = self.columns(save, *other, 0);
+                    let both = found
+                        .iter()
+                        .flat_map(|found| other.iter().map(|column| (*found).max(*column)));
+                    both.collect()
+                }),
+        };
+        let has_cookie = request.sent || request.place.own().is_some();
+        let outcome = |column: &Column| match column {
+            Column::Ended | Column::Replaced if !save.local.is_empty() => vec![Outcome::Ended],
+            _ if !save.local.is_empty() => created.clone().unwrap_or_default(),
+            Column::Replaced => vec![Outcome::Answer(Answer::Keep)],
+            _ if has_cookie => vec![Outcome::Answer(Answer::Remove)],
+            _ => vec![Outcome::Answer(Answer::Keep)],
+        };
+        columns.iter().flat_map(outcome).collect()
+    }
+
+    /// What an end may have found at a key, following renewals.
+    fn columns(&self, save: &Save, at: usize, hops: usize) -> Vec<Column> {
+        if save.ended.contains(&at) {
+            return vec![Column::Alive];
+        }
+        let tick = save.answered.get(&at).copied().unwrap_or(save.tick);
+        let mut columns = Vec::new();
+        for entry in self.known[at].since(tick) {
+            match entry {
+                Entry::Missing | Entry::Python | Entry::Foreign => columns.push(Column::Nothing),
+                Entry::Revoked => columns.push(Column::Revoked),
+                // After a lost answer the tombstone may be this save's own. Nothing tells.
+                Entry::Ended if save.faults > 0 => {
+                    columns.extend([Column::Ended, Column::Alive]);
+                }
+                Entry::Ended => columns.push(Column::Ended),
+                Entry::Replaced => columns.push(Column::Replaced),
+                Entry::Moved(suffix) => {
+                    let next = self.known.iter().position(|known| known.suffix == *suffix);
+                    if let Some(next) = next.filter(|_| hops < 64) {
+                        columns.extend(self.columns(save, next, hops + 1));
+                    }
+                }
+                // It would have been ended.
+                Entry::Record(_) => {}
+            }
+        }
+        columns
+    }
+
+    /// A logout or a login was acknowledged: what it ends has ended (P3).
     fn must_end(&mut self, at: usize) -> Check {
         self.seen.ended += 1;
         let request = &self.requests[at];
-        let save = request.save().unwrap();
-        let logout = request
-            .plans(save.begun)
-            .all(|(_, done, _)| request.is_logout(done));
-        let mut from: Vec<String> = request.identity.iter().cloned().collect();
-        if logout && request.ends_cookies {
-            from.extend(request.cookies.iter().cloned());
+        let save = request.save();
+        let mut starts = request.starts(save);
+        if save.faults > 0 {
+            // The first is sure. A login that has its new session is not failed for the others'.
+            starts.truncate(1);
         }
-        if save.calls.faults > 0 {
-            // The first is sure; a login that has its new session is not failed for the others'.
-            from.truncate(usize::from(request.identity.is_some() || from.len() == 1));
-        }
-        for from in from {
-            let chain = self.chain(&from, false);
-            let Some(last) = chain.last() else { continue };
-            if let Some(moved) = &self.known[*last].moved {
-                let by = moved.by;
-                let is_fresh = moved.to.is_none() && self.now() < moved.at + FOLLOWED;
-                if let Some(renewer) = self.requests.iter_mut().find(|request| request.id == by)
-                    && is_fresh
-                {
-                    renewer.overtaken = true;
-                    self.seen.overtaken += 1;
-                }
+        for start in starts {
+            let chain = self.chain(start);
+            for key in &chain {
+                let is_alive = self.known[*key].entry.record().is_some();
+                must!(
+                    !is_alive,
+                    "P3: {} was ended, and lives",
+                    told(&self.known[*key])
+                );
             }
-            for known in chain {
-                let known = &self.known[known];
-                let is_alive = known.issued && known.status.alive().is_some();
-                must!(!is_alive, "P3: {} was ended, and lives", told(known));
-            }
+            self.seen.followed += usize::from(chain.len() > 1);
+            let reach = self.reach(&[start]);
+            let is_foreign = |key: &usize| self.known[*key].entry == Entry::Foreign;
+            let is_left = |key: &usize| save.replaced.contains(key);
+            must!(
+                save.plan != Plan::Login || reach.iter().any(|key| is_left(key) || is_foreign(key)),
+                "P12: a login left nothing at {}",
+                told(&self.known[start])
+            );
         }
         Ok(())
     }
 
-    fn save_failed(&mut self, at: usize, error: &Error) -> Check {
+    fn save_failed(&mut self, at: usize, kind: ErrorKind, expected: &[Outcome]) -> Check {
         self.seen.failed += 1;
         let request = &self.requests[at];
-        let save = request.save().unwrap();
-        let own = request.identity.as_deref().and_then(|own| self.find(own));
-        let lost = self
-            .known
-            .iter()
-            .any(|known| known.owner == request.id && known.killed);
-        match error.kind() {
+        let save = request.save();
+        match kind {
             ErrorKind::Ended => {
-                let is_alive = own.is_none_or(|own| self.known[own].status.alive().is_some());
-                must!(request.told || !is_alive, "told of an end that was none");
-                let ends = request
-                    .plans(save.begun)
-                    .all(|(_, _, plan)| plan == Plan::Start || plan == Plan::Nothing);
                 must!(
-                    request.told || !ends,
-                    "a logout is told that there is nothing to end"
+                    expected.contains(&Outcome::Ended),
+                    "P3: a save that is to {:?} is told that another ended the session, not {expected:?}",
+                    save.plan
                 );
-                self.requests[at].told = true;
+                must!(
+                    save.updated.is_none() && (!save.is_over || save.plan == Plan::End),
+                    "P2: it is told that nothing was saved, and it was"
+                );
                 self.seen.told += 1;
             }
             ErrorKind::Unavailable => {
-                must!(!request.told, "P3: it tries again to save what has ended");
-                must!(save.calls.faults > 0 || lost, "nothing failed: {error:?}");
-                let changes_once = request
-                    .plans(save.begun)
-                    .all(|(_, _, plan)| plan == Plan::Start || plan == Plan::Renew);
+                must!(save.faults > 0, "P6: nothing failed");
+                let keeps = matches!(save.plan, Plan::Login | Plan::Move);
+                let is_moved = save.is_over || !save.replaced.is_empty();
                 must!(
-                    !changes_once
-                        || save.effects == 0
-                        || save.took
-                        || save.calls.faults > 1
-                        || lost,
+                    !keeps || save.faults > 1 || !is_moved,
                     "P4: one lost answer left the client without a session"
                 );
             }
@@ -635,26 +448,116 @@ impl<B: Backend> World<B> {
         }
         Ok(())
     }
-}
 
-/// When a key was last set or removed.
-fn written(done: &[Done]) -> Option<u64> {
-    done.iter()
-        .filter(|done| done.writes())
-        .map(|done| done.at)
-        .max()
-}
+    /// A save came to no good end, or was dropped: its changes are still to be saved.
+    pub(crate) fn was_failed(&mut self, at: usize, is_ended: bool) -> Check {
+        let request = &self.requests[at];
+        let save = request.save();
+        let next = save.next.as_ref().and_then(|next| self.by_key(&next.key));
+        let own = request.place.own();
+        let reach = self.reach(own.as_slice());
+        let is_past_own = |key: &usize| !reach.contains(key);
+        let is_own_done =
+            save.tried.iter().any(is_past_own) || next.as_ref().is_some_and(is_past_own);
+        let is_open = request.others.iter().any(|other| reach.contains(other));
+        let (plan, creates, begun) = (save.plan, save.creates, save.begun);
+        let request = &mut self.requests[at];
+        request.has_failed = true;
+        request.handle_mut().drafted = 0;
+        request.told |= is_ended;
+        if plan == Plan::End {
+            let all_done = creates || is_ended;
+            if all_done {
+                request.place = Place::New;
+                request.others.clear();
+                request.sent = false;
+                request.is_forbidden = false;
+                request.told = is_ended;
+            } else if own.is_some() && is_own_done {
+                request.place = Place::New;
+                request.sent = true;
+            } else if own.is_some() && is_open {
+                // How far it came cannot be told.
+                self.unclear = Some(request.id);
+            }
+            if request.handle().closed {
+                return Ok(());
+            }
+            if all_done {
+                return request.handle_mut().forget_end(begun);
+            }
+        }
+        if request.handle().closed {
+            return Ok(());
+        }
+        request.handle().check()
+    }
 
-/// Whether a record that was saved says so: what was written says when, and what was only touched
-/// what it said before.
-fn dated(before: &View, now: &View, done: &[Done], rolls: bool, begun: u64, time: u64) -> bool {
-    match written(done) {
-        Some(written) => (written..=time).contains(&now.created),
-        None => now.created == before.created || rolls && (begun..=time).contains(&now.created),
+    /// A save was acknowledged with this answer.
+    fn settle(&mut self, at: usize, answer: &Answer) -> Check {
+        let request = &mut self.requests[at];
+        let save = request.save();
+        let (plan, begun) = (save.plan, save.begun);
+        let updated = save.updated.clone();
+        let hidden = save.hidden.clone();
+        let is_nothing = match plan {
+            Plan::Nothing | Plan::Refuse => true,
+            Plan::Refresh => updated.is_none(),
+            _ => false,
+        };
+        self.seen.quiet += usize::from(updated.is_some() && *answer == Answer::Keep);
+        self.seen.again += usize::from(request.has_failed && !is_nothing);
+        request.handle_mut().drafted = 0;
+        if is_nothing {
+            if request.handle().closed {
+                return Ok(());
+            }
+            return request.handle().check();
+        }
+        let is_ended = plan == Plan::Clear || plan == Plan::End && hidden.is_none();
+        let (place, base) = match (updated, hidden) {
+            _ if is_ended => (Place::New, None),
+            (Some(record), _) => {
+                let own = request.place.own().expect("it is stored");
+                let base = (!record.is_empty()).then(|| record.view.dict.clone());
+                (Place::Stored { own, record }, base)
+            }
+            (None, Some((own, record))) => {
+                self.known[own].is_issued = true;
+                let base = (!record.is_empty()).then(|| record.view.dict.clone());
+                (Place::Stored { own, record }, base)
+            }
+            (None, None) => fail!("nothing was stored"),
+        };
+        self.seen.moved += usize::from(plan == Plan::Move);
+        request.sent = !is_ended;
+        request.place = place;
+        request.others.clear();
+        request.login = false;
+        request.is_forbidden = false;
+        request.rolls = false;
+        request.told = false;
+        request.has_failed = false;
+        let handle = request.handle_mut();
+        let base = base.unwrap_or_else(|| handle.empty());
+        if handle.closed {
+            return Ok(());
+        }
+        handle.settle(begun, &base)
     }
 }
 
-/// A known identity, for a message.
-fn told(known: &Known) -> String {
-    format!("{}, which was {:?},", known.identity, known.status)
+/// Whether the client is told one of that. The cookie of an earlier save that was acknowledged travels
+/// with the response if this one leaves the cookie alone.
+fn is_answered(request: &Request, expected: &[Outcome], cookie: Option<&Answer>) -> bool {
+    let Some(cookie) = cookie else { return true };
+    let unsent = request.served.iter().flat_map(|served| &served.unsent);
+    let unsent: Vec<&Answer> = unsent.collect();
+    expected.iter().any(|outcome| match outcome {
+        Outcome::Answer(Answer::Keep) | Outcome::Ended if !unsent.is_empty() => {
+            unsent.contains(&cookie)
+        }
+        Outcome::Answer(answer) => answer == cookie,
+        Outcome::Ended => *cookie == Answer::Keep,
+    })
 }

@@ -73,7 +73,7 @@ fn run_on(
             clock: clock.clone(),
             keys: 1,
             is_sealed,
-            storage: make(1),
+            storages: vec![make(1)],
             jars: [None; CLIENTS],
             cookies: Vec::new(),
             requests: Vec::new(),
@@ -82,7 +82,7 @@ fn run_on(
         for (number, step) in steps.iter().enumerate() {
             if matches!(step, Step::Restart) && world.keys < 250 {
                 world.keys += 1;
-                world.storage = make(world.keys);
+                world.storages.push(make(world.keys));
             }
             world.run(step).await.map_err(at_step(number, step))?;
             if matches!(step, Step::Restart | Step::Wait(_)) {
@@ -97,7 +97,8 @@ fn run_on(
 struct World {
     setup: Setup,
     clock: ManualClock,
-    storage: Box<dyn Storage>,
+    /// One for each key that sealed so far, the present one last.
+    storages: Vec<Box<dyn Storage>>,
     /// The number of the key that seals.
     keys: u8,
     is_sealed: bool,
@@ -118,6 +119,8 @@ struct Cookie {
 
 struct Request {
     client: usize,
+    /// The key of the storage that loaded it, which saves it, too.
+    key: u8,
     handle: Handle,
     is_new: bool,
     sent: bool,
@@ -131,6 +134,10 @@ impl World {
         now(&self.clock)
     }
 
+    fn storage(&self) -> &dyn Storage {
+        &**self.storages.last().expect("there is always one")
+    }
+
     /// What a cookie yields now.
     fn yields(&self, cookie: &Cookie) -> Option<View> {
         let now = self.now();
@@ -138,14 +145,14 @@ impl World {
         let max_age = cookie.view.dict.max_age.as_ref().map(Duration::as_secs);
         let over = is_over(cookie.view.created, max_age)
             || is_over(cookie.started, self.setup.absolute)
-            || self.is_sealed && self.keys - cookie.key > 1;
+            || self.is_sealed && self.keys.abs_diff(cookie.key) > 1;
         (!over).then(|| cookie.view.clone())
     }
 
     /// Every cookie yields what it must.
     async fn look(&self) -> Check {
         for cookie in &self.cookies {
-            let session = self.storage.load(Some(&cookie.value)).await.unwrap();
+            let session = self.storage().load(&[&cookie.value]).await.unwrap();
             let (found, expected) = (View::of(&session), self.yields(cookie));
             must!(
                 found == expected,
@@ -164,6 +171,7 @@ impl World {
                 client,
                 sends,
                 edit,
+                ..
             } => {
                 self.ask(*client, sends).await?;
                 let last = self.requests.len() - 1;
@@ -174,7 +182,9 @@ impl World {
                 Some(at) => self.change(at, edit),
                 None => Ok(()),
             },
-            Step::Save { request } | Step::Finish { request, .. } => match at(*request) {
+            Step::Save { request }
+            | Step::Finish { request, .. }
+            | Step::Respond { request, .. } => match at(*request) {
                 Some(at) => self.save(at).await,
                 None => Ok(()),
             },
@@ -188,7 +198,7 @@ impl World {
                 self.clock.advance(Duration::from_secs(*seconds));
                 Ok(())
             }
-            Step::Go { .. } | Step::Restart | Step::Repeat => Ok(()),
+            Step::Go { .. } | Step::Restart | Step::Repeat | Step::Plant { .. } => Ok(()),
         }
     }
 
@@ -197,9 +207,11 @@ impl World {
         let any = |number: usize| (!self.cookies.is_empty()).then(|| number % self.cookies.len());
         let (chosen, spoilt) = match sends {
             Sends::Cookie | Sends::Direct | Sends::Login => (own, false),
-            Sends::Any(n) | Sends::AnyDirect(n) | Sends::Several(n, _) | Sends::LoginWith(n) => {
-                (any(*n), false)
-            }
+            Sends::Any(n)
+            | Sends::AnyDirect(n)
+            | Sends::Several(n, _)
+            | Sends::SeveralDirect(n, _)
+            | Sends::LoginWith(n) => (any(*n), false),
             Sends::Garbage(n) => (any(*n), self.is_sealed),
         };
         let cookie = chosen.map(|chosen| &self.cookies[chosen]);
@@ -214,7 +226,11 @@ impl World {
             };
             value.replace_range(middle..=middle, other);
         }
-        let session = self.storage.load(value.as_deref()).await.unwrap();
+        let session = self
+            .storage()
+            .load(value.as_deref().as_slice())
+            .await
+            .unwrap();
         let found = View::of(&session);
         let yields = cookie
             .filter(|_| !spoilt)
@@ -232,6 +248,7 @@ impl World {
         let started = cookie.map(|cookie| cookie.started);
         let request = Request {
             client,
+            key: self.keys,
             is_new: session.is_new(),
             handle: Handle::new(session, usual),
             sent: value.is_some(),
@@ -260,10 +277,11 @@ impl World {
     async fn save(&mut self, at: usize) -> Check {
         let now = self.now();
         let request = &mut self.requests[at];
-        let count = request.handle.len();
-        let done = request.handle.pending(count).next().unwrap_or_default();
-        let dict = request.handle.local(count).clone();
-        let change = self.storage.save(&request.handle.session).await.unwrap();
+        let done = request.handle.done().to_vec();
+        let (count, done) = (done.len(), &done[..]);
+        let dict = request.handle.local().clone();
+        let storage = &self.storages[usize::from(request.key - 1)];
+        let change = storage.save(&request.handle.session).await.unwrap();
         if done.is_empty() && !request.rolls {
             must!(
                 change == CookieChange::Keep,
@@ -271,11 +289,14 @@ impl World {
             );
             return Ok(());
         }
+        // A session begins when a save of it is first tried.
+        let started = *request.started.get_or_insert(now);
         if dict.is_empty() {
             let removes = !request.is_new || request.sent && invalidates(done);
             match change {
                 CookieChange::Remove if removes => {
-                    request.handle.settle(count, count)?;
+                    let empty = request.handle.empty();
+                    request.handle.settle(count, &empty)?;
                     (request.is_new, request.sent, request.started) = (true, false, None);
                     request.rolls = false;
                     self.jars[request.client] = None;
@@ -294,16 +315,16 @@ impl World {
             Some(written) => written,
             None => request.created,
         };
+        request.handle.settle(count, &dict)?;
         let cookie = Cookie {
             value,
             view: View {
                 dict,
                 created: request.created,
             },
-            started: *request.started.get_or_insert(now),
-            key: self.keys,
+            started,
+            key: request.key,
         };
-        request.handle.settle(count, count)?;
         (request.is_new, request.sent, request.rolls) = (false, true, false);
         self.jars[request.client] = Some(self.cookies.len());
         self.cookies.push(cookie);

@@ -97,6 +97,11 @@ impl Done {
     pub(crate) fn writes(&self) -> bool {
         matches!(self.what, What::Set(..) | What::Removed(_) | What::Cleared)
     }
+
+    /// Gives the session a lifetime of its own.
+    pub(crate) fn sets_age(&self) -> bool {
+        matches!(self.what, What::MaxAge(_))
+    }
 }
 
 pub(crate) fn invalidates(done: &[Done]) -> bool {
@@ -111,12 +116,12 @@ pub(crate) fn has(done: &[Done], what: &What) -> bool {
 /// A session in a handler's hands.
 pub(crate) struct Handle {
     pub(crate) session: Session,
-    /// What it holds after each of `done`; the first is before all of them.
-    local: Vec<Dict>,
+    /// What it holds.
+    local: Dict,
     /// What was done since it was loaded or last saved.
     done: Vec<Done>,
-    /// Of `done`, how much at most the last save saved already: it was done while that one ran.
-    saved: usize,
+    /// How many of these the save that runs took out of the session.
+    pub(crate) drafted: usize,
     /// The response's headers have left.
     pub(crate) closed: bool,
     /// What an invalidation leaves.
@@ -126,29 +131,31 @@ pub(crate) struct Handle {
 impl Handle {
     pub(crate) fn new(session: Session, usual_max_age: Option<Duration>) -> Self {
         Self {
-            local: vec![Dict::of(&session)],
+            local: Dict::of(&session),
             session,
             done: Vec::new(),
-            saved: 0,
+            drafted: 0,
             closed: false,
             usual_max_age,
         }
     }
 
-    /// How many changes there are to save.
-    pub(crate) fn len(&self) -> usize {
-        self.done.len()
+    /// What there is to save.
+    pub(crate) fn done(&self) -> &[Done] {
+        &self.done
     }
 
-    /// What the session holds, at least when this much of what was done is done.
-    pub(crate) fn local(&self, until: usize) -> &Dict {
-        &self.local[until]
+    /// What the session holds.
+    pub(crate) fn local(&self) -> &Dict {
+        &self.local
     }
 
-    /// What there may be to save when this much was done: all of it, or without the first ones that
-    /// the last save may have saved.
-    pub(crate) fn pending(&self, until: usize) -> impl Iterator<Item = &[Done]> {
-        (0..=self.saved.min(until)).map(move |from| &self.done[from..until])
+    /// What a new session holds.
+    pub(crate) fn empty(&self) -> Dict {
+        Dict {
+            max_age: self.usual_max_age,
+            ..Dict::default()
+        }
     }
 
     /// Does to the session what a handler does, and checks what it sees of it.
@@ -192,6 +199,13 @@ impl Handle {
                 must!(found == has(KEYS[*key]), "remove said {found}");
                 found.then(|| What::Removed(KEYS[*key].into()))
             }
+            Edit::RemoveAll => {
+                for key in KEYS {
+                    let found = session.remove(key).unwrap();
+                    must!(found == has(key), "remove said {found}");
+                }
+                None
+            }
             Edit::Clear => {
                 session.clear().unwrap();
                 (!before.is_empty()).then_some(What::Cleared)
@@ -214,37 +228,66 @@ impl Handle {
                 Some(What::Invalidated(self.usual_max_age))
             }
         };
-        let done = Vec::from_iter(what.map(|what| Done { what, at: now }));
+        let mut done = Vec::from_iter(what.map(|what| Done { what, at: now }));
+        if matches!(edit, Edit::RemoveAll) {
+            let keys = before.data.keys().cloned().map(What::Removed);
+            done.extend(keys.map(|what| Done { what, at: now }));
+        }
         let expected = before.after(&done);
         let after = Dict::of(session);
         must!(
             after == expected,
             "{edit:?} left {after:?}, not {expected:?}"
         );
-        self.local.extend(done.iter().map(|_| after.clone()));
+        self.local = after;
         self.done.extend(done);
-        Ok(())
+        self.check()
     }
 
-    /// The save that began after `begun` changes saved those, and of the later ones at most up to
-    /// `at_most`. What it holds now is what the merge made of it.
-    pub(crate) fn settle(&mut self, begun: usize, at_most: usize) -> Check {
+    /// A save was acknowledged that saved the first `begun` changes and left `base`. What was done
+    /// while it ran is still to be saved, on top of that.
+    pub(crate) fn settle(&mut self, begun: usize, base: &Dict) -> Check {
         self.done.drain(..begun);
-        self.saved = at_most - begun;
-        self.refresh()
+        self.drafted = 0;
+        self.local = base.after(&self.done);
+        self.drop_vain(base);
+        self.check()
     }
 
-    /// A save came to no good end: all changes are still there to be saved, on top of what it may have
-    /// found in the store.
-    pub(crate) fn refresh(&mut self) -> Check {
-        let now = Dict::of(&self.session);
-        let kept = self.pending(self.len()).any(|done| now.after(done) == now);
+    /// What was set and removed again while a save ran is nothing to save.
+    fn drop_vain(&mut self, base: &Dict) {
+        let local = &self.local;
+        self.done.retain(|done| match &done.what {
+            What::Set(key, _) | What::Removed(key) => {
+                base.data.contains_key(key) || local.data.contains_key(key)
+            }
+            _ => true,
+        });
+    }
+
+    /// A save of the first `begun` changes carried out the end of the session. What was set after it is
+    /// still to be saved.
+    pub(crate) fn forget_end(&mut self, begun: usize) -> Check {
+        let ends = |done: &Done| matches!(done.what, What::Invalidated(_));
+        if let Some(end) = self.done[..begun].iter().rposition(ends) {
+            self.done.drain(..=end);
+        }
+        self.check()
+    }
+
+    /// The session holds what it must: nothing that a save did or failed to do changed that.
+    pub(crate) fn check(&self) -> Check {
+        let (now, expected) = (Dict::of(&self.session), &self.local);
+        let done = &self.done;
         must!(
-            kept,
-            "the session forgot a change: {now:?}, {:?}",
-            self.done
+            now == *expected,
+            "the session holds {now:?}, not {expected:?}, after {done:?}"
         );
-        self.local = vec![now; self.len() + 1];
+        let is_changed = self.session.is_changed();
+        must!(
+            is_changed == (done.len() > self.drafted),
+            "is_changed() is {is_changed} after {done:?}"
+        );
         Ok(())
     }
 }
@@ -255,7 +298,7 @@ fn refusals(session: &Session, edit: &Edit) -> [Result<(), ErrorKind>; 2] {
         Edit::Insert(key) => session.insert(KEYS[*key], 0),
         Edit::Update(key) => session.update(KEYS[*key], |_: Option<u64>| 0).map(drop),
         Edit::Remove(key) => session.remove(KEYS[*key]).map(drop),
-        Edit::Clear => session.clear(),
+        Edit::RemoveAll | Edit::Clear => session.clear(),
         Edit::MaxAge(_) => session.set_max_age(None),
         Edit::Touch => session.changed(),
         Edit::Renew => session.renew(),

@@ -4,7 +4,8 @@ use std::cell::{Cell, OnceCell};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use session_core::{Backend, ManualClock, MemoryBackend};
+use session_core::keyed::Backend;
+use session_core::{ManualClock, MemoryBackend};
 use session_memcached::MemcachedBackend;
 use session_redis::RedisBackend;
 use session_tests::memcached::MemcachedServer;
@@ -22,15 +23,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn memory() {
-    run_on(500, "tests/model/memory.regressions", async |clock| {
-        Arc::new(MemoryBackend::new().with_clock(clock))
-    });
+    run_on(
+        1_000,
+        "tests/model/memory.regressions",
+        true,
+        async |clock| Arc::new(MemoryBackend::new().with_clock(clock)),
+    );
 }
 
 #[test]
 fn redis() {
     let backend = OnceCell::new();
-    run_on(60, "tests/model/redis.regressions", async |_| {
+    run_on(200, "tests/model/redis.regressions", false, async |_| {
         if backend.get().is_none() {
             let connection = REDIS.connection().await;
             let made = RedisBackend::new(connection).with_timeout(PATIENCE);
@@ -44,17 +48,26 @@ fn redis() {
 fn memcached() {
     let backend = MemcachedBackend::open(&MEMCACHED.address()).unwrap();
     let backend = Arc::new(backend.with_timeout(PATIENCE));
-    run_on(60, "tests/model/memcached.regressions", async |_| {
-        backend.clone()
-    });
+    run_on(
+        200,
+        "tests/model/memcached.regressions",
+        false,
+        async |_| backend.clone(),
+    );
 }
 
-fn run_on<B: Backend>(usual: u32, file: &'static str, make: impl AsyncFn(ManualClock) -> Arc<B>) {
+/// `has_our_clock` tells whether the store takes the time from the clock that `make` gets.
+fn run_on<B: Backend>(
+    usual: u32,
+    file: &'static str,
+    has_our_clock: bool,
+    make: impl AsyncFn(ManualClock) -> Arc<B>,
+) {
     let total = Cell::new(Seen::default());
     let one = async |setup: Setup, steps: &[Step], prefix: &str| {
         let clock = start();
         let backend = make(clock.clone()).await;
-        let mut world = World::new(backend, clock, setup, prefix).await;
+        let mut world = World::new(backend, has_our_clock, clock, setup, prefix).await;
         world.log_in_all().await?;
         for (number, step) in steps.iter().enumerate() {
             world.run(step).await.map_err(at_step(number, step))?;

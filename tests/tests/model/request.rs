@@ -1,78 +1,175 @@
-//! A request on its way, and what its save may do.
+//! A request on its way, and what its save has to do.
 
-use std::sync::Arc;
+use std::collections::HashMap;
 
-use session_core::{Result, Session, SessionContext};
+use http::Request as Head;
+use session_core::{ErrorKind, Result, Session};
+use tokio::sync::oneshot::Sender;
 
 use crate::handle::{Done, Handle, What, has, invalidates};
-use crate::turns::{Calls, Waiting};
+use crate::known::{Entry, Record};
+use crate::steps::End;
+use crate::turns::{Made, Waiting};
 
 /// What came of a save, for the client's cookie.
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) enum Answer {
     Keep,
-    Set(String),
+    Set {
+        cookie: String,
+        max_age: Option<u64>,
+    },
     Remove,
+}
+
+/// What a save returned.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) struct Reply {
+    /// `None`: the handler does not see it.
+    pub(crate) cookie: Option<Answer>,
+    pub(crate) failed: Option<ErrorKind>,
+}
+
+/// Where a request's session is.
+#[derive(Clone, Debug, Eq, PartialEq)]
+pub(crate) enum Place {
+    New,
+    /// At this known identity.
+    Stored {
+        own: usize,
+        /// What the record was when it was loaded or last saved.
+        record: Record,
+    },
+}
+
+impl Place {
+    pub(crate) fn own(&self) -> Option<usize> {
+        match self {
+            Self::New => None,
+            Self::Stored { own, .. } => Some(*own),
+        }
+    }
+
+    pub(crate) fn is_emptied(&self) -> bool {
+        matches!(self, Self::Stored { record, .. } if record.is_empty())
+    }
 }
 
 pub(crate) struct Request {
     pub(crate) id: usize,
     pub(crate) client: usize,
-    /// The session cookies that it came with, the first four of them.
+    pub(crate) process: usize,
+    /// The session cookies that it came with.
     pub(crate) cookies: Vec<String>,
     /// It came with a cookie of the name, whichever.
     pub(crate) sent: bool,
-    /// Of those other than its session's, a logout ends all. (Not after its session was saved.)
-    pub(crate) ends_cookies: bool,
+    /// Known identities, other than its session's, that an end ends too.
+    pub(crate) others: Vec<usize>,
     pub(crate) login: bool,
-    pub(crate) context: Option<SessionContext>,
-    pub(crate) handle: Option<Handle>,
-    pub(crate) identity: Option<String>,
+    /// A newer cookie is on its way to the client: nothing may be written.
+    pub(crate) is_forbidden: bool,
     /// It was loaded when so much of its life was gone that a read restarts it.
     pub(crate) rolls: bool,
     /// It was told that the session had ended.
     pub(crate) told: bool,
-    /// A logout came through its renewal.
-    pub(crate) overtaken: bool,
+    pub(crate) place: Place,
+    pub(crate) served: Option<Served>,
+    pub(crate) handle: Option<Handle>,
     pub(crate) flight: Option<Flight>,
     pub(crate) born: u64,
+    /// A save of it failed or was cancelled.
+    pub(crate) has_failed: bool,
+}
+
+/// A request to a handler behind a server.
+pub(crate) struct Served {
+    pub(crate) head: Head<()>,
+    pub(crate) respond: Option<Sender<End>>,
+    /// Runs the handler.
+    pub(crate) future: Option<Waiting<Reply>>,
+    /// What the handler's own saves did to the cookie.
+    pub(crate) unsent: Vec<Answer>,
 }
 
 pub(crate) enum Flight {
     Load {
         waiting: Waiting<Result<Session>>,
-        since: usize,
-        calls: Calls,
+        load: Load,
     },
     Save {
-        waiting: Waiting<Result<Answer>>,
-        save: Save,
+        waiting: Waiting<Reply>,
+        /// `None`: it has not begun.
+        save: Option<Save>,
+        /// The handler has responded.
+        end: Option<End>,
     },
 }
 
-/// A save that runs.
+/// A load that runs.
 #[derive(Debug, Default)]
+pub(crate) struct Load {
+    pub(crate) faults: usize,
+    /// What it has read, of which key.
+    pub(crate) read: Vec<(String, Entry)>,
+    /// What it made of it when it went on.
+    pub(crate) found: Vec<(usize, Entry, u64)>,
+}
+
+/// A save that runs.
+#[derive(Debug)]
 pub(crate) struct Save {
+    pub(crate) plan: Plan,
+    /// The changes that it saves.
+    pub(crate) delta: Vec<Done>,
     /// How many of the handle's changes there were when it began.
     pub(crate) begun: usize,
+    /// What the session held then.
+    pub(crate) local: crate::handle::Dict,
     pub(crate) at: u64,
-    pub(crate) calls: Calls,
-    /// How often it was seen to change its own record.
-    pub(crate) effects: usize,
-    /// It was seen to take its own record away, as nothing was left in it.
-    pub(crate) took: bool,
-    /// Its changes, up to this one, were seen to be in the store after its call.
-    pub(crate) seen: Option<usize>,
+    pub(crate) tick: usize,
+    /// It restarts the lifetime.
+    pub(crate) rolls: bool,
+    /// The response does not save its changes.
+    pub(crate) is_dropped: bool,
+    pub(crate) calls: usize,
+    pub(crate) faults: usize,
+    /// The keys for which it got an answer, and when last.
+    pub(crate) answered: HashMap<usize, usize>,
+    /// The keys that it called, with or without an answer.
+    pub(crate) tried: Vec<usize>,
+    /// It tried to store a new record.
+    pub(crate) creates: bool,
+    pub(crate) next: Option<Made>,
+    /// When it prepared that call.
+    pub(crate) prepared: u64,
+    /// What it left of its own record.
+    pub(crate) updated: Option<Record>,
+    /// The identity that it drew or goes on with, and what it stored there.
+    pub(crate) hidden: Option<(usize, Record)>,
+    /// It put a tombstone over its own record: it moved or cleared it.
+    pub(crate) is_over: bool,
+    /// The keys whose sessions it ended.
+    pub(crate) ended: Vec<usize>,
+    /// Where it left the tombstone of a login, whatever was there.
+    pub(crate) replaced: Vec<usize>,
 }
 
 /// What a save is to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(crate) enum Plan {
     Nothing,
-    /// To end the session, and start another if there is anything in it.
-    Start,
-    Renew,
     Update,
+    /// To restart the lifetime of a session that was only read.
+    Refresh,
+    /// To move the session to a fresh identity.
+    Move,
+    Create,
+    Login,
+    /// To end the session, and start another if there is anything in it.
+    End,
+    Clear,
+    /// To be told that there is a newer session, or none any more.
+    Refuse,
 }
 
 impl Request {
@@ -80,47 +177,123 @@ impl Request {
         self.handle.as_ref().expect("it is loaded")
     }
 
-    /// What a save does after this much was done, and of that these changes for the first time.
-    pub(crate) fn plan(&self, until: usize, done: &[Done]) -> Plan {
-        let emptied = self.handle().local(until).is_empty() && has(done, &What::Cleared);
-        if done.is_empty() && !self.login {
+    pub(crate) fn handle_mut(&mut self) -> &mut Handle {
+        self.handle.as_mut().expect("it is loaded")
+    }
+
+    /// Begins a save.
+    pub(crate) fn begin(&mut self, end: Option<End>, now: u64, tick: usize) {
+        let handle = self.handle.as_ref().expect("it is loaded");
+        let mut delta = handle.done().to_vec();
+        let mut local = handle.local().clone();
+        let begun = delta.len();
+        let mut is_dropped = false;
+        if end.is_some_and(|end| end != End::Well) {
+            is_dropped = self.login || !delta.is_empty();
+            // Only an end is kept.
+            let ends = |done: &Done| matches!(done.what, What::Invalidated(_));
+            delta = delta.into_iter().rfind(ends).into_iter().collect();
+            local = handle.empty();
+            self.rolls = false;
+            self.login &= !delta.is_empty();
+        }
+        let plan = self.plan(&delta, local.is_empty());
+        let save = Save {
+            plan,
+            delta,
+            begun,
+            local,
+            at: now,
+            tick,
+            rolls: self.rolls,
+            is_dropped,
+            calls: 0,
+            faults: 0,
+            answered: HashMap::new(),
+            tried: Vec::new(),
+            creates: false,
+            next: None,
+            prepared: now,
+            updated: None,
+            hidden: None,
+            is_over: false,
+            ended: Vec::new(),
+            replaced: Vec::new(),
+        };
+        match &mut self.flight {
+            Some(Flight::Save { save: none, .. }) => *none = Some(save),
+            _ => unreachable!("a save runs"),
+        }
+        let handle = self.handle_mut();
+        handle.closed = end.is_some();
+        handle.drafted = begun;
+    }
+
+    fn plan(&self, delta: &[Done], is_empty: bool) -> Plan {
+        let (ends, renews) = (invalidates(delta), has(delta, &What::Renewed));
+        let is_due = !delta.is_empty() || self.login || self.rolls;
+        if !is_due {
+            return Plan::Nothing;
+        }
+        if self.told && !ends {
+            return Plan::Refuse;
+        }
+        if self.login {
+            return if is_empty { Plan::End } else { Plan::Login };
+        }
+        if ends {
+            return Plan::End;
+        }
+        let is_stored = self.place.own().is_some();
+        if is_stored && !self.place.is_emptied() {
+            return if has(delta, &What::Cleared) && is_empty {
+                Plan::Clear
+            } else if renews && !is_empty {
+                Plan::Move
+            } else if delta.is_empty() {
+                Plan::Refresh
+            } else {
+                Plan::Update
+            };
+        }
+        let renews = renews && !is_stored;
+        if self.is_forbidden && (renews || !is_empty) {
+            Plan::Refuse
+        } else if is_empty {
             Plan::Nothing
-        } else if self.identity.is_none() || invalidates(done) || emptied {
-            Plan::Start
-        } else if has(done, &What::Renewed) {
-            Plan::Renew
+        } else if is_stored {
+            Plan::Move
         } else {
-            Plan::Update
+            Plan::Create
         }
     }
 
-    /// All that the save which began at `begun` may do: what was done meanwhile is in it or not.
-    pub(crate) fn plans(&self, begun: usize) -> impl Iterator<Item = (usize, &[Done], Plan)> {
-        let handle = self.handle();
-        (begun..=handle.len()).flat_map(move |until| {
-            let pending = handle.pending(until);
-            pending.map(move |done| (until, done, self.plan(until, done)))
-        })
+    /// Where a save's ends begin: the known identities.
+    pub(crate) fn starts(&self, save: &Save) -> Vec<usize> {
+        let own = self.place.own();
+        match save.plan {
+            Plan::End => own.into_iter().chain(self.others.iter().copied()).collect(),
+            Plan::Login => self.others.clone(),
+            Plan::Clear => own.into_iter().collect(),
+            _ => Vec::new(),
+        }
     }
 
-    /// Whether its save ends what other cookies stand for.
-    pub(crate) fn is_logout(&self, done: &[Done]) -> bool {
-        self.login || invalidates(done)
-    }
-
-    pub(crate) fn save(&self) -> Option<&Save> {
+    pub(crate) fn save(&self) -> &Save {
         match &self.flight {
-            Some(Flight::Save { save, .. }) => Some(save),
-            _ => None,
+            Some(Flight::Save {
+                save: Some(save), ..
+            }) => save,
+            _ => unreachable!("a save runs"),
         }
     }
 
     pub(crate) fn save_mut(&mut self) -> &mut Save {
         match &mut self.flight {
-            Some(Flight::Save { save, .. }) => save,
+            Some(Flight::Save {
+                save: Some(save), ..
+            }) => save,
             _ => unreachable!("a save runs"),
         }
     }
 }
-
-pub(crate) type Storage = Arc<dyn session_core::Storage>;

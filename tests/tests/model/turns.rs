@@ -5,10 +5,11 @@ use std::future::poll_fn;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::Poll;
+use std::time::Duration;
 
-use session_core::{Backend, Error, ErrorKind, Result};
+use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Write};
+use session_core::{Error, ErrorKind, Result};
 use session_tests::stores::Call;
-use session_tests::wrap_backend;
 
 use crate::steps::Fault;
 
@@ -17,7 +18,6 @@ use crate::steps::Fault;
 pub(crate) struct Turns<B> {
     inner: Arc<B>,
     turn: Turn,
-    created: Mutex<Vec<String>>,
 }
 
 /// Whose turn it is, and what came of it.
@@ -26,58 +26,100 @@ pub(crate) struct Turn(Arc<Mutex<State>>);
 
 #[derive(Debug)]
 struct State {
+    /// Ends every key in the store, so that a new era begins with an empty store.
+    era: String,
+    eras: usize,
     /// Calls stand still. Those of the test's own, that look at what is there, do not.
     stepping: bool,
     standing: bool,
+    /// The inner store works on a call.
+    is_busy: bool,
+    /// The call that stands still before it is carried out.
+    next: Option<Made>,
     fault: Fault,
-    calls: Vec<Call>,
+    made: Vec<Made>,
     faults: usize,
 }
 
-/// What was called while somebody had the turn, and how many of the calls failed.
-#[derive(Debug, Default)]
-pub(crate) struct Calls {
-    pub(crate) calls: Vec<Call>,
-    pub(crate) faults: usize,
+/// A call of the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Made {
+    pub(crate) call: Call,
+    pub(crate) key: String,
+    pub(crate) time_to_live: Option<Duration>,
+    /// The store has stored something.
+    pub(crate) is_written: bool,
 }
 
-impl Calls {
-    pub(crate) fn add(&mut self, more: Self) {
-        self.calls.extend(more.calls);
-        self.faults += more.faults;
-    }
+/// What was called while somebody had the turn.
+#[derive(Debug, Default)]
+pub(crate) struct Calls {
+    pub(crate) made: Vec<Made>,
+    /// How many of them failed.
+    pub(crate) faults: usize,
+    /// The call that comes next, if it is known already.
+    pub(crate) next: Option<Made>,
+}
+
+/// How far somebody who had the turn came.
+#[derive(Debug)]
+pub(crate) enum Came<T> {
+    /// To the end.
+    Done(T),
+    /// To the next await point.
+    On,
+    /// It waits for another save.
+    Blocked,
 }
 
 pub(crate) type Waiting<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
 impl Turn {
-    pub(crate) fn new() -> Self {
+    /// `name` ends all keys in the store.
+    pub(crate) fn new(name: &str) -> Self {
         Self(Arc::new(Mutex::new(State {
+            era: format!("-{name}"),
+            eras: 0,
             stepping: false,
             standing: false,
+            is_busy: false,
+            next: None,
             fault: Fault::None,
-            calls: Vec::new(),
+            made: Vec::new(),
             faults: 0,
         })))
     }
 
-    /// Lets `waiting` go on up to the next await point; `None` if it stands there.
-    pub(crate) async fn go<T>(&self, waiting: &mut Waiting<T>, fault: Fault) -> (Option<T>, Calls) {
+    /// Lets `waiting` go on up to the next await point.
+    pub(crate) async fn go<T>(&self, waiting: &mut Waiting<T>, fault: Fault) -> (Came<T>, Calls) {
         {
             let mut state = self.state();
             (state.stepping, state.standing, state.fault) = (true, false, fault);
+            state.next = None;
         }
         let came = poll_fn(|cx| match waiting.as_mut().poll(cx) {
-            Poll::Ready(value) => Poll::Ready(Some(value)),
-            Poll::Pending if self.state().standing => Poll::Ready(None),
-            Poll::Pending => Poll::Pending,
+            Poll::Ready(value) => Poll::Ready(Came::Done(value)),
+            Poll::Pending if self.state().standing => Poll::Ready(Came::On),
+            Poll::Pending if self.state().is_busy => Poll::Pending,
+            Poll::Pending => Poll::Ready(Came::Blocked),
         });
-        let came = came.await;
+        let came = tokio::task::unconstrained(came).await;
         let mut state = self.state();
         state.stepping = false;
-        let calls = std::mem::take(&mut state.calls);
-        let faults = std::mem::take(&mut state.faults);
-        (came, Calls { calls, faults })
+        let calls = Calls {
+            made: std::mem::take(&mut state.made),
+            faults: std::mem::take(&mut state.faults),
+            next: state.next.take(),
+        };
+        (came, calls)
+    }
+
+    /// The store loses all it had.
+    pub(crate) fn wipe(&self) {
+        let mut state = self.state();
+        state.eras += 1;
+        let eras = state.eras;
+        state.era.push_str(&format!("-{eras}"));
     }
 
     async fn stand(&self) {
@@ -100,38 +142,43 @@ impl Turn {
 
 impl<B> Turns<B> {
     pub(crate) fn new(inner: Arc<B>, turn: Turn) -> Self {
-        Self {
-            inner,
-            turn,
-            created: Mutex::default(),
-        }
+        Self { inner, turn }
+    }
+
+    fn stored_key(&self, key: &str) -> String {
+        format!("{key}{}", self.turn.state().era)
     }
 
     async fn around<T>(
         &self,
-        call: Call,
-        key: &str,
+        mut made: Made,
         inner: impl Future<Output = Result<T>>,
+        is_written: impl FnOnce(&T) -> bool,
     ) -> Result<T> {
-        if call == Call::Create {
-            self.created.lock().unwrap().push(key.to_owned());
-        }
         if !self.turn.state().stepping {
             return inner.await;
         }
+        self.turn.state().next = Some(made.clone());
         self.turn.stand().await;
         let fault = {
             let mut state = self.turn.state();
-            state.calls.push(call);
             let fault = std::mem::replace(&mut state.fault, Fault::None);
             state.faults += usize::from(fault != Fault::None);
+            state.is_busy = fault != Fault::Refused;
             fault
         };
         let down = || Error::new(ErrorKind::Unavailable, "the store is down, says the test");
         if fault == Fault::Refused {
+            self.turn.state().made.push(made);
             return Err(down());
         }
         let answer = inner.await;
+        {
+            let mut state = self.turn.state();
+            state.is_busy = false;
+            made.is_written = answer.as_ref().is_ok_and(is_written);
+            state.made.push(made);
+        }
         self.turn.stand().await;
         if fault == Fault::Unanswered {
             return Err(down());
@@ -140,14 +187,34 @@ impl<B> Turns<B> {
     }
 }
 
-wrap_backend!(Turns<B>, B);
+impl<B: Backend> Backend for Turns<B> {
+    async fn read(&self, key: &str) -> Result<Found> {
+        let made = Made {
+            call: Call::Read,
+            key: key.to_owned(),
+            time_to_live: None,
+            is_written: false,
+        };
+        let read = async { self.inner.read(&self.stored_key(key)).await };
+        self.around(made, read, |_| false).await
+    }
 
-impl<B: Backend> Turns<B> {
-    /// Loses all that was stored.
-    pub(crate) async fn wipe(&self) {
-        let created = self.created.lock().unwrap().clone();
-        for key in created {
-            self.inner.delete(&key, None).await.unwrap();
-        }
+    async fn write(&self, key: &str, write: Write, only_if: OnlyIf<'_>) -> Result<Outcome> {
+        let made = Made {
+            call: Call::of(&write, only_if),
+            key: key.to_owned(),
+            time_to_live: write.time_to_live(),
+            is_written: false,
+        };
+        let write = async {
+            let key = self.stored_key(key);
+            self.inner.write(&key, write, only_if).await
+        };
+        let is_written = |outcome: &Outcome| matches!(outcome, Outcome::Written(_));
+        self.around(made, write, is_written).await
+    }
+
+    async fn bound<F: Future + Send>(&self, waiting: F, times: u32) -> Result<F::Output> {
+        self.inner.bound(waiting, times).await
     }
 }

@@ -95,7 +95,7 @@ impl Writers {
         println!("{} writes were acknowledged", acknowledged.len());
         let mut lost = Vec::new();
         for (session, cookie) in self.cookies.iter().enumerate() {
-            let found = storage.load(Some(cookie)).await.unwrap();
+            let found = storage.load(&[cookie]).await.unwrap();
             assert!(found.contains_key("first"), "the session is gone");
             let mine = acknowledged.iter().filter(|(whose, _)| *whose == session);
             lost.extend(mine.filter(|(_, key)| !found.contains_key(key)));

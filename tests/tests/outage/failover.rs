@@ -26,7 +26,7 @@ async fn p6_a_save_finds_the_new_master_after_a_failover() {
         }
     });
     let storage = RedisStorage::new(RedisBackend::new(connection).with_timeout(BOUND));
-    let session = storage.load(None).await.unwrap();
+    let session = storage.load(&[]).await.unwrap();
     session.insert("k", "first").unwrap();
     let CookieChange::Set { value: cookie, .. } = storage.save(&session).await.unwrap() else {
         panic!("a new session sets its cookie")
@@ -44,7 +44,7 @@ async fn p6_a_save_finds_the_new_master_after_a_failover() {
 
     let begun = Instant::now();
     loop {
-        let session = storage.load(Some(&cookie)).await.unwrap();
+        let session = storage.load(&[&cookie]).await.unwrap();
         assert_eq!(session.get::<String>("k").unwrap().unwrap(), "first");
         session.insert("after", 1).unwrap();
         match storage.save(&session).await {

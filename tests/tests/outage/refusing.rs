@@ -57,34 +57,54 @@ async fn p6_a_record_over_one_mebibyte_is_refused_by_memcached_and_keeps_what_wa
     assert_eq!(store.keys().len(), 1);
 }
 
-/// `-M`: an error instead of an eviction.
+/// With `-M` memcached answers with an error instead of evicting an item. A logout needs memory, too:
+/// it succeeds as long as one of the larger sizes has some.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p6_memcached_without_memory_refuses_new_sessions_and_loses_nothing() {
     let store = MemcachedServer::start_with(&["-M", "-m", "2"]);
     let server = serve(&store.address()).await;
     let client = Client::new(server.address()).await;
-    // Of the size class of sessions, so that their memory is what runs out.
-    let mut filled = 0;
-    let mut lines = String::new();
-    for number in 0..40_000 {
-        let value = "x".repeat(60);
-        write!(lines, "set fill-{number:036} 0 0 60 noreply\r\n{value}\r\n").unwrap();
+    // The sizes of tombstones, of sessions, and of sessions that were renewed.
+    for size in [3, 50, 100, 150] {
+        block_in_place(|| fill(&store, size));
     }
-    lines += "version";
-    block_in_place(|| store.ask(&lines, "\r\n"));
-    while ask(server.address(), "/write/first", None)
-        .await
-        .unwrap()
-        .status
-        == 200
-    {
-        filled += 1;
-        assert!(filled < 20_000, "it never fills up");
-    }
-    client.expect(503, &["/login", "/renew"]).await;
+    let first = ask(server.address(), "/write/first", None).await.unwrap();
+    first.assert_refused(503);
+    client
+        .expect(503, &["/write/lost", "/login", "/renew"])
+        .await;
     assert_eq!(client.ask("/read").await.body, "first");
     client.expect(200, &["/logout"]).await;
     assert_eq!(client.ask("/read").await.body, "");
+    assert_eq!(store.stats()["evictions"], 0);
+}
+
+/// Stores values of about `size` bytes until memcached has no memory for another one. memcached keeps
+/// memory for each size apart.
+fn fill(store: &MemcachedServer, size: usize) {
+    for round in 0..100 {
+        for size in [size, size + 25] {
+            let value = "x".repeat(size);
+            let mut lines = String::new();
+            for number in 0..5000 {
+                let key = format!("fill-{size:03}-{round:03}-{number:035}");
+                write!(lines, "set {key} 0 0 {size} noreply\r\n{value}\r\n").unwrap();
+            }
+            lines += "version";
+            store.ask(&lines, "\r\n");
+        }
+        let is_full = |size: usize| {
+            let value = "x".repeat(size);
+            let add = format!("add fill-{size:03}-{:039} 0 0 {size}\r\n{value}", 0);
+            store
+                .ask(&add, "\r\n")
+                .starts_with("SERVER_ERROR out of memory")
+        };
+        if is_full(size) && is_full(size + 25) {
+            return;
+        }
+    }
+    panic!("it never fills up");
 }
 
 /// Reads are answered by what the replica has; `/login` needs no read, and is refused.

@@ -3,27 +3,46 @@
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
+use bytes::Bytes;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use hyper::service::{Service, service_fn};
+use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Write};
 use session_core::{
     Codec, CookieBuilder, CookieSettings, Error, KeyedStorage, ManualClock, MemoryBackend,
     RequestSession, Storage,
 };
 use session_hyper::SessionService;
-use session_tests::stores::{Counting, Failing, Gate};
+use session_tests::stores::{Call, Counting, Failing, Gate};
+use session_tests::wrap_backend;
 use tokio::task::JoinHandle;
 
 pub(crate) type Store = Counting<Failing<Gate<MemoryBackend>>>;
+
+/// One store for several processes.
+#[derive(Clone, Debug)]
+pub(crate) struct Shared {
+    inner: Arc<Store>,
+}
+
+impl Shared {
+    async fn around<T>(&self, _: Call, _: &str, inner: impl Future<Output = T>) -> T {
+        inner.await
+    }
+}
+
+wrap_backend!(Shared);
 
 pub(crate) const SECOND: Duration = Duration::from_secs(1);
 pub(crate) const MINUTE: Duration = Duration::from_secs(60);
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
+/// A process that serves sessions. Clones are the same process.
 #[derive(Clone)]
 pub(crate) struct App {
-    pub(crate) storage: Arc<KeyedStorage<Store>>,
+    pub(crate) storage: Arc<KeyedStorage<Shared>>,
     pub(crate) clock: ManualClock,
+    start: Arc<dyn Fn() -> KeyedStorage<Shared> + Send + Sync>,
 }
 
 /// What the client sees of an answer.
@@ -41,21 +60,40 @@ impl App {
 
     pub(crate) fn with(
         cookie: CookieBuilder,
-        change: impl FnOnce(KeyedStorage<Store>) -> KeyedStorage<Store>,
+        change: impl Fn(KeyedStorage<Shared>) -> KeyedStorage<Shared> + Send + Sync + 'static,
     ) -> Self {
         let clock = ManualClock::at(UNIX_EPOCH + SECOND * 1_700_000_000);
         let memory = MemoryBackend::new().with_clock(clock.clone());
-        let storage = KeyedStorage::new(Counting::new(Failing::new(Gate::new(memory))))
-            .with_cookie(cookie.build().unwrap())
-            .with_clock(clock.clone());
+        let inner = Arc::new(Counting::new(Failing::new(Gate::new(memory))));
+        let store = Shared { inner };
+        let cookie = cookie.build().unwrap();
+        let start = {
+            let clock = clock.clone();
+            move || {
+                let storage = KeyedStorage::new(store.clone())
+                    .with_cookie(cookie.clone())
+                    .with_clock(clock.clone());
+                change(storage)
+            }
+        };
         Self {
-            storage: Arc::new(change(storage)),
+            storage: Arc::new(start()),
             clock,
+            start: Arc::new(start),
+        }
+    }
+
+    /// Starts another process on the same store. Savers of one session wait for each other only
+    /// within a process, so a request whose save a test holds belongs to another one.
+    pub(crate) fn another(&self) -> Self {
+        Self {
+            storage: Arc::new((self.start)()),
+            ..self.clone()
         }
     }
 
     pub(crate) fn counts(&self) -> &Store {
-        self.storage.backend()
+        &self.storage.backend().inner
     }
 
     pub(crate) fn failing(&self) -> &Failing<Gate<MemoryBackend>> {
@@ -100,9 +138,46 @@ impl App {
         tokio::spawn(async move { app.ask(Some(&cookie), &path).await })
     }
 
+    /// Returns the bytes that the store holds for a cookie.
+    pub(crate) async fn stored(&self, cookie: &str) -> Option<Bytes> {
+        match self.memory().read(&format!("sid_{cookie}")).await.unwrap() {
+            Found::Record(stored) => Some(stored.value().clone()),
+            _ => None,
+        }
+    }
+
+    /// Writes these bytes into the store for a cookie, whatever is there.
+    pub(crate) async fn plant(&self, cookie: &str, value: &'static [u8]) {
+        self.plant_for(cookie, value, MINUTE).await;
+    }
+
+    async fn plant_for(&self, cookie: &str, value: &'static [u8], ttl: Duration) {
+        let key = format!("sid_{cookie}");
+        let found = self.memory().read(&key).await.unwrap();
+        let only_if = match &found {
+            Found::Record(stored) => OnlyIf::Unchanged(stored),
+            _ => OnlyIf::Missing,
+        };
+        let write = Write::record(value, Some(ttl));
+        let outcome = self.memory().write(&key, write, only_if).await.unwrap();
+        assert!(matches!(outcome, Outcome::Written(_)));
+    }
+
+    /// Takes the record of a cookie out of the store, as another program would.
+    pub(crate) async fn remove(&self, cookie: &str) {
+        self.plant_for(cookie, b"{}", SECOND).await;
+        self.clock.advance(SECOND);
+        assert_eq!(self.stored(cookie).await, None);
+    }
+
+    /// Borrows the store behind what counts, fails and holds calls.
+    pub(crate) fn memory(&self) -> &MemoryBackend {
+        self.gate().inner()
+    }
+
     /// The keys of the session that a cookie stands for; `None` if it stands for none.
     pub(crate) async fn keys(&self, cookie: &str) -> Option<Vec<String>> {
-        let session = self.storage.load(Some(cookie)).await.unwrap();
+        let session = self.storage.load(&[cookie]).await.unwrap();
         (!session.is_new()).then(|| session.keys())
     }
 
@@ -178,15 +253,35 @@ async fn handler(request: Request<String>) -> Result<Response<String>, Error> {
         return Ok(Response::default());
     }
     let session = match verb {
-        "login" => request.new_session()?,
+        "login" | "anonymous" => request.new_session()?,
+        "relogin" => {
+            request.session().await?;
+            let session = request.new_session()?;
+            session.insert("user", "alice")?;
+            return Ok(Response::new(String::from("user")));
+        }
         _ => request.session().await?,
     };
     let mut key = || parts.next().unwrap();
     match verb {
-        "read" => {}
+        "read" | "anonymous" => {}
         "set" => session.insert(key(), key())?,
         "remove" => session.remove(key()).map(drop)?,
         "touch" => session.changed()?,
+        "lifetime" => session.set_max_age(MINUTE)?,
+        "passing" => {
+            session.insert("passing", 1)?;
+            session.remove("passing")?;
+        }
+        "replaced" => return Ok(Response::new(session.was_replaced().to_string())),
+        "cleared" => {
+            session.clear()?;
+            session.insert("next", 1)?;
+        }
+        "renewed" => {
+            session.insert("mine", 1)?;
+            session.renew()?;
+        }
         "renew" => session.renew()?,
         "logout" => session.invalidate()?,
         "restart" => {

@@ -7,10 +7,21 @@
 )]
 
 mod app;
+mod data;
+mod emptied;
+mod explicit_save;
+mod foreign;
+mod grace;
+mod p12;
 mod p2;
 mod p3;
+mod p3_cookies;
 mod p4;
 mod p5;
 mod p6;
 mod p8;
 mod p9;
+mod queue;
+mod real_stores;
+mod responses;
+mod values;

@@ -1,5 +1,6 @@
 //! P2: no lost update.
 
+use session_core::Storage;
 use session_tests::stores::{Call, When};
 
 use crate::app::App;
@@ -24,7 +25,7 @@ async fn all_keep_theirs(writers: usize) {
         for request in requests {
             assert_eq!(request.await.unwrap().status, 200);
         }
-        let session = session_core::Storage::load(&*app.storage, Some(&cookie)).await;
+        let session = app.storage.load(&[&cookie]).await;
         let session = session.unwrap();
         assert_eq!(session.len(), writers + 1);
         for writer in 0..writers {
@@ -93,4 +94,29 @@ async fn p2_a_clear_ends_what_was_there_and_an_emptying_what_it_saw() {
     assert_eq!(saved_in_order(&["/set/new/1", "/clear"]).await, none);
     assert_eq!(saved_in_order(&["/set/new/1", "/empty"]).await, ["new"]);
     assert_eq!(saved_in_order(&["/touch", "/empty"]).await, none);
+}
+
+#[tokio::test]
+async fn p2_what_was_saved_is_not_saved_again_over_what_others_wrote_since() {
+    let app = App::new();
+    let cookie = app.client().await;
+    let slow = app.storage.load(&[&cookie]).await.unwrap();
+    slow.insert("k", 2).unwrap();
+    let hold = app.gate().hold(Call::Update, When::After);
+    let save = tokio::spawn({
+        let (app, slow) = (app.clone(), slow.clone());
+        async move { app.storage.save(&slow).await }
+    });
+    hold.reached().await;
+    slow.insert("j", 1).unwrap(); // while the save is on its way
+    hold.open();
+    save.await.unwrap().unwrap();
+    let other = app.storage.load(&[&cookie]).await.unwrap();
+    assert_eq!(other.get::<u32>("k").unwrap(), Some(2));
+    other.insert("k", 3).unwrap();
+    app.storage.save(&other).await.unwrap();
+    app.storage.save(&slow).await.unwrap(); // only j is unsaved
+    let end = app.storage.load(&[&cookie]).await.unwrap();
+    assert_eq!(end.get::<u32>("k").unwrap(), Some(3), "the other's is lost");
+    assert_eq!(end.get::<u32>("j").unwrap(), Some(1));
 }

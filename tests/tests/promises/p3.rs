@@ -1,17 +1,26 @@
-//! P3: a logout wins every race, and so do a renewal, an emptying and a login.
+//! P3: a logout wins every race, and so do a renewal, a clear and a login.
 
 use session_core::{ErrorKind, Result, Session, Storage};
 use session_tests::stores::{Call, When};
 
-use crate::app::{App, Compact, HOUR, MINUTE, settings};
+use crate::app::{Answer, App, Compact, HOUR, MINUTE, settings};
 
-/// What ends the identity.
+/// What ends the identity. `/empty` does not, but it leaves no session either.
 const ENDS: [&str; 6] = [
     "/logout", "/restart", "/renew", "/empty", "/clear", "/login",
 ];
 
-/// What ends a record in the store.
-const ENDING: [Call; 2] = [Call::Replace, Call::Delete];
+/// The writes that change a record in the store.
+const ENDING: [Call; 2] = [Call::Update, Call::End];
+
+/// Returns the sessions that are alive after `end`.
+fn left_by(end: &str, answer: &Answer) -> Vec<String> {
+    match end {
+        // The cookie stays, and its record is empty.
+        "/empty" => Vec::new(),
+        _ => Vec::from_iter(answer.cookie()),
+    }
+}
 
 /// What changes the session and must not bring it back.
 const CHANGES: [&str; 5] = ["/set/slow/1", "/remove/k", "/touch", "/renew", "/empty"];
@@ -35,7 +44,7 @@ async fn ended_meanwhile(end: &str, slow: &str, at: At) {
         At::Loaded => app.gate().hold(Call::Read, When::After),
         At::Saving => app.gate().hold_any(&ENDING, When::Before),
     };
-    let request = app.start(&cookie, slow);
+    let request = app.another().start(&cookie, slow);
     hold.reached().await;
     let answer = app.ask(Some(&cookie), end).await;
     assert_eq!(answer.status, 200);
@@ -81,8 +90,7 @@ async fn p3_a_renewal_wins_over_every_slower_change() {
 }
 
 #[tokio::test]
-async fn p3_an_emptying_wins_over_every_slower_change() {
-    every_slow_change_loses_to("/empty").await;
+async fn p3_a_clear_wins_over_every_slower_change() {
     every_slow_change_loses_to("/clear").await;
 }
 
@@ -106,7 +114,7 @@ async fn p3_a_slower_reader_is_answered_and_brings_nothing_back() {
             let read = request.await.unwrap();
             assert_eq!((read.status.as_u16(), &*read.body), (200, "k"));
             assert_eq!(read.set_cookie(), None, "{end}");
-            assert_eq!(app.live().await, Vec::from_iter(answer.cookie()));
+            assert_eq!(app.live().await, left_by(end, &answer));
         }
     }
 }
@@ -117,14 +125,14 @@ async fn p3_a_rolling_read_that_is_about_to_be_saved_brings_nothing_back() {
         let app = App::with(settings().rolling(true), |storage| storage);
         let cookie = app.client().await;
         app.clock.advance(MINUTE * 30);
-        let save = app.gate().hold(Call::Replace, When::Before);
-        let request = app.start(&cookie, "/read");
+        let save = app.gate().hold(Call::Update, When::Before);
+        let request = app.another().start(&cookie, "/read");
         save.reached().await;
         let answer = app.ask(Some(&cookie), end).await;
         save.open();
         let read = request.await.unwrap();
         assert_eq!((read.status.as_u16(), read.set_cookie()), (200, None));
-        assert_eq!(app.live().await, Vec::from_iter(answer.cookie()));
+        assert_eq!(app.live().await, left_by(end, &answer));
     }
 }
 
@@ -137,7 +145,7 @@ async fn p3_an_end_wins_over_a_change_that_was_saved_just_before() {
             let cookie = app.client().await;
             app.clock.advance(MINUTE * 30);
             let ending = app.gate().hold_any(&ENDING, When::Before);
-            let request = app.start(&cookie, end);
+            let request = app.another().start(&cookie, end);
             ending.reached().await;
             let saved = app.ask(Some(&cookie), change).await;
             assert_eq!(saved.status, 200);
@@ -151,7 +159,7 @@ async fn p3_an_end_wins_over_a_change_that_was_saved_just_before() {
                 continue;
             }
             assert_eq!(app.keys(&cookie).await, None, "{end} after {change}");
-            assert_eq!(app.live().await, Vec::from_iter(answer.cookie()));
+            assert_eq!(app.live().await, left_by(end, &answer));
             if (end, change) == ("/renew", "/set/slow/1") {
                 let next = answer.cookie().unwrap();
                 assert_eq!(app.keys(&next).await.unwrap(), ["k", "slow"]);
@@ -166,8 +174,8 @@ async fn p3_an_end_wins_over_a_change_whose_answer_is_late() {
     for end in ENDS {
         let app = App::new();
         let cookie = app.client().await;
-        let saved = app.gate().hold(Call::Replace, When::After);
-        let request = app.start(&cookie, "/set/slow/1");
+        let saved = app.gate().hold(Call::Update, When::After);
+        let request = app.another().start(&cookie, "/set/slow/1");
         saved.reached().await;
         let answer = app.ask(Some(&cookie), end).await;
         assert_eq!(answer.status, 200);
@@ -175,17 +183,17 @@ async fn p3_an_end_wins_over_a_change_whose_answer_is_late() {
         // It was saved, and then the session ended: the cookie that it sends stands for nothing.
         assert_eq!(request.await.unwrap().status, 200);
         assert_eq!(app.keys(&cookie).await, None, "{end}");
-        assert_eq!(app.live().await, Vec::from_iter(answer.cookie()));
+        assert_eq!(app.live().await, left_by(end, &answer));
     }
 }
 
 #[tokio::test]
 async fn p3_a_renewal_that_loses_leaves_no_record_under_its_new_identity() {
-    for end in ENDS {
+    for end in ENDS.into_iter().filter(|end| *end != "/empty") {
         let app = App::new();
         let cookie = app.client().await;
-        let marking = app.gate().hold(Call::Replace, When::Before);
-        let request = app.start(&cookie, "/renew");
+        let marking = app.gate().hold(Call::End, When::Before);
+        let request = app.another().start(&cookie, "/renew");
         marking.reached().await;
         let made = app.counts().created().pop().unwrap();
         let made = made.strip_prefix("sid_").unwrap().to_owned();
@@ -205,7 +213,7 @@ async fn p3_a_logout_wins_over_a_renewal_that_was_saved_just_before() {
         let app = App::new();
         let cookie = app.client().await;
         let ending = app.gate().hold_any(&ENDING, When::Before);
-        let request = app.start(&cookie, end);
+        let request = app.another().start(&cookie, end);
         ending.reached().await;
         let renewed = app.ask(Some(&cookie), "/renew").await.cookie().unwrap();
         ending.open();
@@ -227,7 +235,7 @@ async fn p3_a_logout_wins_over_a_renewal_that_was_saved_just_before() {
 #[tokio::test]
 async fn p3_of_two_renewals_one_wins_through_any_codec() {
     for compact in [false, true] {
-        let app = App::with(settings(), |storage| {
+        let app = App::with(settings(), move |storage| {
             if compact {
                 storage.with_codec(Compact)
             } else {
@@ -235,8 +243,8 @@ async fn p3_of_two_renewals_one_wins_through_any_codec() {
             }
         });
         let cookie = app.client().await;
-        let marking = app.gate().hold(Call::Replace, When::Before);
-        let slow = app.start(&cookie, "/renew");
+        let marking = app.gate().hold(Call::End, When::Before);
+        let slow = app.another().start(&cookie, "/renew");
         marking.reached().await;
         let won = app.ask(Some(&cookie), "/renew").await;
         marking.open();
@@ -258,7 +266,7 @@ async fn p3_a_handle_that_was_told_brings_nothing_back_whatever_it_does_next() {
     for next in next {
         let app = App::new();
         let cookie = app.client().await;
-        let slow = app.storage.load(Some(&cookie)).await.unwrap();
+        let slow = app.storage.load(&[&cookie]).await.unwrap();
         app.ask(Some(&cookie), "/logout").await;
         slow.insert("slow", 1).unwrap();
         app.storage.save(&slow).await.unwrap_err();

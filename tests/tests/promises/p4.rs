@@ -1,17 +1,22 @@
 //! P4: no fixation, and exactly one usable session whatever fails.
 
-use std::sync::Mutex;
+use std::sync::atomic::AtomicU8;
+use std::sync::atomic::Ordering::SeqCst;
+use std::sync::{Arc, Mutex};
 
-use session_core::{ErrorKind, Identity, Session, Storage};
+use session_core::{
+    Codec, CookieChange, CookieSettings, ErrorKind, Identity, KeyedStorage, Result, Session,
+    Storage,
+};
 use session_tests::stores::{Call, When};
 
 use crate::app::{App, Compact, settings};
 
 #[tokio::test]
 async fn p4_an_unknown_identity_is_never_adopted() {
-    let app = App::new();
     let planted = "0123456789abcdef0123456789abcdef";
     for path in ["/set/k/v", "/login", "/restart"] {
+        let app = App::new();
         let answer = app.ask(Some(planted), path).await;
         let given = answer.cookie().unwrap();
         assert_ne!(given, planted, "{path}");
@@ -21,13 +26,15 @@ async fn p4_an_unknown_identity_is_never_adopted() {
 }
 
 /// A factory that returns these, and the last one for ever.
-fn factory(identities: &'static [&'static str]) -> impl Fn() -> String + Send + Sync + 'static {
-    let next = Mutex::new(0);
+fn factory(
+    identities: &'static [&'static str],
+) -> impl Fn() -> Result<Identity> + Clone + Send + Sync + 'static {
+    let next = Arc::new(Mutex::new(0));
     move || {
         let mut next = next.lock().unwrap();
         let identity = identities[(*next).min(identities.len() - 1)];
         *next += 1;
-        identity.to_owned()
+        Ok(Identity::parse(identity).unwrap())
     }
 }
 
@@ -38,7 +45,9 @@ const C: &str = "cccccccccccccccccccccccccccccccc";
 #[tokio::test]
 async fn p4_creation_never_overwrites_when_the_key_factory_repeats_itself() {
     let repeats = factory(&[A, A, B, A, B, C, A]);
-    let app = App::with(settings(), |storage| storage.with_key_factory(repeats));
+    let app = App::with(settings(), move |storage| {
+        storage.with_key_factory(repeats.clone())
+    });
     assert_eq!(app.client().await, A);
     let second = app.ask(None, "/set/second/1").await;
     assert_eq!(second.cookie().as_deref(), Some(B));
@@ -67,7 +76,7 @@ async fn p4_a_key_factory_with_nothing_new_is_an_error_and_ends_nobodys_session(
 async fn p4_an_identity_that_is_taken_is_left_alone() {
     let app = App::new();
     let cookie = app.client().await;
-    let session = app.storage.load(None).await.unwrap();
+    let session = app.storage.load(&[]).await.unwrap();
     session
         .set_new_identity(Identity::parse(&cookie).unwrap())
         .unwrap();
@@ -186,7 +195,9 @@ async fn p4_an_end_is_acknowledged_or_an_error_whatever_fails() {
                 let answer = app.ask(Some(&old), path).await;
                 app.failing().heal();
                 if answer.status == 200 {
-                    assert_eq!(answer.next_cookie(Some(&old)), None);
+                    // The cookie of an emptied record stays.
+                    let cookie = (path == "/empty").then(|| old.clone());
+                    assert_eq!(answer.next_cookie(Some(&old)), cookie);
                     assert_eq!(app.live().await, [""; 0]);
                 } else {
                     answer.assert_refused(503);
@@ -208,15 +219,15 @@ async fn p4_an_end_is_acknowledged_or_an_error_whatever_fails() {
 async fn p4_what_is_saved_while_a_renewal_is_under_way_comes_along() {
     let app = App::new();
     let old = app.client().await;
-    let replace_old = || app.gate().hold_on(&old, &[Call::Replace], When::Before);
-    let marking = replace_old();
-    let request = app.start(&old, "/renew");
+    let end_old = || app.gate().hold_on(&old, &[Call::End], When::Before);
+    let marking = end_old();
+    let request = app.another().start(&old, "/renew");
     marking.reached().await;
     assert_eq!(app.ask(Some(&old), "/set/one/1").await.status, 200);
     assert_eq!(app.ask(Some(&old), "/set/two/1").await.status, 200);
     // The renewal's attempt conflicts; it writes the new record again, and tries to end the old
     // one again.
-    let marking_again = replace_old();
+    let marking_again = end_old();
     marking.open();
     marking_again.reached().await;
     assert_eq!(app.ask(Some(&old), "/remove/one").await.status, 200);
@@ -229,7 +240,7 @@ async fn p4_what_is_saved_while_a_renewal_is_under_way_comes_along() {
 
 /// A new session that wants an identity, with a key in it.
 async fn new(app: &App, identity: &Identity, key: &str) -> Session {
-    let session = app.storage.load(None).await.unwrap();
+    let session = app.storage.load(&[]).await.unwrap();
     session.set_new_identity(identity.clone()).unwrap();
     session.insert(key, 1).unwrap();
     session
@@ -270,7 +281,7 @@ async fn p4_a_creation_under_an_identity_of_ones_own_can_be_tried_again() {
 #[tokio::test]
 async fn p4_no_key_of_a_store_with_hashed_identities_is_a_cookie() {
     for hashed in [false, true] {
-        let app = App::with(settings(), |storage| storage.hash_identities(hashed));
+        let app = App::with(settings(), move |storage| storage.hash_identities(hashed));
         let cookie = app.client().await;
         let next = app.ask(Some(&cookie), "/renew").await.cookie().unwrap();
         for key in app.counts().created() {
@@ -299,4 +310,106 @@ async fn p4_a_creation_that_is_given_up_ends_nobodys_session() {
     mine.clear().unwrap();
     app.storage.save(&mine).await.unwrap();
     assert_eq!(app.keys(identity.as_str()).await.unwrap(), ["other"]);
+}
+
+#[tokio::test]
+async fn p4_a_renewal_of_a_session_that_a_merge_fills_again_changes_the_identity() {
+    let app = App::new();
+    let cookie = app.client().await;
+    let renewed = app.storage.load(&[&cookie]).await.unwrap();
+    renewed.renew().unwrap();
+    renewed.remove("k").unwrap();
+    app.ask(Some(&cookie), "/set/x/1").await;
+    let saved = app.storage.save(&renewed).await.unwrap();
+    let CookieChange::Set { value, .. } = saved else {
+        panic!("{saved:?}");
+    };
+    assert_ne!(value, cookie, "renew() was dropped: same identity");
+    assert_eq!(app.live().await, [value]);
+}
+
+#[tokio::test]
+async fn p4_a_renewal_asked_for_during_a_conflicting_save_is_not_dropped() {
+    let app = App::new();
+    let cookie = app.client().await;
+    let slow = app.storage.load(&[&cookie]).await.unwrap();
+    slow.insert("y", 1).unwrap();
+    app.ask(Some(&cookie), "/set/x/1").await;
+    let hold = app.gate().hold(Call::Update, When::Before);
+    let save = tokio::spawn({
+        let (app, slow) = (app.clone(), slow.clone());
+        async move { app.storage.save(&slow).await }
+    });
+    hold.reached().await;
+    slow.renew().unwrap();
+    hold.open();
+    save.await.unwrap().unwrap();
+    assert!(slow.is_changed(), "renew() is neither done nor pending");
+    app.storage.save(&slow).await.unwrap();
+    let new = slow.identity().unwrap();
+    assert_ne!(new.as_str(), cookie);
+    assert_eq!(app.keys(new.as_str()).await.unwrap(), ["k", "x", "y"]);
+    assert_eq!(app.live().await, [new.as_str()]);
+}
+
+/// A codec whose result differs each time.
+#[derive(Debug)]
+struct Salted(AtomicU8);
+
+impl Codec for Salted {
+    fn encode(&self, record: Vec<u8>) -> Result<Vec<u8>> {
+        let mut stored = vec![self.0.fetch_add(1, SeqCst)];
+        stored.extend(record);
+        Ok(stored)
+    }
+
+    fn decode(&self, stored: &[u8]) -> Option<Vec<u8>> {
+        stored.get(1..).map(<[u8]>::to_vec)
+    }
+}
+
+#[tokio::test]
+async fn p4_a_renewal_that_was_cut_off_goes_on_through_a_codec_that_salts() {
+    for salted in [false, true] {
+        let app = App::with(settings(), move |storage| {
+            if salted {
+                storage.with_codec(Salted(AtomicU8::new(0)))
+            } else {
+                storage
+            }
+        });
+        let cookie = app.client().await;
+        let session = app.storage.load(&[&cookie]).await.unwrap();
+        session.renew().unwrap();
+        let hold = app.gate().hold_on(&cookie, &[Call::End], When::After);
+        let save = tokio::spawn({
+            let (app, session) = (app.clone(), session.clone());
+            async move { app.storage.save(&session).await }
+        });
+        hold.reached().await;
+        save.abort();
+        let _ = save.await;
+        if app.storage.save(&session).await.is_err() {
+            let is_alive = app.keys(&cookie).await.is_some();
+            assert!(is_alive, "salted: {salted}: no usable session is left");
+        }
+    }
+}
+
+#[tokio::test]
+async fn p4_a_session_is_not_taken_for_one_of_a_longer_cookie_name() {
+    let app = App::new();
+    let prefs = CookieSettings::builder("sid_prefs").build().unwrap();
+    let prefs = KeyedStorage::new(app.storage.backend().clone()).with_cookie(prefs);
+    let session = prefs.load(&[]).await.unwrap();
+    session.insert("k", 1).unwrap();
+    let CookieChange::Set { value, .. } = prefs.save(&session).await.unwrap() else {
+        panic!("a new session");
+    };
+    assert!(!prefs.load(&[&value]).await.unwrap().is_new());
+    let as_sid = format!("prefs_{value}");
+    assert_eq!(app.keys(&as_sid).await, None);
+    app.ask(Some(&as_sid), "/logout").await;
+    app.ask(Some(&as_sid), "/login").await;
+    assert!(!prefs.load(&[&value]).await.unwrap().is_new());
 }

@@ -1,6 +1,6 @@
 //! P6: an outage harms nobody's session.
 
-use session_core::{CookieChange, ErrorKind, RequestSession, Session, Storage};
+use session_core::{CookieChange, ErrorKind, Identity, RequestSession, Session, Storage};
 use session_tests::stores::{Calls, When};
 
 use crate::app::App;
@@ -29,7 +29,7 @@ async fn p6_a_failed_load_is_a_503_that_touches_neither_cookie_nor_store() {
                     ..Calls::default()
                 }
             );
-            let session = app.storage.load(Some(&cookie)).await.unwrap();
+            let session = app.storage.load(&[&cookie]).await.unwrap();
             assert_eq!(session.get::<String>("k").unwrap().unwrap(), "first");
             assert_eq!(app.live().await, [cookie]);
         }
@@ -122,7 +122,7 @@ async fn saved_again(signed_in: bool, many: usize, change: impl Fn(&Session), ke
             } else {
                 None
             };
-            let session = app.storage.load(old.as_deref()).await.unwrap();
+            let session = app.storage.load(old.as_deref().as_slice()).await.unwrap();
             change(&session);
             app.failing().fail(at..=at + many - 1, when);
             let first = app.storage.save(&session).await;
@@ -197,7 +197,7 @@ async fn p6_a_restart_that_failed_is_made_up_for_by_the_same_handle() {
 async fn p6_a_retry_after_a_lost_answer_overwrites_nobody() {
     let app = App::new();
     let cookie = app.client().await;
-    let session = app.storage.load(Some(&cookie)).await.unwrap();
+    let session = app.storage.load(&[&cookie]).await.unwrap();
     session.insert("mine", 1).unwrap();
     app.failing().fail(0..=0, When::After);
     app.storage.save(&session).await.unwrap_err();
@@ -205,4 +205,54 @@ async fn p6_a_retry_after_a_lost_answer_overwrites_nobody() {
     app.ask(Some(&cookie), "/set/other/1").await;
     app.storage.save(&session).await.unwrap();
     assert_eq!(app.keys(&cookie).await.unwrap(), ["k", "mine", "other"]);
+}
+
+#[tokio::test]
+async fn p6_a_creation_that_failed_twice_can_be_saved_again() {
+    let app = App::new();
+    let identity = Identity::random().unwrap();
+    let session = app.storage.load(&[]).await.unwrap();
+    session.set_new_identity(identity.clone()).unwrap();
+    session.insert("k", 1).unwrap();
+    app.failing().fail(0..=0, When::After);
+    app.storage.save(&session).await.unwrap_err();
+    session.insert("j", 1).unwrap();
+    // The second write of the second try: it finds what the first one wrote.
+    app.failing().fail(1..=1, When::Before);
+    app.storage.save(&session).await.unwrap_err();
+    app.failing().heal();
+    app.storage.save(&session).await.unwrap();
+    assert_eq!(app.keys(identity.as_str()).await.unwrap(), ["k", "j"]);
+}
+
+/// Whichever two calls in a row fail.
+#[tokio::test]
+async fn p6_a_login_that_ends_one_of_two_sessions_leaves_the_client_with_one() {
+    for at in 0..6 {
+        let app = App::new();
+        let cookie = app.client().await;
+        let both = format!("{cookie}; sid=0123456789abcdef0123456789abcdef");
+        app.failing().fail(at..=at + 1, When::Before);
+        let answer = app.ask(Some(&both), "/login").await;
+        app.failing().heal();
+        let client = answer.next_cookie(Some(&cookie)).unwrap();
+        let keys = app.keys(&client).await;
+        assert!(keys.is_some(), "{}, and the session is gone", answer.status);
+        assert_eq!(app.live().await, [client], "calls {at} and the next failed");
+    }
+}
+
+#[tokio::test]
+async fn p6_a_logout_that_ended_one_of_two_sessions_is_an_error() {
+    let app = App::new();
+    let (one, two) = (app.client().await, app.client().await);
+    let session = app.storage.load(&[&one, &two]).await.unwrap();
+    session.invalidate().unwrap();
+    app.failing().fail(1..=2, When::Before);
+    let saved = app.storage.save(&session).await;
+    app.failing().heal();
+    assert_eq!(saved.unwrap_err().kind(), ErrorKind::Unavailable);
+    assert_eq!(app.live().await, [two]);
+    app.storage.save(&session).await.unwrap();
+    assert_eq!(app.live().await, [""; 0], "saved again, it is done");
 }

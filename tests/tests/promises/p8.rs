@@ -1,16 +1,18 @@
 //! P8: nothing is lost silently.
 
+use std::future::{pending, ready};
 use std::sync::{Arc, Mutex};
 
 use http::{Request, Response};
 use hyper::service::{Service, service_fn};
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
+use session_core::adapter::{DefaultAnswer, Storages};
 use session_core::{
     CookieChange, CookieSettings, Error, ErrorKind, Identity, MemoryStorage, RequestSession,
     Session, Storage,
 };
 use session_hyper::SessionService;
-use session_tests::stores::{Call, When};
+use session_tests::stores::{Call, Calls, When};
 
 use crate::app::App;
 
@@ -38,13 +40,16 @@ fn named(name: &str) -> CookieSettings {
 
 /// The bytes of the value in its header, quotes and escapes included.
 async fn size(storage: &dyn Storage, filler: usize) -> usize {
-    let session = storage.load(None).await.unwrap();
+    let session = storage.load(&[]).await.unwrap();
     session.insert("filler", "x".repeat(filler)).unwrap();
     let CookieChange::Set { value, .. } = storage.save(&session).await.unwrap() else {
         unreachable!()
     };
-    let records = storage.records();
-    let header = records.cookie().set(&value, None, records.now()).unwrap();
+    let config = storage.config();
+    let header = config
+        .cookie()
+        .set_cookie(&value, None, config.now())
+        .unwrap();
     let pair = header.to_str().unwrap().split(';').next().unwrap();
     pair.len() - "n=".len()
 }
@@ -62,17 +67,18 @@ async fn p8_a_cookie_of_4096_bytes_is_kept_and_one_of_4097_is_an_error_before_an
         for sum in [4095, 4096, 4097] {
             let name = "n".repeat(sum - value);
             let storage = make(named(&name));
-            let session = storage.load(None).await.unwrap();
+            let session = storage.load(&[]).await.unwrap();
             session.insert("filler", "x".repeat(filler)).unwrap();
             let saved = storage.save(&session).await;
             if sum <= 4096 {
                 let CookieChange::Set { value, .. } = saved.unwrap() else {
                     panic!("{kind}: {sum}");
                 };
-                let header = storage
-                    .records()
-                    .cookie()
-                    .set(&value, None, storage.records().now());
+                let header =
+                    storage
+                        .config()
+                        .cookie()
+                        .set_cookie(&value, None, storage.config().now());
                 let pair = header
                     .unwrap()
                     .to_str()
@@ -82,7 +88,7 @@ async fn p8_a_cookie_of_4096_bytes_is_kept_and_one_of_4097_is_an_error_before_an
                     .unwrap()
                     .len();
                 assert_eq!(pair - "=".len(), sum, "{kind}");
-                let loaded = storage.load(Some(&value)).await.unwrap();
+                let loaded = storage.load(&[&value]).await.unwrap();
                 assert_eq!(
                     loaded.get::<String>("filler").unwrap().unwrap().len(),
                     filler
@@ -134,6 +140,10 @@ async fn p8_every_change_after_the_commit_is_an_error() {
         let session = kept.lock().unwrap().take().unwrap();
         let keys = session.keys();
         let refused = [
+            session.save().await,
+            session.modify("late", |late: &mut u8| *late += 1),
+            session.set_data(&std::collections::BTreeMap::from([("late".to_owned(), 1)])),
+            session.take::<u8>("k").map(drop),
             session.insert("late", 1),
             session.remove("k").map(drop),
             session.update("late", |_: Option<u8>| 1).map(drop),
@@ -160,7 +170,7 @@ async fn changed_while_saving(
 ) -> (App, String, Session) {
     let app = App::new();
     let cookie = app.client().await;
-    let session = app.storage.load(Some(&cookie)).await.unwrap();
+    let session = app.storage.load(&[&cookie]).await.unwrap();
     before(&session);
     let hold = app.gate().hold_any(calls, When::After);
     let save = tokio::spawn({
@@ -188,7 +198,7 @@ fn insert_late(session: &Session) {
 
 #[tokio::test]
 async fn p8_an_insertion_while_an_update_is_under_way_is_saved_next() {
-    let (app, cookie, _) = changed_while_saving(insert, &[Call::Replace], insert_late).await;
+    let (app, cookie, _) = changed_while_saving(insert, &[Call::Update], insert_late).await;
     let keys = app.keys(&cookie).await.unwrap();
     assert_eq!(keys, ["k", "mine", "other", "late"]);
 }
@@ -210,8 +220,7 @@ async fn p8_an_insertion_while_a_renewal_is_under_way_is_saved_next() {
 async fn p8_an_insertion_while_a_logout_is_under_way_is_saved_next() {
     for before in [Session::invalidate, Session::clear] {
         let before = |session: &Session| before(session).unwrap();
-        let (app, cookie, session) =
-            changed_while_saving(before, &[Call::Replace, Call::Delete], insert_late).await;
+        let (app, cookie, session) = changed_while_saving(before, &[Call::End], insert_late).await;
         assert_eq!(app.keys(&cookie).await, None);
         let new = session.identity().unwrap();
         assert_eq!(app.keys(new.as_str()).await.unwrap(), ["late"]);
@@ -221,7 +230,7 @@ async fn p8_an_insertion_while_a_logout_is_under_way_is_saved_next() {
 #[tokio::test]
 async fn p8_a_logout_while_an_update_is_under_way_is_carried_out_next() {
     let meanwhile = |session: &Session| session.invalidate().unwrap();
-    let (app, cookie, _) = changed_while_saving(insert, &[Call::Replace], meanwhile).await;
+    let (app, cookie, _) = changed_while_saving(insert, &[Call::Update], meanwhile).await;
     assert_eq!(app.keys(&cookie).await, None);
     assert!(app.live().await.is_empty());
 }
@@ -229,7 +238,7 @@ async fn p8_a_logout_while_an_update_is_under_way_is_carried_out_next() {
 #[tokio::test]
 async fn p8_a_renewal_while_an_update_is_under_way_is_carried_out_next() {
     let meanwhile = |session: &Session| session.renew().unwrap();
-    let (app, cookie, session) = changed_while_saving(insert, &[Call::Replace], meanwhile).await;
+    let (app, cookie, session) = changed_while_saving(insert, &[Call::Update], meanwhile).await;
     let new = session.identity().unwrap();
     assert_ne!(new.as_str(), cookie);
     assert_eq!(app.keys(&cookie).await, None);
@@ -246,18 +255,19 @@ async fn p8_a_logout_while_a_conflicting_save_is_under_way_is_carried_out_next()
         for restarts in [false, true] {
             let app = App::new();
             let cookie = app.client().await;
-            let session = app.storage.load(Some(&cookie)).await.unwrap();
+            let session = app.storage.load(&[&cookie]).await.unwrap();
             session.insert("mine", 1).unwrap();
             if renews {
                 session.renew().unwrap();
             }
-            let hold = app.gate().hold(Call::Replace, When::Before);
+            let call = if renews { Call::End } else { Call::Update };
+            let hold = app.gate().hold(call, When::Before);
             let save = tokio::spawn({
                 let (app, session) = (app.clone(), session.clone());
                 async move { app.storage.save(&session).await }
             });
             hold.reached().await;
-            app.ask(Some(&cookie), "/set/other/1").await;
+            app.another().ask(Some(&cookie), "/set/other/1").await;
             session.invalidate().unwrap();
             if restarts {
                 session.insert("next", 1).unwrap();
@@ -273,4 +283,102 @@ async fn p8_a_logout_while_a_conflicting_save_is_under_way_is_carried_out_next()
             }
         }
     }
+}
+
+/// A handler that gives away its request, and a response that has left.
+#[tokio::test]
+async fn p8_what_is_first_asked_for_after_the_response_takes_no_change() {
+    let storages = Storages::new(MemoryStorage::default());
+    let mut kept = None;
+    let response = storages.serve(Request::new(()), DefaultAnswer, |request| {
+        kept = Some(request);
+        ready(Ok::<_, Error>(Response::new(())))
+    });
+    response.await.unwrap();
+    refuses_changes(&kept.unwrap()).await;
+}
+
+#[tokio::test]
+async fn p8_a_request_that_ended_without_a_response_takes_no_change() {
+    let storages = Storages::new(MemoryStorage::default());
+    let mut kept = None;
+    let response = storages.serve(Request::new(()), DefaultAnswer, |request| {
+        kept = Some(request);
+        pending::<Result<Response<()>, Error>>()
+    });
+    let request = kept.unwrap();
+    let held = request.session().await.unwrap();
+    held.insert("k", 1).unwrap();
+    drop(response);
+    let refused = held.insert("k", 2).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Committed);
+    refuses_changes(&request).await;
+}
+
+async fn refuses_changes(request: &Request<()>) {
+    let refused = request.new_session().unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Committed);
+    let late = request.session().await.unwrap();
+    let refused = late.insert("k", 1).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Committed);
+    let refused = late.save().await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Committed);
+}
+
+#[tokio::test]
+async fn p8_an_identity_that_could_not_be_loaded_again_is_refused() {
+    let wanted = "own_0123456789abcdef";
+    for factory in [false, true] {
+        let app = App::with(crate::app::settings(), move |storage| {
+            if factory {
+                storage.with_key_factory(|| unreachable!("the session has its own"))
+            } else {
+                storage
+            }
+        });
+        let session = app.storage.load(&[]).await.unwrap();
+        let identity = Identity::parse(wanted).unwrap();
+        session.set_new_identity(identity).unwrap();
+        session.insert("k", 1).unwrap();
+        let saved = app.storage.save(&session).await;
+        if factory {
+            saved.unwrap();
+            assert_eq!(app.keys(wanted).await.unwrap(), ["k"]);
+        } else {
+            assert_eq!(saved.unwrap_err().kind(), ErrorKind::Identity);
+            assert!(app.memory().is_empty(), "nothing is stored");
+        }
+    }
+}
+
+/// F8: the session of one storage is not saved by another.
+#[tokio::test]
+async fn p8_a_session_of_another_storage_is_refused_and_nothing_is_stored() {
+    let app = App::new();
+    let cookie = app.client().await;
+    let before = app.stored(&cookie).await;
+    let other = App::new();
+    let session = other.storage.load(&[&cookie]).await.unwrap();
+    session.insert("mine", 1).unwrap();
+    app.counts().take();
+    for refused in [
+        app.storage.save(&session).await.unwrap_err(),
+        // A second process has the same settings, but its sessions are its own.
+        other.another().storage.save(&session).await.unwrap_err(),
+        app.storage.save(&Session::detached()).await.unwrap_err(),
+    ] {
+        assert_eq!(refused.kind(), ErrorKind::Settings);
+    }
+    for (kind, make) in KINDS {
+        let refused = make(named("sid")).save(&session).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Settings, "{kind}");
+        let theirs = make(named("sid")).load(&[]).await.unwrap();
+        theirs.insert("k", 1).unwrap();
+        let refused = app.storage.save(&theirs).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Settings, "{kind}");
+    }
+    assert_eq!(app.counts().take(), Calls::default());
+    assert_eq!(app.stored(&cookie).await, before);
+    assert!(session.is_changed(), "its own storage can still save it");
+    other.storage.save(&session).await.unwrap();
 }

@@ -10,9 +10,8 @@ use http::{Request, Response};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
-use session_core::{
-    Backend, Connect, CookieSettings, KeyedStorage, ManualClock, RequestSession, Session,
-};
+use session_core::keyed::Backend;
+use session_core::{CookieSettings, KeyedStorage, ManualClock, RequestSession, Session};
 use session_memcached::MemcachedBackend;
 use session_redis::RedisBackend;
 use session_tests::server::Server;
@@ -20,6 +19,10 @@ use session_tests::stores::{Call, Gate, Hold, When};
 
 /// The environment variable that makes a server of this program: the store's address.
 pub(crate) const STORE: &str = "SESSION_RACES_STORE";
+
+/// The environment variable that makes the server's cookies end with the browser's session. They
+/// have a Max-Age otherwise, and a save sends them again.
+pub(crate) const NO_MAX_AGE: &str = "SESSION_RACES_NO_MAX_AGE";
 
 /// What is printed, with the address, once it serves.
 pub(crate) const SERVING: &str = "serving on ";
@@ -47,7 +50,11 @@ async fn serve() {
 
 async fn run(backend: impl Backend) {
     let clock = ManualClock::at(SystemTime::now());
-    let cookie = CookieSettings::builder("sid").max_age(HOUR).rolling(true);
+    let cookie = CookieSettings::builder("sid");
+    let cookie = match std::env::var(NO_MAX_AGE) {
+        Ok(_) => cookie,
+        Err(_) => cookie.max_age(HOUR).rolling(true),
+    };
     let storage = KeyedStorage::new(Gate::new(backend))
         .with_cookie(cookie.build().unwrap())
         .with_clock(clock.clone());
@@ -108,7 +115,7 @@ impl<B: Backend> App<B> {
 
     fn hold(&self, when: When) {
         let gate = self.storage.backend();
-        let hold = gate.hold_any(&[Call::Replace, Call::Delete], when);
+        let hold = gate.hold_any(&[Call::Update, Call::End], when);
         self.held.lock().unwrap().push(hold);
     }
 
@@ -124,6 +131,11 @@ impl<B: Backend> App<B> {
         match *words {
             ["read"] => {}
             ["set", key, value] => session.insert(key, value)?,
+            // A key that is set and removed again.
+            ["pass", key] => {
+                session.insert(key, true)?;
+                session.remove(key)?;
+            }
             ["remove", key] => session.remove(key).map(drop)?,
             ["touch"] => session.changed()?,
             ["renew"] => session.renew()?,

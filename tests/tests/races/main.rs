@@ -1,8 +1,8 @@
-//! P2 and P3 on real Redis and memcached, through two server processes that share the store: what
-//! runs at the same time loses nothing, and what has ended stays ended.
+//! P2, P3 and P12 on real Redis and memcached, through two server processes that share the store:
+//! concurrent requests lose nothing, what has ended stays ended, and a login stays.
 //!
-//! The processes are this program once more, see [`app`]. `SESSION_TEST_RUNS=N` runs each race N
-//! times in place of the usual number.
+//! The processes run this program with other arguments, see [`app`]. `SESSION_TEST_RUNS=N` runs each
+//! race N times in place of the usual number.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -31,16 +31,21 @@ macro_rules! in_store {
 }
 use in_store;
 
-/// How often a race is run, which chance may let pass.
+/// Returns how often a race is run. One run finds a fault only by chance.
 fn runs(usual: usize) -> usize {
     let wanted = std::env::var("SESSION_TEST_RUNS");
     wanted.map_or(usual, |runs| runs.parse().unwrap())
 }
 
 mod app;
+mod emptied;
+mod p12;
 mod p2;
 mod p3;
 mod p3_free;
 mod p3_order;
 mod pair;
+mod queue;
+mod silent;
 mod store;
+mod table;

@@ -7,7 +7,7 @@ use crate::runs;
 use crate::store::Store;
 
 /// Lets `writers` set a key each at the same time, half of them through each process, `runs` times. In
-/// every second run all of them have loaded before one is saved, so that all but one meet a conflict.
+/// every second run all of them have loaded before the first save, so that the processes conflict.
 async fn all_keep_theirs(pair: &Pair, writers: usize, runs: usize) {
     pair.client().await; // so that Redis has its script
     let before = pair.store.counters().await;
@@ -44,7 +44,11 @@ async fn all_keep_theirs(pair: &Pair, writers: usize, runs: usize) {
     count(pair, writers, runs, &before).await;
 }
 
-/// Checks what it cost, by the store's own counters, and says it.
+/// Checks the cost by the store's own counters, and prints it.
+///
+/// In each process the savers of a session take turns. A save conflicts at most once because its own
+/// request loaded early. Each further conflict needs another write of the other process. So there are
+/// at most two conflicts for each save.
 async fn count(pair: &Pair, writers: usize, runs: usize, before: &BTreeMap<String, u64>) {
     let now = pair.store.counters().await;
     let of = |name: &str| {
@@ -55,24 +59,28 @@ async fn count(pair: &Pair, writers: usize, runs: usize, before: &BTreeMap<Strin
     let (store, conflicts) = match &*pair.store {
         Store::Redis(_) => {
             let conflicts = of("evalsha") - saves;
-            // A script begins with a GET: one command a conflict, which brings the record.
+            // A script begins with a GET. A conflict costs one command, which returns the record.
             assert_eq!(of("get"), reads + saves + conflicts);
             assert_eq!(of("set"), runs + saves);
             assert_eq!((of("eval"), of("del")), (0, 0));
             ("Redis", conflicts)
         }
         Store::Memcached(_) => {
-            let conflicts = of("cas_badval");
-            // A refused cas and a gets: two commands a conflict.
-            assert_eq!(of("cmd_get"), reads + conflicts);
-            assert_eq!(of("cmd_set"), runs + saves + conflicts);
+            let refused = of("cas_badval");
+            assert_eq!(of("cmd_set"), runs + saves + refused);
             assert_eq!((of("cas_hits"), of("cas_misses")), (saves, 0));
-            ("memcached", conflicts)
+            // A refused cas is followed by a gets. After another saver of the process, a gets comes
+            // before the cas, because memcached does not tell the version of a write. It may find a
+            // conflict, too.
+            let gets = of("cmd_get") - reads;
+            assert!((refused..=refused + 3 * saves).contains(&gets), "{gets}");
+            ("memcached", refused)
         }
     };
-    // The held runs did meet.
-    assert!(conflicts >= runs / 2 * (writers - 1), "{conflicts}");
+    assert!(conflicts <= 2 * saves, "{conflicts}");
     println!("{store}: {runs} runs of {writers} writers: {saves} saves, {conflicts} conflicts");
+    // In each held run the second process to write had loaded before the first one wrote.
+    assert!(conflicts >= runs / 2, "{conflicts}");
 }
 
 async fn p2_eight_writers_through_two_processes_keep_all_their_keys(pair: &Pair) {

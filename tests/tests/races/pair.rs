@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::Request;
 use http::header::{COOKIE, SET_COOKIE};
+use http::{Request, Response};
 use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::http2;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
 use session_tests::memcached::MemcachedServer;
 use session_tests::processes::{Process, new_folder, wait_for};
@@ -19,7 +21,7 @@ use session_tests::server::pair as name_and_value;
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
-use crate::app::{SERVING, STORE};
+use crate::app::{NO_MAX_AGE, SERVING, STORE};
 use crate::store::Store;
 
 /// The two processes.
@@ -60,10 +62,20 @@ impl Pair {
     }
 
     fn on(store: Store) -> Self {
-        let servers = [(); 2].map(|()| Arc::new(Remote::start(&store.address())));
+        let servers = [(); 2].map(|()| Arc::new(Remote::start(&store.address(), &[])));
         Self {
             store: Arc::new(store),
             servers,
+        }
+    }
+
+    /// Starts two more processes on the same store, whose cookies have no Max-Age.
+    pub(crate) fn without_max_age(&self) -> Self {
+        let settings = [format!("{NO_MAX_AGE}=1")];
+        let start = || Arc::new(Remote::start(&self.store.address(), &settings));
+        Self {
+            store: self.store.clone(),
+            servers: [start(), start()],
         }
     }
 
@@ -77,6 +89,33 @@ impl Pair {
         let server = self.servers[process].clone();
         let (cookie, path) = (cookie.to_owned(), path.to_owned());
         tokio::spawn(async move { server.ask(Some(&cookie), &path).await })
+    }
+
+    /// Sends requests at the same time, each in a stream of one HTTP/2 connection.
+    pub(crate) async fn start_http2(
+        &self,
+        process: usize,
+        cookie: &str,
+        paths: impl IntoIterator<Item = String>,
+    ) -> Vec<JoinHandle<Answer>> {
+        let server = &self.servers[process];
+        let stream = TcpStream::connect(server.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let handshake = http2::handshake(TokioExecutor::new(), TokioIo::new(stream));
+        let (client, driver) = handshake.await.unwrap();
+        tokio::spawn(driver);
+        let requests = paths.into_iter().map(|path| {
+            let mut client = client.clone();
+            let request = Request::builder()
+                .uri(format!("http://{}{path}", server.address))
+                .header(COOKIE, format!("sid={cookie}"))
+                .body(Empty::<Bytes>::new());
+            tokio::spawn(async move {
+                let response = client.send_request(request.unwrap()).await.unwrap();
+                Answer::read(response).await
+            })
+        });
+        requests.collect()
     }
 
     /// Asks a process for something that concerns no session.
@@ -115,19 +154,13 @@ impl Pair {
 }
 
 impl Remote {
-    fn start(store: &str) -> Self {
+    fn start(store: &str, settings: &[String]) -> Self {
         let program = std::env::current_exe().unwrap().display().to_string();
-        let setting = format!("{STORE}={store}");
-        let arguments = [
-            &setting,
-            &program,
-            "app::serve",
-            "--exact",
-            "--ignored",
-            "--nocapture",
-        ];
+        let mut arguments = settings.to_vec();
+        arguments.extend([format!("{STORE}={store}"), program]);
+        arguments.extend(["app::serve", "--exact", "--ignored", "--nocapture"].map(str::to_owned));
         let folder = new_folder();
-        let process = Process::start("env", &arguments.map(str::to_owned), &folder);
+        let process = Process::start("env", &arguments, &folder);
         let log = folder.join("log");
         let address = wait_for(&process, || {
             let log = std::fs::read_to_string(&log).ok()?;
@@ -152,23 +185,15 @@ impl Remote {
             request = request.header(COOKIE, format!("sid={cookie}"));
         }
         let exchange = async {
-            let answer = connection.send_request(request.body(Empty::new()).unwrap());
-            let (head, body) = answer.await.unwrap().into_parts();
-            let body = body.collect().await.unwrap().to_bytes();
+            let response = connection.send_request(request.body(Empty::new()).unwrap());
+            let answer = Answer::read(response.await.unwrap()).await;
             connection.ready().await.unwrap();
-            (head, body)
+            answer
         };
         let exchange = tokio::time::timeout(Duration::from_secs(60), exchange).await;
-        let (head, body) = exchange.unwrap_or_else(|_| panic!("no answer to {path}"));
+        let answer = exchange.unwrap_or_else(|_| panic!("no answer to {path}"));
         self.idle.lock().unwrap().push(connection);
-        let mut cookies = head.headers.get_all(SET_COOKIE).iter();
-        let set_cookie = cookies.next().map(|value| value.to_str().unwrap().into());
-        assert!(cookies.next().is_none(), "two cookies");
-        Answer {
-            status: head.status.as_u16(),
-            set_cookie,
-            body: String::from_utf8(body.into()).unwrap(),
-        }
+        answer
     }
 
     async fn connect(&self) -> SendRequest<Empty<Bytes>> {
@@ -181,6 +206,19 @@ impl Remote {
 }
 
 impl Answer {
+    async fn read(response: Response<Incoming>) -> Self {
+        let (head, body) = response.into_parts();
+        let body = body.collect().await.unwrap().to_bytes();
+        let mut cookies = head.headers.get_all(SET_COOKIE).iter();
+        let set_cookie = cookies.next().map(|value| value.to_str().unwrap().into());
+        assert!(cookies.next().is_none(), "two cookies");
+        Self {
+            status: head.status.as_u16(),
+            set_cookie,
+            body: String::from_utf8(body.into()).unwrap(),
+        }
+    }
+
     /// The cookie's new value, if it is set to one.
     pub(crate) fn cookie(&self) -> Option<String> {
         let (_, value) = name_and_value(self.set_cookie.as_ref()?).split_once('=')?;

@@ -49,7 +49,7 @@ impl Store {
             }
             Self::Memcached(server) => {
                 for key in server.keys() {
-                    // A mark has line breaks of its own.
+                    // A tombstone can hold line breaks of its own.
                     let answer = server.ask(&format!("get {key}"), "END\r\n");
                     let value = answer.strip_suffix("\r\nEND\r\n").map(|answer| {
                         let (_, value) = answer.split_once("\r\n").unwrap();
@@ -72,6 +72,27 @@ impl Store {
                 format!("{value:?}")
             }
             Self::Memcached(server) => server.ask(&format!("gets sid_{identity}"), "END\r\n"),
+        }
+    }
+
+    /// Puts `value` in the place of the identity's record, or deletes it.
+    pub(crate) async fn put(&self, identity: &str, value: Option<&str>) {
+        let key = format!("sid_{identity}");
+        match (self, value) {
+            (Self::Redis(server), Some(value)) => {
+                assert_eq!(
+                    server.ask::<String>(&format!("SET {key} {value}")).await,
+                    "OK"
+                );
+            }
+            (Self::Redis(server), None) => server.ask::<()>(&format!("DEL {key}")).await,
+            (Self::Memcached(server), Some(value)) => {
+                let set = format!("set {key} 0 60 {}\r\n{value}", value.len());
+                assert_eq!(server.ask(&set, "\r\n"), "STORED\r\n");
+            }
+            (Self::Memcached(server), None) => {
+                server.ask(&format!("delete {key}"), "\r\n");
+            }
         }
     }
 

@@ -1,18 +1,32 @@
-//! The conformance suites on sessions in Redis.
+//! Sessions in Redis: the conformance suites, and what only Redis does.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
     reason = "these are tests"
 )]
 
-use std::sync::LazyLock;
+use std::error::Error as _;
+use std::fmt::Write as _;
+use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use session_core::{Connect, CookieSettings, ManualClock};
+use session_core::keyed::{Found, Outcome, Stored, Write};
+use session_core::{CookieSettings, Error, ManualClock};
 use session_redis::{RedisBackend, RedisStorage};
-use session_tests::redis::RedisServer;
-use session_tests::{backend_conformance, keyed_conformance};
+use session_tests::redis::{Monitor, RedisServer};
+use session_tests::{backend_conformance, full_backend_conformance, keyed_conformance};
+
+mod commands;
+mod limits;
+mod memory;
+
+const KEY: &str = "AIOHTTP_SESSION_0123456789abcdef0123456789abcdef";
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// An empty JSON object that is not Python's `{}`.
+const TOMBSTONE: &str = "{ }";
 
 /// A busy machine is no failure.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -26,7 +40,7 @@ async fn redis(cookie: CookieSettings, clock: ManualClock) -> RedisStorage<Multi
 }
 
 async fn redis_by_url(cookie: CookieSettings, clock: ManualClock) -> RedisStorage {
-    let backend = <RedisBackend as Connect>::connect(&SERVER.url()).await;
+    let backend = RedisBackend::connect(&SERVER.url()).await;
     RedisStorage::new(backend.unwrap().with_timeout(PATIENCE))
         .with_cookie(cookie)
         .with_clock(clock)
@@ -40,3 +54,60 @@ async fn redis_backend() -> RedisBackend<MultiplexedConnection> {
 keyed_conformance!(redis);
 keyed_conformance!(redis_by_url);
 backend_conformance!(redis_backend);
+full_backend_conformance!(full_redis);
+
+/// Makes a backend of a server of its own, whose memory is limited.
+async fn full_redis() -> RedisBackend<MultiplexedConnection> {
+    /// The servers run until the tests end.
+    static SERVERS: Mutex<Vec<RedisServer>> = Mutex::new(Vec::new());
+    let server = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]);
+    set_memory(&server, "6mb").await;
+    let backend = backend(&server).await;
+    SERVERS.lock().unwrap().push(server);
+    backend
+}
+
+async fn backend(server: &RedisServer) -> RedisBackend<MultiplexedConnection> {
+    RedisBackend::new(server.connection().await).with_timeout(PATIENCE)
+}
+
+fn record(value: &'static str) -> Write {
+    Write::record(value, Some(MINUTE))
+}
+
+fn tombstone() -> Write {
+    Write::tombstone(TOMBSTONE, MINUTE)
+}
+
+fn written(value: &'static str) -> Outcome {
+    Outcome::Written(Stored::new(value))
+}
+
+fn found(value: &'static str) -> Outcome {
+    Outcome::Found(Found::Record(Stored::new(value)))
+}
+
+/// Returns the names of the commands since the last call, without those of scripts. `MONITOR` does
+/// not show a command that Redis refuses for lack of memory.
+fn names(monitor: &Monitor) -> Vec<String> {
+    let commands = monitor.take().into_iter();
+    commands
+        .map(|command| command.split('"').nth(1).unwrap().to_owned())
+        .collect()
+}
+
+/// Returns `Display`, `Debug` and the causes of an error: all that could reach a log.
+fn all_of(error: &Error) -> String {
+    let mut text = format!("{error} {error:?} {error:#?}");
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        write!(text, " {error} {error:?}").unwrap();
+        cause = error.source();
+    }
+    text
+}
+
+async fn set_memory(server: &RedisServer, limit: &str) {
+    let command = format!("CONFIG SET maxmemory {limit}");
+    assert_eq!(server.ask::<String>(&command).await, "OK");
+}

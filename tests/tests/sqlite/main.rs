@@ -1,4 +1,4 @@
-//! The example of a backend, SQLite: the conformance suites, and what they cannot know of it.
+//! The example of a backend, SQLite: the conformance suites, and what only SQLite does.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rusqlite::Connection;
-use session_core::{CookieSettings, KeyedStorage, ManualClock, Versioned};
+use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
+use session_core::{CookieSettings, KeyedStorage, ManualClock, Result};
 use session_examples::sqlite::SqliteBackend;
 use session_tests::processes::Folder;
 use session_tests::{backend_conformance, keyed_conformance};
@@ -70,9 +71,38 @@ fn count(connection: &Connection, what: &str) -> i64 {
     connection.query_row(&count, (), |row| row.get(0)).unwrap()
 }
 
-fn was(text: &'static str) -> Versioned {
-    Versioned {
-        value: Bytes::from_static(text.as_bytes()),
-        version: 0,
-    }
+/// The text of a tombstone.
+const TOMBSTONE: &str = "{ }";
+
+/// Creates a record without a time to live.
+async fn create(backend: &SqliteBackend, key: &str, value: &'static str) -> Result<Outcome> {
+    let write = Write::record(value, None);
+    backend.write(key, write, OnlyIf::Missing).await
+}
+
+/// Replaces `was` by a record without a time to live.
+async fn replace(
+    backend: &SqliteBackend,
+    key: &str,
+    was: impl Into<Bytes>,
+    value: impl Into<Bytes>,
+) -> Result<Outcome> {
+    let was = Stored::new(was);
+    let write = Write::record(value, None);
+    backend.write(key, write, OnlyIf::Unchanged(&was)).await
+}
+
+/// Replaces `was` by a tombstone.
+async fn end(backend: &SqliteBackend, key: &str, was: impl Into<Bytes>) -> Result<Outcome> {
+    let was = Stored::new(was);
+    let write = Write::tombstone(TOMBSTONE, Duration::from_secs(60));
+    backend.write(key, write, OnlyIf::Unchanged(&was)).await
+}
+
+fn written(value: &'static str) -> Outcome {
+    Outcome::Written(Stored::new(value))
+}
+
+fn record(value: &'static str) -> Found {
+    Found::Record(Stored::new(value))
 }

@@ -7,14 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use session_core::{
-    Backend as _, CookieChange, CookieSettings, Create, ErrorKind, KeyedStorage, Replace, Session,
-    Storage as _,
-};
+use session_core::keyed::{Found, Outcome};
+use session_core::{CookieChange, CookieSettings, ErrorKind, KeyedStorage, Session, Storage as _};
 use session_examples::sqlite::SqliteBackend;
 use tokio::task::JoinSet;
 
-use crate::{count, look, new_file, open, was};
+use crate::{TOMBSTONE, count, create, end, look, new_file, open, replace};
 
 /// The environment variables that make a writer of this program: the file, the session's cookie, and
 /// which of the writers it is.
@@ -34,7 +32,7 @@ async fn storage(path: &Path) -> SqliteStorage {
 }
 
 async fn start(storage: &SqliteStorage) -> String {
-    let session = storage.load(None).await.unwrap();
+    let session = storage.load(&[]).await.unwrap();
     session.insert("first", true).unwrap();
     match storage.save(&session).await.unwrap() {
         CookieChange::Set { value, .. } => value,
@@ -57,12 +55,12 @@ async fn p2_thirty_two_writers_on_two_connections_keep_all_their_keys() {
     for number in 0..32 {
         let storage = storages[number % 2].clone();
         // All have loaded before one is saved.
-        let session = storage.load(Some(&cookie)).await.unwrap();
+        let session = storage.load(&[&cookie]).await.unwrap();
         session.insert(&format!("k{number}"), number).unwrap();
         writers.spawn(async move { storage.save(&session).await.unwrap() });
     }
     writers.join_all().await;
-    let session = storages[1].load(Some(&cookie)).await.unwrap();
+    let session = storages[1].load(&[&cookie]).await.unwrap();
     let all = (0..32).map(|number| format!("k{number}"));
     assert_eq!(keys(&session), all.chain(["first".into()]).collect());
 }
@@ -72,60 +70,65 @@ async fn p3_a_logout_on_another_connection_beats_a_slow_writer() {
     let path = new_file();
     let (slow, quick) = (storage(&path).await, storage(&path).await);
     let cookie = start(&slow).await;
-    let writer = slow.load(Some(&cookie)).await.unwrap();
+    let writer = slow.load(&[&cookie]).await.unwrap();
     writer.insert("k", "v").unwrap();
-    let leaver = quick.load(Some(&cookie)).await.unwrap();
+    let leaver = quick.load(&[&cookie]).await.unwrap();
     leaver.invalidate().unwrap();
     assert_eq!(quick.save(&leaver).await.unwrap(), CookieChange::Remove);
     let error = slow.save(&writer).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Ended);
-    assert!(slow.load(Some(&cookie)).await.unwrap().is_new());
-    assert_eq!(count(&look(&path), "true"), 0);
+    assert!(slow.load(&[&cookie]).await.unwrap().is_new());
+    let tombstone = format!("value = CAST('{TOMBSTONE}' AS BLOB) AND expires IS NOT NULL");
+    let look = look(&path);
+    assert_eq!((count(&look, "true"), count(&look, &tombstone)), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_those_who_swap_on_several_connections_one_wins() {
     let path = new_file();
-    let key = "sid_of_a_session";
     let mut backends = Vec::new();
     for _ in 0..4 {
         backends.push(Arc::new(open(&path).await));
     }
     for round in 0..20 {
+        let key = format!("sid_of_a_session_{round}");
         let mut creators = JoinSet::new();
         for backend in backends.clone() {
-            creators
-                .spawn(async move { backend.create(key, Bytes::from("1"), None).await.unwrap() });
+            let key = key.clone();
+            creators.spawn(async move { create(&backend, &key, "1").await.unwrap() });
         }
         let created = creators.join_all().await;
-        let done = created.iter().filter(|how| **how == Create::Done).count();
+        let done = created.iter().filter(|how| is_written(how)).count();
         assert_eq!(done, 1, "round {round}");
         let mut writers = JoinSet::new();
         for (number, backend) in backends.iter().cloned().enumerate() {
             let value = Bytes::from(format!("of {number}"));
-            writers.spawn(async move {
-                let swapped = backend.replace(key, value.clone(), None, &was("1")).await;
-                (value, swapped.unwrap())
-            });
+            let key = key.clone();
+            writers.spawn(async move { replace(&backend, &key, "1", value).await.unwrap() });
         }
         let (mut winner, mut told) = (Vec::new(), Vec::new());
-        for (value, outcome) in writers.join_all().await {
+        for outcome in writers.join_all().await {
             match outcome {
-                Replace::Done => winner.push(value),
-                Replace::Conflict(now) => told.push(now.value),
-                Replace::Gone => panic!("it is there"),
+                Outcome::Written(now) => winner.push(now.value().clone()),
+                Outcome::Found(Found::Record(now)) => told.push(now.value().clone()),
+                Outcome::Found(found) => panic!("no record: {found:?}"),
             }
         }
         assert_eq!((winner.len(), told.len()), (1, 3), "round {round}");
         assert!(told.iter().all(|value| *value == winner[0]));
         let mut enders = JoinSet::new();
         for backend in backends.clone() {
-            enders.spawn(async move { backend.delete(key, None).await.unwrap() });
+            let (key, was) = (key.clone(), winner[0].clone());
+            enders.spawn(async move { end(&backend, &key, was).await.unwrap() });
         }
         let ended = enders.join_all().await;
-        let done = ended.iter().filter(|how| matches!(how, Replace::Done));
+        let done = ended.iter().filter(|how| is_written(how));
         assert_eq!(done.count(), 1, "round {round}");
     }
+}
+
+fn is_written(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Written(_))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -161,7 +164,7 @@ fn p2_two_processes_keep_all_their_keys() {
             .iter_mut()
             .all(|writer| writer.wait().unwrap().success())
     );
-    let session = runtime.block_on(storage.load(Some(&cookie))).unwrap();
+    let session = runtime.block_on(storage.load(&[&cookie])).unwrap();
     let all = (0..WRITES).flat_map(|turn| [format!("a{turn}"), format!("b{turn}")]);
     assert_eq!(keys(&session), all.chain(["first".into()]).collect());
 }
@@ -174,7 +177,7 @@ async fn write() {
     };
     let storage = storage(path.as_ref()).await;
     for turn in 0..WRITES {
-        let session = storage.load(Some(&cookie)).await.unwrap();
+        let session = storage.load(&[&cookie]).await.unwrap();
         session.insert(&format!("{name}{turn}"), turn).unwrap();
         storage.save(&session).await.unwrap();
     }

@@ -1,19 +1,19 @@
-//! What does not answer, and who does not wait.
+//! A database or a thread that is not available: calls are bounded, and dropped calls do no harm.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rusqlite::Connection;
-use session_core::{
-    Backend as _, CookieChange, ErrorKind, KeyedStorage, Replace, Result, Storage as _,
-};
+use session_core::keyed::{Backend as _, Found, OnlyIf, Write};
+use session_core::{CookieChange, ErrorKind, KeyedStorage, Result, Storage as _};
 use session_examples::sqlite::SqliteBackend;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::{PATIENCE, count, look, new_file, open, was};
+use crate::{
+    PATIENCE, TOMBSTONE, count, create, end, look, new_file, open, record, replace, written,
+};
 
 const KEY: &str = "sid_of_a_session";
 
@@ -40,7 +40,7 @@ fn assert_unavailable<T: std::fmt::Debug>(outcome: Result<T>) {
 async fn a_locked_database_is_unavailable_within_the_bound_and_harms_nobody() {
     let path = new_file();
     let backend = open(&path).await;
-    backend.create(KEY, Bytes::from("1"), None).await.unwrap();
+    create(&backend, KEY, "1").await.unwrap();
     let backend = Arc::new(backend.with_timeout(BOUND));
     let other = lock(&path);
     let begun = Instant::now();
@@ -51,23 +51,19 @@ async fn a_locked_database_is_unavailable_within_the_bound_and_harms_nobody() {
         let key = format!("{KEY}_{turn}");
         calls.spawn(async move {
             match turn % 3 {
-                0 => assert_unavailable(backend.create(&key, Bytes::from("x"), None).await),
-                1 => assert_unavailable(
-                    backend
-                        .replace(KEY, Bytes::from("x"), None, &was("1"))
-                        .await,
-                ),
-                _ => assert_unavailable(backend.delete(KEY, None).await),
+                0 => assert_unavailable(create(&backend, &key, "x").await),
+                1 => assert_unavailable(replace(&backend, KEY, "1", "x").await),
+                _ => assert_unavailable(end(&backend, KEY, "1").await),
             }
         });
     }
     // In WAL mode a reader does not wait for a writer.
-    assert_eq!(backend.read(KEY).await.unwrap().unwrap().value, "1");
+    assert_eq!(backend.read(KEY).await.unwrap(), record("1"));
     while let Some(call) = calls.join_next().await {
         call.unwrap();
     }
     assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
-    // What was waiting in SQLite when its caller gave up has given up as well.
+    // A call that was waiting in SQLite when its caller gave up has given up as well.
     sleep(BOUND).await;
     other.execute_batch("COMMIT").unwrap();
     sleep(BOUND).await;
@@ -79,13 +75,8 @@ async fn a_locked_database_is_unavailable_within_the_bound_and_harms_nobody() {
         (1, 1)
     );
     let backend = Arc::into_inner(backend).unwrap().with_timeout(PATIENCE);
-    let replaced = backend
-        .replace(KEY, Bytes::from("2"), None, &was("1"))
-        .await;
-    assert!(
-        matches!(replaced.unwrap(), Replace::Done),
-        "without a restart"
-    );
+    let replaced = replace(&backend, KEY, "1", "2").await;
+    assert_eq!(replaced.unwrap(), written("2"), "without a restart");
 }
 
 /// As with a disk that hangs: it is not SQLite that says no.
@@ -95,7 +86,7 @@ fn a_call_that_gets_no_thread_is_unavailable_within_the_bound_and_not_carried_ou
     let runtime = runtime.max_blocking_threads(1).enable_time().build();
     runtime.unwrap().block_on(async {
         let backend = open(&new_file()).await;
-        backend.create(KEY, Bytes::from("1"), None).await.unwrap();
+        create(&backend, KEY, "1").await.unwrap();
         let backend = backend.with_timeout(BOUND);
         let (release, held) = std::sync::mpsc::channel::<()>();
         let thread = tokio::task::spawn_blocking(move || held.recv().unwrap_err());
@@ -103,17 +94,14 @@ fn a_call_that_gets_no_thread_is_unavailable_within_the_bound_and_not_carried_ou
             // The second waits behind the first, which has the connection and no thread.
             let read = timeout(SOON, backend.read(KEY)).await;
             assert_unavailable(read.expect("there is a bound"));
-            let one = was("1");
-            let replace = backend.replace(KEY, Bytes::from("2"), None, &one);
-            assert_unavailable(timeout(SOON, replace).await.expect("there is a bound"));
+            let replaced = replace(&backend, KEY, "1", "2");
+            assert_unavailable(timeout(SOON, replaced).await.expect("there is a bound"));
         }
         drop(release);
         thread.await.unwrap();
         let backend = backend.with_timeout(PATIENCE);
-        assert!(matches!(
-            backend.delete(KEY, Some(&was("1"))).await.unwrap(),
-            Replace::Done
-        ));
+        let ended = end(&backend, KEY, "1").await;
+        assert_eq!(ended.unwrap(), written(TOMBSTONE));
     });
 }
 
@@ -121,7 +109,7 @@ fn a_call_that_gets_no_thread_is_unavailable_within_the_bound_and_not_carried_ou
 async fn a_session_that_could_not_be_saved_can_be_saved_afterwards() {
     let path = new_file();
     let storage = KeyedStorage::new(open(&path).await.with_timeout(BOUND));
-    let session = storage.load(None).await.unwrap();
+    let session = storage.load(&[]).await.unwrap();
     session.insert("user", "ada").unwrap();
     let other = lock(&path);
     assert_unavailable(storage.save(&session).await);
@@ -129,7 +117,7 @@ async fn a_session_that_could_not_be_saved_can_be_saved_afterwards() {
     let CookieChange::Set { value, .. } = storage.save(&session).await.unwrap() else {
         panic!("no cookie")
     };
-    assert_eq!(storage.load(Some(&value)).await.unwrap().keys(), ["user"]);
+    assert_eq!(storage.load(&[&value]).await.unwrap().keys(), ["user"]);
     assert_eq!(count(&look(&path), "true"), 1);
 }
 
@@ -137,7 +125,7 @@ async fn a_session_that_could_not_be_saved_can_be_saved_afterwards() {
 async fn a_file_that_another_program_keeps_for_itself_is_unavailable_to_readers_too() {
     let path = new_file();
     let backend = open(&path).await;
-    backend.create(KEY, Bytes::from("1"), None).await.unwrap();
+    create(&backend, KEY, "1").await.unwrap();
     drop(backend);
     let other = look(&path);
     let keep = "PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE; DELETE FROM sessions; COMMIT";
@@ -146,7 +134,8 @@ async fn a_file_that_another_program_keeps_for_itself_is_unavailable_to_readers_
     assert_unavailable(SqliteBackend::open(&path).await);
     assert!(begun.elapsed() < SOON * 3, "{:?}", begun.elapsed());
     drop(other);
-    assert!(open(&path).await.read(KEY).await.unwrap().is_none());
+    let found = open(&path).await.read(KEY).await;
+    assert_eq!(found.unwrap(), Found::Missing);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -159,10 +148,10 @@ async fn a_call_that_is_dropped_is_carried_out_as_a_whole_or_not_at_all() {
         let backend = backend.clone();
         all.spawn(async move {
             let key = format!("{KEY}_{turn}");
-            backend.create(&key, Bytes::from(OLD), hour).await.unwrap();
+            let write = Write::record(OLD, hour);
+            backend.write(&key, write, OnlyIf::Missing).await.unwrap();
             let wait = Duration::from_micros(turn * 37 % 3000);
-            let was = was(OLD);
-            let swap = backend.replace(&key, Bytes::from("new"), None, &was);
+            let swap = replace(&backend, &key, OLD, "new");
             timeout(wait, swap).await.is_ok()
         });
     }
@@ -173,10 +162,7 @@ async fn a_call_that_is_dropped_is_carried_out_as_a_whole_or_not_at_all() {
         .filter(|done| *done)
         .count();
     // Whatever was dropped and runs on is done when the next call is, as calls take turns.
-    backend
-        .create(KEY, Bytes::from("last"), None)
-        .await
-        .unwrap();
+    create(&backend, KEY, "last").await.unwrap();
     let look = look(&path);
     let replaced = count(&look, "value = CAST('new' AS BLOB) AND expires IS NULL");
     let left = count(
@@ -199,26 +185,23 @@ async fn a_call_that_is_dropped_is_carried_out_as_a_whole_or_not_at_all() {
 async fn a_call_that_is_dropped_before_its_turn_did_nothing() {
     let path = new_file();
     let backend = open(&path).await;
-    backend.create(KEY, Bytes::from("1"), None).await.unwrap();
+    create(&backend, KEY, "1").await.unwrap();
     let other = lock(&path);
-    // The first waits in SQLite for the lock, the second for the first.
-    let one = was("1");
-    let first = backend.replace(KEY, Bytes::from("2"), None, &one);
-    let second = backend.delete(KEY, None);
+    // The first waits in SQLite for the lock, the second for the first, whose record it would end.
+    let first = replace(&backend, KEY, "1", "2");
+    let second = end(&backend, KEY, "2");
     let both = async { tokio::join!(first, second) };
     assert!(timeout(BOUND, both).await.is_err());
     drop(other);
     let begun = Instant::now();
     loop {
-        // The first is carried out although nobody waits for it any more, the second is not.
-        if backend.read(KEY).await.unwrap().unwrap().value == "2" {
+        // The first is carried out although its caller is gone, the second is not.
+        if backend.read(KEY).await.unwrap() == record("2") {
             break;
         }
         assert!(begun.elapsed() < PATIENCE, "the connection is lost");
         sleep(Duration::from_millis(5)).await;
     }
-    let found = backend
-        .replace(KEY, Bytes::from("3"), None, &was("2"))
-        .await;
-    assert!(matches!(found.unwrap(), Replace::Done));
+    let replaced = replace(&backend, KEY, "2", "3").await;
+    assert_eq!(replaced.unwrap(), written("3"));
 }

@@ -66,7 +66,7 @@ fn answer(body: Bytes, status: StatusCode) -> Response<Full<Bytes>> {
 
 /// Stores a session as a first `/write` would, and returns its Cookie header.
 async fn create(storage: &dyn Storage) -> String {
-    let session = storage.load(None).await.expect("a new session");
+    let session = storage.load(&[]).await.expect("a new session");
     write(&session).expect("room for a user");
     match storage.save(&session).await.expect("an acknowledged save") {
         CookieChange::Set { value, .. } => format!("{NAME}={value}"),

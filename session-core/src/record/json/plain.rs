@@ -1,9 +1,9 @@
 //! Counts the plain bytes at the beginning of a text.
 //!
 //! A plain byte is an ASCII character that a JSON string can hold as it is: no quote, backslash or
-//! control character. Most of a record is plain bytes, so they are looked at by eight and by 32.
-//! One by one they would cost 12 % of the time to read a small record, and three times as much for
-//! a large one.
+//! control character. Most bytes of a record are plain, so they are checked eight or 32 at a time.
+//! Byte by byte, reading a small record takes 13 % more instructions, and a large one five times
+//! as many.
 
 /// Counts the plain bytes among the first eight; 0 if there are fewer than eight bytes.
 #[inline]
@@ -34,7 +34,7 @@ pub(super) fn count(text: &[u8]) -> usize {
 /// Most strings end within so many bytes.
 const NEAR: usize = 32;
 
-/// Counts in long texts. The compiler checks 32 bytes together, with wide instructions.
+/// Counts in long texts, 32 bytes at a time. The compiler uses wide instructions for them.
 #[cold]
 fn count_far(text: &[u8]) -> usize {
     let (words, _) = text.as_chunks();
@@ -45,20 +45,22 @@ fn count_far(text: &[u8]) -> usize {
     len + count(&text[len..])
 }
 
-/// Looks for bytes that are not plain, in eight at once.
+/// Finds bytes that are not plain. The result is 0 if there are none.
 ///
-/// The lowest bit in the result is the high bit of the first such byte. Bits above it mean nothing.
+/// The lowest bit of the result is the high bit of the first such byte. The bits above it have no
+/// meaning.
 #[inline]
 fn others(bytes: [u8; 8]) -> u64 {
     const fn each(byte: u8) -> u64 {
         u64::from_le_bytes([byte; 8])
     }
     let word = u64::from_le_bytes(bytes);
-    // Subtracting a number from each byte sets the high bit of those that are less. After bit 1 is
-    // flipped, the quote (0x22) and the control characters are all the bytes below 0x21.
+    // Subtracting a number from each byte sets the high bit of the first byte that is less. After
+    // bit 1 is flipped, the bytes below 0x21 are the quote (0x22) and the control characters. The
+    // high bit of a byte that is not ASCII stays set in at least one of the two results.
     let quotes_and_controls = (word ^ each(0x02)).wrapping_sub(each(0x21));
     let backslashes = (word ^ each(b'\\')).wrapping_sub(each(1));
-    (quotes_and_controls | backslashes | word) & each(0x80)
+    (quotes_and_controls | backslashes) & each(0x80)
 }
 
 #[cfg(test)]

@@ -1,10 +1,16 @@
-//! The guide says what the sources say: its list of events is whole, and the tests that it names exist.
+//! The guide says what the sources say: its table of log events is complete, the tests that it names
+//! exist, and its backend passes the suites.
 
 #![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+
+#[expect(unreachable_pub, reason = "the page shows a crate's public type")]
+mod backend;
+mod events;
+mod suites;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const PAGES: &str = "session-hyper/src/guide";
@@ -14,14 +20,14 @@ fn read(path: impl AsRef<Path>) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// Returns the files below `folder` whose names end so.
-fn files(folder: &Path, ends: &str) -> Vec<PathBuf> {
+/// Returns the files below `folder` whose names end with `ending`.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            found.extend(files(&path, ends));
-        } else if path.to_str().unwrap().ends_with(ends) {
+            found.extend(files(&path, ending));
+        } else if path.to_str().unwrap().ends_with(ending) {
             found.push(path);
         }
     }
@@ -37,71 +43,7 @@ fn quoted(text: &str) -> impl Iterator<Item = &str> {
     text.split('`').skip(1).step_by(2)
 }
 
-/// An event: its level, target, fields and text.
-type Event = (String, String, Vec<String>, String);
-
-/// Returns the events of a source file.
-fn events(source: &str, target: &str) -> Vec<Event> {
-    let calls = source.split("tracing::").skip(1);
-    let calls = calls.filter_map(|call| call.split_once("!("));
-    let events = calls.filter(|(level, _)| level.bytes().all(|b| b.is_ascii_lowercase()));
-    events
-        .map(|(level, call)| {
-            let (fields, rest) = call.split_once('"').unwrap();
-            let text = rest.split('"').next().unwrap();
-            // What is filled in when it happens.
-            let text = match text.split_once('{') {
-                Some((before, _)) => format!("{before}…"),
-                None => text.to_owned(),
-            };
-            let fields = fields.split(',').map(|field| {
-                let name = field.split('=').next().unwrap_or_default();
-                name.trim().trim_start_matches(['%', '?']).to_owned()
-            });
-            let fields = fields.filter(|name| !name.is_empty()).collect();
-            (level.to_owned(), target.to_owned(), fields, text)
-        })
-        .collect()
-}
-
-#[test]
-fn the_guide_lists_every_event_of_the_sources_and_no_other() {
-    let mut ours = BTreeSet::new();
-    for name in ["core", "cookie", "redis", "memcached", "hyper"] {
-        let folder = Path::new(ROOT).join(format!("session-{name}/src"));
-        for file in files(&folder, ".rs") {
-            let module = file.strip_prefix(&folder).unwrap().with_extension("");
-            let module = module.to_str().unwrap().replace('/', "::");
-            let target = format!("session_{name}::{module}");
-            ours.extend(events(&fs::read_to_string(&file).unwrap(), &target));
-        }
-    }
-    assert!(ours.len() > 10, "they are found: {ours:?}");
-
-    let page = read(format!("{PAGES}/operating.md"));
-    let rows = page.lines().filter_map(|line| {
-        let cells = line.strip_prefix('|')?.strip_suffix('|')?.split('|');
-        let cells: Vec<&str> = cells.map(str::trim).collect();
-        let is_level = matches!(cells[0], "error" | "warn" | "info" | "debug" | "trace");
-        is_level.then(|| {
-            let [level, target, fields, event, _] = cells[..] else {
-                panic!("a row of another shape: {line}")
-            };
-            let one = |cell| quoted(cell).next().unwrap().to_owned();
-            let fields = quoted(fields).map(str::to_owned).collect();
-            (level.to_owned(), one(target), fields, one(event))
-        })
-    });
-    let listed: BTreeSet<Event> = rows.collect();
-    let missing: Vec<_> = ours.difference(&listed).collect();
-    let invented: Vec<_> = listed.difference(&ours).collect();
-    assert!(
-        missing.is_empty() && invented.is_empty(),
-        "not in the page: {missing:#?}\nnot in the sources: {invented:#?}"
-    );
-}
-
-/// A test is named as `file::name`, the file without its `.rs`, from one of these folders.
+/// A test is named as `file::name`: the path of the file without `.rs`, from one of these folders.
 #[test]
 fn every_test_that_the_guide_names_exists() {
     let mut seen = 0;
@@ -132,7 +74,67 @@ fn every_test_that_the_guide_names_exists() {
     assert!(seen > 50, "they are found: {seen}");
 }
 
-/// Each line of a table of threats has a test.
+/// Every file that a page names by its path from the root exists.
+#[test]
+fn every_file_that_the_pages_name_exists() {
+    let tops = [
+        "benches/",
+        "examples/",
+        "session-",
+        "tests/",
+        ".ci/",
+        "deny.toml",
+    ];
+    let mut missing = Vec::new();
+    let mut seen = 0;
+    let mut pages = pages();
+    pages.extend(["README.md", "CONTRIBUTING.md"].map(|page| Path::new(ROOT).join(page)));
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for name in quoted(&text) {
+            // A command begins with a path, too.
+            let path = name.split([' ', ':']).next().unwrap_or_default();
+            let is_path = path.contains('/') && tops.iter().any(|top| path.starts_with(top));
+            if !is_path
+                || path.contains(['*', '<'])
+                || name.contains("::")
+                || path.ends_with("NAME")
+            {
+                continue;
+            }
+            seen += 1;
+            if !Path::new(ROOT).join(path).exists() {
+                missing.push(format!("{}: {path}", page.display()));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
+    assert!(seen > 20, "they are found: {seen}");
+}
+
+/// The second column of the table "changed, run" names programs of tests.
+#[test]
+fn every_test_program_that_contributing_names_exists() {
+    let page = read("CONTRIBUTING.md");
+    let (_, table) = page.split_once("\n| changed | run |\n").unwrap();
+    let (table, _) = table.split_once("\n\n").unwrap();
+    let names: Vec<&str> = table
+        .lines()
+        .flat_map(|row| {
+            let run = row.rsplit(" | ").next().unwrap();
+            quoted(run).filter(|name| !name.contains(['/', '-', ' ']))
+        })
+        .collect();
+    for name in &names {
+        let paths = [format!("{name}.rs"), format!("{name}/main.rs")];
+        let folder = Path::new(ROOT).join("tests/tests");
+        let exists = paths.iter().any(|path| folder.join(path).exists());
+        assert!(exists || *name == "parity", "{name}");
+    }
+    assert!(names.len() > 30, "they are found: {}", names.len());
+}
+
+/// Each line of a table of threats names a test.
 #[test]
 fn every_threat_that_is_defended_against_names_a_test() {
     let page = read(format!("{PAGES}/threats.md"));
@@ -152,7 +154,7 @@ fn every_threat_that_is_defended_against_names_a_test() {
     assert!(rows > 30, "they are found: {rows}");
 }
 
-/// In the repository the links of a page lead to files; in rustdoc, which has its own, rustdoc looks.
+/// In the repository the links of a page lead to files. rustdoc checks its own.
 #[test]
 fn every_link_of_the_guide_leads_somewhere() {
     let mut seen = 0;
@@ -160,8 +162,7 @@ fn every_link_of_the_guide_leads_somewhere() {
     for page in pages() {
         let text = fs::read_to_string(&page).unwrap();
         let folder = page.parent().unwrap();
-        let text = text.split("<!--").next().unwrap().to_owned()
-            + text.split("-->").nth(1).unwrap_or_default();
+        let text = without_code(&text);
         let defined: BTreeSet<&str> = text
             .lines()
             .filter_map(|line| line.strip_prefix('[')?.split_once("]: "))
@@ -181,6 +182,22 @@ fn every_link_of_the_guide_leads_somewhere() {
         }
     }
     assert!(seen > 10, "they are found: {seen}");
+}
+
+/// Leaves out the blocks of code.
+fn without_code(page: &str) -> String {
+    page.split("\n```").step_by(2).collect()
+}
+
+#[test]
+fn the_page_on_backends_shows_what_the_suites_run_on() {
+    let page = read(format!("{PAGES}/backend.md"));
+    for file in ["backend", "suites"] {
+        let source = read(format!("tests/tests/guide/{file}.rs"));
+        let start = if file == "backend" { 2 } else { 3 };
+        let shown: String = source.split_inclusive('\n').skip(start).collect();
+        assert!(page.contains(&shown), "{file}.rs is another text");
+    }
 }
 
 #[test]

@@ -1,0 +1,541 @@
+//! Which changes are kept: by the response that the handler makes, and with several storages.
+
+use std::future::{Future, pending};
+use std::pin::pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
+
+use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE, VARY};
+use http::{Request, Response};
+use hyper::service::service_fn;
+use session_core::adapter::{DefaultAnswer, Storages, status};
+use session_core::{
+    CookieSettings, Error, ErrorKind, KeyedStorage, MemoryStorage, RequestSession, Result,
+};
+use session_hyper::SessionService;
+use session_tests::logs::Logs;
+use session_tests::server::BoxError;
+use session_tests::stores::{Call, Calls, When};
+
+use crate::app::{App, Shared};
+
+type Handled = Result<Response<String>, BoxError>;
+
+fn request(cookies: &str) -> Request<()> {
+    Request::builder().header(COOKIE, cookies).body(()).unwrap()
+}
+
+fn with_status(status: u16) -> Response<String> {
+    Response::builder()
+        .status(status)
+        .body(String::new())
+        .unwrap()
+}
+
+/// How a handler ends.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Ending {
+    Status(u16),
+    /// `Err` of a session error in a box, as `?` makes it.
+    SessionError,
+    /// A response that was made from a session error.
+    ErrorInExtensions,
+    /// `Err` of any other kind.
+    OtherError,
+    /// The client has gone.
+    Cancelled,
+}
+
+use Ending::{Cancelled, ErrorInExtensions, OtherError, SessionError, Status};
+
+/// What a handler does before that.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Change {
+    Read,
+    Set,
+    Touch,
+    Renew,
+    Clear,
+    Login,
+    /// Loads the session, and then logs in.
+    Relogin,
+    Invalidate,
+    Restart,
+    /// Invalidates the session, and then logs in.
+    InvalidateAndLogin,
+}
+
+use Change::{
+    Clear, Invalidate, InvalidateAndLogin, Login, Read, Relogin, Renew, Restart, Set, Touch,
+};
+
+impl Change {
+    async fn carry_out(self, request: &Request<()>) -> Result<()> {
+        if self == Login {
+            return request.new_session()?.insert("user", 1);
+        }
+        let session = request.session().await?;
+        match self {
+            Read | Login => Ok(()),
+            Set => session.insert("mine", 1),
+            Touch => session.changed(),
+            Renew => session.renew(),
+            Clear => session.clear(),
+            Relogin => request.new_session()?.insert("user", 1),
+            Invalidate => session.invalidate(),
+            Restart => {
+                session.invalidate()?;
+                session.insert("mine", 1)
+            }
+            InvalidateAndLogin => {
+                session.invalidate()?;
+                request.new_session()?.insert("user", 1)
+            }
+        }
+    }
+
+    fn ends(self) -> bool {
+        matches!(self, Invalidate | Restart | InvalidateAndLogin)
+    }
+}
+
+const CHANGES: [Change; 10] = [
+    Read,
+    Set,
+    Touch,
+    Renew,
+    Clear,
+    Login,
+    Relogin,
+    Invalidate,
+    Restart,
+    InvalidateAndLogin,
+];
+
+/// Serves one request; `None` if it was cancelled.
+async fn served(
+    storages: &Storages,
+    cookie: &str,
+    change: Change,
+    ending: Ending,
+) -> Option<Handled> {
+    let (done, is_done) = tokio::sync::oneshot::channel();
+    let handler = async |request: Request<()>| -> Handled {
+        change.carry_out(&request).await?;
+        done.send(()).unwrap();
+        match ending {
+            Status(status) => Ok(with_status(status)),
+            SessionError => Err(Error::from(ErrorKind::Value).into()),
+            ErrorInExtensions => {
+                let mut response = with_status(200);
+                response
+                    .extensions_mut()
+                    .insert(Error::from(ErrorKind::Value));
+                Ok(response)
+            }
+            OtherError => Err("the application's own".into()),
+            Cancelled => pending().await,
+        }
+    };
+    let mut response =
+        Box::pin(storages.serve(request(&format!("sid={cookie}")), DefaultAnswer, handler));
+    tokio::select! {
+        biased;
+        response = &mut response => Some(response),
+        _ = is_done, if ending == Cancelled => None,
+    }
+}
+
+fn lines(logs: &Logs, level: &str) -> Vec<String> {
+    let text = logs.text();
+    let lines = text.lines().filter(|line| line.contains(level));
+    lines.map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn p8_only_an_end_survives_a_server_error_a_session_error_and_no_other_end_of_a_request() {
+    for ending in [
+        Status(500),
+        Status(503),
+        Status(599),
+        SessionError,
+        ErrorInExtensions,
+        OtherError,
+        Cancelled,
+    ] {
+        for change in CHANGES {
+            let what = format!("{change:?}, {ending:?}");
+            println!("{what}");
+            let app = App::new();
+            let cookie = app.client().await;
+            let before = app.stored(&cookie).await;
+            let (logs, _capture) = Logs::capture();
+            let storages = Storages::new(app.storage.clone());
+            let response = served(&storages, &cookie, change, ending).await;
+            let answers = !matches!(ending, OtherError | Cancelled);
+            let is_ended = change.ends() && answers;
+            let after = app.stored(&cookie).await;
+            if is_ended {
+                assert_eq!(after.unwrap(), &b"{ }"[..], "{what}");
+                assert_eq!(app.live().await, [""; 0], "{what}");
+            } else {
+                assert_eq!(after, before, "{what}");
+                assert_eq!(app.live().await, [cookie], "{what}");
+            }
+            match response {
+                None => assert_eq!(ending, Cancelled),
+                Some(Err(error)) => {
+                    assert_eq!(ending, OtherError);
+                    assert_eq!(error.to_string(), "the application's own");
+                }
+                Some(Ok(response)) => {
+                    let expected = match ending {
+                        Status(status) => status,
+                        _ => 500,
+                    };
+                    assert_eq!(response.status().as_u16(), expected, "{what}");
+                    let cookie = response.headers().get(SET_COOKIE);
+                    assert_eq!(cookie.is_some(), is_ended, "{what}");
+                    if let Some(cookie) = cookie {
+                        assert!(cookie.to_str().unwrap().contains("Max-Age=0"), "{what}");
+                    }
+                    assert_eq!(response.headers()[VARY], "Cookie", "{what}");
+                }
+            }
+            // A server error is told of once, if anything was dropped; a session error once.
+            let dropped = lines(&logs, "session changes dropped");
+            let is_dropped = matches!(ending, Status(_)) && change != Read && !change.ends();
+            // The login beside an invalidation is dropped, too.
+            let is_dropped =
+                is_dropped || (matches!(ending, Status(_)) && change == InvalidateAndLogin);
+            assert_eq!(
+                dropped.len(),
+                usize::from(is_dropped),
+                "{what}: {dropped:?}"
+            );
+            for line in dropped {
+                assert!(line.contains("WARN session::request"), "{line}");
+                assert!(line.contains("cookie=\"sid\""), "{line}");
+            }
+            let errors = lines(&logs, "ERROR ");
+            let is_error = matches!(ending, SessionError | ErrorInExtensions);
+            assert_eq!(errors.len(), usize::from(is_error), "{what}: {errors:?}");
+        }
+    }
+}
+
+/// Statuses below 500 save, and so do server errors if the service says so.
+#[tokio::test]
+async fn p8_other_responses_save_and_a_service_can_save_server_errors() {
+    for (saves_errors, statuses) in [(false, [200, 302, 404]), (true, [404, 500, 503])] {
+        for code in statuses {
+            for change in [Set, Renew, Login, Clear, Invalidate] {
+                let app = App::new();
+                let cookie = app.client().await;
+                let (logs, _capture) = Logs::capture();
+                let storages = Storages::new(app.storage.clone()).save_server_errors(saves_errors);
+                let response = served(&storages, &cookie, change, Status(code)).await;
+                let response = response.unwrap().unwrap();
+                let what = format!("{change:?}, {code}");
+                assert_eq!(response.status().as_u16(), code);
+                assert!(response.headers().contains_key(SET_COOKIE), "{what}");
+                let alive = usize::from(!matches!(change, Clear | Invalidate));
+                assert_eq!(app.live().await.len(), alive, "{what}");
+                let is_kept = app.keys(&cookie).await.is_some();
+                assert_eq!(is_kept, change == Set, "{what}");
+                assert!(lines(&logs, "dropped").is_empty(), "{what}");
+            }
+        }
+    }
+}
+
+/// A session error is not the handler's decision, so `save_server_errors` does not save it.
+#[tokio::test]
+async fn p8_a_session_error_saves_nothing_whatever_the_service_says() {
+    for ending in [SessionError, ErrorInExtensions] {
+        let app = App::new();
+        let cookie = app.client().await;
+        let storages = Storages::new(app.storage.clone()).save_server_errors(true);
+        served(&storages, &cookie, Set, ending)
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(app.keys(&cookie).await.unwrap(), ["k"]);
+    }
+}
+
+/// The page and the status are `on_error`'s, whichever way the error comes back.
+#[tokio::test]
+async fn a_session_error_ends_in_one_answer_however_it_comes_back() {
+    use hyper::service::Service as _;
+    for in_extensions in [false, true] {
+        for kind in [ErrorKind::Unavailable, ErrorKind::Ended, ErrorKind::Value] {
+            let answered = AtomicUsize::new(0);
+            let handler = service_fn(
+                async |request: Request<String>| -> Result<Response<String>> {
+                    request.session().await?.insert("k", 1)?;
+                    if !in_extensions {
+                        return Err(kind.into());
+                    }
+                    let mut response = with_status(204);
+                    response.extensions_mut().insert(Error::from(kind));
+                    response
+                        .headers_mut()
+                        .insert("x-handler", "1".parse().unwrap());
+                    Ok(response)
+                },
+            );
+            let service =
+                SessionService::new(MemoryStorage::default(), handler).on_error(|error| {
+                    answered.fetch_add(1, Ordering::SeqCst);
+                    let mut response = with_status(status(error).as_u16());
+                    *response.body_mut() = format!("{:?}", error.kind());
+                    response
+                });
+            let (logs, _capture) = Logs::capture();
+            let response = service.call(Request::new(String::new())).await.unwrap();
+            assert_eq!(response.status(), status(&kind.into()));
+            assert_eq!(*response.body(), format!("{kind:?}"));
+            assert_eq!(response.headers()[CACHE_CONTROL], "no-store");
+            assert!(!response.headers().contains_key(SET_COOKIE));
+            assert!(!response.headers().contains_key("x-handler"));
+            assert!(response.extensions().get::<Error>().is_none());
+            assert_eq!(answered.load(Ordering::SeqCst), 1);
+            assert_eq!(lines(&logs, "ERROR ").len(), 1, "{}", logs.text());
+        }
+    }
+}
+
+/// It was logged where it happened.
+#[tokio::test]
+async fn a_failed_load_or_save_is_logged_once() {
+    for in_save in [false, true] {
+        for in_extensions in [false, true] {
+            let app = App::new();
+            let cookie = app.client().await;
+            let storages = Storages::new(app.storage.clone());
+            let at = usize::from(in_save);
+            app.failing().fail(at..=usize::MAX, When::Before);
+            let (logs, _capture) = Logs::capture();
+            let handler = async |request: Request<()>| -> Handled {
+                match request.session().await {
+                    Ok(session) => session.insert("mine", 1)?,
+                    Err(error) if in_extensions => {
+                        let mut response = with_status(200);
+                        response.extensions_mut().insert(error);
+                        return Ok(response);
+                    }
+                    Err(error) => return Err(error.into()),
+                }
+                Ok(with_status(200))
+            };
+            let request = request(&format!("sid={cookie}"));
+            let response = storages
+                .serve(request, DefaultAnswer, handler)
+                .await
+                .unwrap();
+            assert_eq!(response.status(), 503);
+            let errors = lines(&logs, "ERROR ");
+            assert_eq!(errors.len(), 1, "{errors:?}");
+            let target = if in_save {
+                "session::save"
+            } else {
+                "session::load"
+            };
+            assert!(errors[0].contains(target), "{errors:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_request_without_a_service_is_an_error_of_settings_and_one_event() {
+    let request = Request::new(());
+    for which in 0..4 {
+        let (logs, _capture) = Logs::capture();
+        let told = match which {
+            0 => request.session().await.unwrap_err(),
+            1 => request.session_named("sid").await.unwrap_err(),
+            2 => request.new_session().unwrap_err(),
+            _ => request.new_session_named("sid").unwrap_err(),
+        };
+        assert_eq!(told.kind(), ErrorKind::Settings);
+        let errors = lines(&logs, "ERROR ");
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].contains("session::request"), "{errors:?}");
+        assert!(
+            errors[0].contains("SessionService"),
+            "it names the remedy: {errors:?}"
+        );
+    }
+}
+
+/// Also when the handler returns it to another service.
+#[tokio::test]
+async fn a_storage_that_the_service_does_not_have_is_an_error_of_settings_and_one_event() {
+    let storages = Storages::new(App::new().storage);
+    let (logs, _capture) = Logs::capture();
+    let handler = async |request: Request<()>| -> Handled {
+        request.session_named("cart").await?;
+        unreachable!("there is no such storage");
+    };
+    let response = storages
+        .serve(request(""), DefaultAnswer, handler)
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 500);
+    let errors = lines(&logs, "ERROR ");
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert!(errors[0].contains("cart"), "{errors:?}");
+}
+
+/// F6: the handler gave the load up, so the response depends on the cookie all the same.
+#[tokio::test]
+async fn a_response_after_a_load_that_was_given_up_varies_by_cookie() {
+    for fails in [false, true] {
+        let app = App::new();
+        let cookie = app.client().await;
+        let load = app.gate().hold(Call::Read, When::Before);
+        let handler = async |request: Request<()>| -> Handled {
+            let mut session = pin!(request.session());
+            let mut context = Context::from_waker(Waker::noop());
+            for _ in 0..3 {
+                assert!(session.as_mut().poll(&mut context).is_pending());
+            }
+            let code = if fails { 504 } else { 200 };
+            Ok(with_status(code))
+        };
+        let storages = Storages::new(app.storage.clone());
+        let request = request(&format!("sid={cookie}"));
+        let response = storages
+            .serve(request, DefaultAnswer, handler)
+            .await
+            .unwrap();
+        load.reached().await;
+        assert_eq!(response.headers()[VARY], "Cookie");
+        assert!(!response.headers().contains_key(SET_COOKIE));
+    }
+    // One that never asked does not.
+    let storages = Storages::new(App::new().storage);
+    let handler = async |_| -> Handled { Ok(with_status(200)) };
+    let response = storages
+        .serve(request(""), DefaultAnswer, handler)
+        .await
+        .unwrap();
+    assert!(response.headers().is_empty());
+}
+
+fn named(app: &App, name: &'static str) -> KeyedStorage<Shared> {
+    let cookie = CookieSettings::builder(name).build().unwrap();
+    KeyedStorage::new(app.storage.backend().clone()).with_cookie(cookie)
+}
+
+fn both(app: &App) -> Storages {
+    Storages::new(app.storage.clone())
+        .and(named(app, "cart"))
+        .unwrap()
+}
+
+/// The names of the cookies that a response sets.
+fn cookies(response: &Response<String>) -> Vec<&str> {
+    let headers = response.headers().get_all(SET_COOKIE).iter();
+    let names = headers.map(|header| header.to_str().unwrap().split('=').next().unwrap());
+    names.collect()
+}
+
+/// Changes both sessions, the second one first.
+async fn change_both(request: Request<()>) -> Handled {
+    request.session_named("cart").await?.insert("cart", 1)?;
+    request.session().await?.insert("mine", 1)?;
+    assert!(request.session_named("sid").await?.contains_key("mine"));
+    Ok(with_status(200))
+}
+
+#[tokio::test]
+async fn several_storages_are_saved_in_their_order() {
+    let app = App::new();
+    let response = both(&app)
+        .serve(request(""), DefaultAnswer, change_both)
+        .await;
+    let response = response.unwrap();
+    assert_eq!(cookies(&response), ["sid", "cart"]);
+    let created = app.counts().created();
+    assert!(created[0].starts_with("sid_") && created[1].starts_with("cart_"));
+    assert_eq!(created.len(), 2);
+    assert_eq!(response.headers().get_all(VARY).iter().count(), 1);
+}
+
+/// What was acknowledged before travels with the error page.
+#[tokio::test]
+async fn if_one_of_several_storages_fails_its_error_is_the_answer_and_acknowledged_cookies_travel()
+{
+    for (failing, saved) in [(0, &[][..]), (1, &["sid"])] {
+        let app = App::new();
+        app.failing().fail(failing..=failing, When::Before);
+        let (logs, _capture) = Logs::capture();
+        let response = both(&app)
+            .serve(request(""), DefaultAnswer, change_both)
+            .await;
+        let response = response.unwrap();
+        assert_eq!(response.status(), 503);
+        assert_eq!(cookies(&response), saved);
+        // After the failure nothing is saved any more.
+        assert_eq!(app.failing().heal(), failing + 1);
+        assert_eq!(lines(&logs, "ERROR ").len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn p3_the_end_of_the_second_session_is_carried_out_although_the_first_was_not_saved() {
+    let app = App::new();
+    let cookie = app.client().await;
+    // The second storage's session is ended.
+    let storages = Storages::new(named(&app, "cart"))
+        .and(app.storage.clone())
+        .unwrap();
+    let handler = async |request: Request<()>| -> Handled {
+        request.session().await?.insert("cart", 1)?;
+        request.session_named("sid").await?.invalidate()?;
+        Ok(with_status(200))
+    };
+    // The load of the second session, and then the save of the first.
+    app.failing().fail(1..=1, When::Before);
+    let request = request(&format!("sid={cookie}"));
+    let response = storages
+        .serve(request, DefaultAnswer, handler)
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 503);
+    assert_eq!(cookies(&response), ["sid"]);
+    assert_eq!(app.stored(&cookie).await.unwrap(), &b"{ }"[..]);
+}
+
+#[tokio::test]
+async fn two_storages_of_one_cookie_name_are_refused() {
+    let app = App::new();
+    let told = both(&app).and(named(&app, "cart")).unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::Settings);
+    assert!(told.to_string().contains("cart"));
+    let handler = service_fn(change_both);
+    let service = SessionService::new(named(&app, "sid"), handler);
+    let told = service.and(named(&app, "sid")).unwrap_err();
+    assert_eq!(told.kind(), ErrorKind::Settings);
+}
+
+/// A service inside another one shadows it.
+#[tokio::test]
+async fn a_service_inside_another_one_shadows_it() {
+    use hyper::service::Service as _;
+    let (inner, outer) = (App::new(), App::new());
+    let handler = service_fn(
+        async |request: Request<String>| -> Result<Response<String>> {
+            request.session().await?.insert("k", 1)?;
+            Ok(with_status(200))
+        },
+    );
+    let service = SessionService::new(inner.storage.clone(), handler);
+    let service = SessionService::new(outer.storage.clone(), service);
+    let response = service.call(Request::new(String::new())).await.unwrap();
+    assert_eq!(cookies(&response), ["sid"]);
+    assert_eq!(inner.counts().take().create, 1);
+    assert_eq!(outer.counts().take(), Calls::default());
+}
