@@ -24,6 +24,9 @@ pub struct EncryptedCookieStorage {
 
 crate::cookie_storage!(EncryptedCookieStorage);
 
+/// The base64 length of version, time, IV, one block and HMAC: 73 bytes.
+const MIN_LEN: usize = 100;
+
 impl EncryptedCookieStorage {
     /// Keeps sessions under `key`, a [`Key`](crate::Key) or a [`Fernet`](fernet::Fernet), with the
     /// default cookie settings.
@@ -43,10 +46,13 @@ impl EncryptedCookieStorage {
         self
     }
 
-    /// Returns whether `token` has exactly the padding it needs: the fernet crate ignores it.
+    /// Returns whether `token` is long enough, and has exactly the padding that it needs: the fernet
+    /// crate ignores it.
     #[expect(clippy::unused_self, reason = "as the other storages' has_shape")]
     fn has_shape(&self, token: &str) -> bool {
-        token.len().is_multiple_of(4) && token.trim_end_matches('=').len() + 2 >= token.len()
+        token.len() >= MIN_LEN
+            && token.len().is_multiple_of(4)
+            && token.trim_end_matches('=').len() + 2 >= token.len()
     }
 
     fn open(&self, token: &str) -> Option<Opened> {

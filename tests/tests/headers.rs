@@ -275,7 +275,7 @@ async fn an_update_sends_the_cookie_of_a_store_only_if_it_has_a_max_age() {
         let storage: Arc<dyn Storage> = Arc::new(storage);
         let cookie = saved(&storage).await;
         let act: fn(&Session) -> Result<()> = match own {
-            Some(_) => |session| session.set_max_age(seconds(60)),
+            Some(()) => |session| session.set_max_age(seconds(60)),
             None => write,
         };
         let server = serve(storage.clone(), act, 200, &[]).await;

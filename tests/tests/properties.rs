@@ -414,20 +414,17 @@ proptest! {
             "[ \t\n\r]{0,2}\\{\r([ \t\n\r]{4}){0,140}\\}[ \t\n\r]{0,2}".prop_map(String::into_bytes),
         ],
     ) {
-        match SessionConfig::default().open(text.clone()) {
-            Some(session) => {
-                let loaded = now(holding(&text).0.load(&[IDENTITY])).unwrap();
-                prop_assert_eq!(loaded.is_new(), session.is_empty());
-                prop_assert_eq!(loaded.identity().is_none(), session.is_empty());
-                prop_assert_eq!(loaded.keys(), session.keys());
-            }
-            None => {
-                let found = is_not_adopted(&text);
-                // A logout ends a session that has expired, too.
-                let may_have_expired = text.windows(7).any(|word| word == b"max_age");
-                let is_ended = may_have_expired && found == text_in_store(b"{ }");
-                prop_assert!(is_ended || found == text_in_store(&text));
-            }
+        if let Some(session) = SessionConfig::default().open(text.clone()) {
+            let loaded = now(holding(&text).0.load(&[IDENTITY])).unwrap();
+            prop_assert_eq!(loaded.is_new(), session.is_empty());
+            prop_assert_eq!(loaded.identity().is_none(), session.is_empty());
+            prop_assert_eq!(loaded.keys(), session.keys());
+        } else {
+            let found = is_not_adopted(&text);
+            // A logout ends a session that has expired, too.
+            let may_have_expired = text.windows(7).any(|word| word == b"max_age");
+            let is_ended = may_have_expired && found == text_in_store(b"{ }");
+            prop_assert!(is_ended || found == text_in_store(&text));
         }
     }
 

@@ -3,6 +3,7 @@
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyed::KeyedStorage;
 use crate::keyed::backend::{Backend, Found, OnlyIf, Outcome, Write};
+use crate::keyed::load::Opened;
 use crate::keyed::tombstone::{self, Tombstone};
 use crate::record::stored::Stored;
 use crate::session::Draft;
@@ -17,8 +18,13 @@ impl<B: Backend> KeyedStorage<B> {
     ///
     /// The session remembers what was written until the save is committed. If the answer is lost and
     /// the session is saved again, the save goes on with the record that may be there. One session
-    /// never becomes two.
-    pub(super) async fn create(&self, draft: &Draft) -> Result<(Identity, Stored)> {
+    /// never becomes two. A record that a renewal (`is_move`) wrote may hold what other requests had
+    /// stored at the old key, so the changes are then merged onto it.
+    pub(super) async fn create(
+        &self,
+        draft: &mut Draft,
+        is_move: bool,
+    ) -> Result<(Identity, Stored)> {
         for _ in 0..DRAWS {
             let (pending, chosen) = {
                 let state = draft.session().state();
@@ -57,9 +63,19 @@ impl<B: Backend> KeyedStorage<B> {
                 && before.contains(found.value())
             {
                 let found = found.clone();
+                let mut again = write;
+                if is_move
+                    && let Opened::Record(record) =
+                        self.open(&Found::Record(found.clone()), self.config.unix_now())
+                {
+                    draft.merge(record);
+                    let (value, ttl) = self.record_to_store(draft)?;
+                    again = Write::record(value, ttl);
+                    draft.note_written(again.value().clone());
+                }
                 outcome = self
                     .backend
-                    .write(&key, write, OnlyIf::Unchanged(&found))
+                    .write(&key, again, OnlyIf::Unchanged(&found))
                     .await?;
             }
             match outcome {

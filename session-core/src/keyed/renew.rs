@@ -39,7 +39,7 @@ impl<B: Backend> KeyedStorage<B> {
             lineage
         };
         let handle = draft.record.handle.clone();
-        let (identity, stored) = self.create(draft).await?;
+        let (identity, stored) = self.create(draft, true).await?;
         let new = self.address(&identity);
         let new_suffix = new.suffix.clone();
         let tombstone = Tombstone::Moved(new_suffix.to_string()).to_text();
@@ -176,9 +176,7 @@ impl<B: Backend> Move<'_, B> {
     async fn rewrite(&mut self) -> Result<bool> {
         let (value, ttl) = self.storage.record_to_store(self.draft)?;
         let write = Write::record(value, ttl);
-        if let Some(pending) = &mut self.draft.session().state().creation.pending {
-            pending.written.push(write.value().clone());
-        }
+        self.draft.note_written(write.value().clone());
         let only_if = OnlyIf::Unchanged(&self.stored);
         let backend = &self.storage.backend;
         match backend.write(&self.new.key, write, only_if).await? {

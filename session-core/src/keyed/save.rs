@@ -85,14 +85,14 @@ impl<B: Backend> KeyedStorage<B> {
 
     /// Stores a new session.
     async fn start(&self, draft: &mut Draft) -> Result<CookieChange> {
-        let (identity, seen) = self.create(draft).await?;
+        let (identity, seen) = self.create(draft, false).await?;
         Ok(self.commit_new(draft, identity, seen))
     }
 
     /// Stores a new session, and then ends what the client's cookies stand for. In this order a
     /// failure leaves the client with the session that it had.
     async fn log_in(&self, draft: &mut Draft) -> Result<CookieChange> {
-        let (identity, seen) = self.create(draft).await?;
+        let (identity, seen) = self.create(draft, false).await?;
         let mut has_ended_one = false;
         for cookie in draft.origin.cookies.iter().filter(|it| **it != identity) {
             if !self.accepts(cookie) {
@@ -121,7 +121,7 @@ impl<B: Backend> KeyedStorage<B> {
         if let Place::InStore { identity, seen, .. } = draft.place.clone() {
             // Created first, so that a failure leaves the client with the session that it had.
             if restarts {
-                new = Some(self.create(draft).await?);
+                new = Some(self.create(draft, false).await?);
             }
             let is_repeated = draft.begin_end();
             let ended = self.end(&identity, Some(&seen), Ender::Logout, is_repeated);

@@ -10,7 +10,7 @@ use crate::error::Result;
 /// itself is stored, as aiohttp_session does by default. A codec can compress the text or store
 /// another format. A Python service that shares the sessions needs the same pair of functions.
 ///
-/// ```ignore
+/// ```
 /// use session_core::{Codec, Result, SessionConfig};
 ///
 /// /// Stores the JSON text behind a version byte.

@@ -5,6 +5,8 @@ use std::mem;
 use std::sync::Arc;
 use std::task::Poll;
 
+use bytes::Bytes;
+
 use crate::config::SessionConfig;
 use crate::record::Record;
 use crate::session::Session;
@@ -181,6 +183,13 @@ impl Draft {
         state.creation.pending = None;
         state.is_ending = false;
         state.is_lost = false;
+    }
+
+    /// Notes that the record that this save creates may be stored with this value.
+    pub(crate) fn note_written(&self, value: Bytes) {
+        if let Some(pending) = &mut self.session.state().creation.pending {
+            pending.written.push(value);
+        }
     }
 
     /// Notes that another request ended the session. No later save can succeed.

@@ -187,9 +187,14 @@ impl State {
         self.delta.cleared = true;
     }
 
-    /// Empties the session and marks it to be ended.
+    /// Empties the session and marks it to be ended. As in aiohttp_session, `created` stays until
+    /// something is set.
     pub(crate) fn invalidate(&mut self) {
-        self.record = Arc::new(Record::new(self.config.unix_now()));
+        let record = Arc::make_mut(&mut self.record);
+        record.clear();
+        record.lifetime = Lifetime::Default;
+        record.started = None;
+        record.handle = None;
         self.refresh = false;
         self.delta = Delta {
             identity: IdentityChange::End,

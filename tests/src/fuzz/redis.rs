@@ -148,9 +148,9 @@ impl Said<'_> {
                 }
                 answer => stored_or_found(answer, value),
             },
-            _ => match self.to_script(&["was", value, "60"]) {
+            _ => match self.script(&["was", value, "60"]) {
                 Answer::Refused(line) if is_tombstone && has_code(&line, "OOM") => {
-                    swapped(self.to_script(&["was"]), value)
+                    swapped(self.script(&["was"]), value)
                 }
                 answer => swapped(answer, value),
             },
@@ -174,7 +174,7 @@ impl Said<'_> {
     }
 
     /// Returns the answer to the script, which the server may not know yet.
-    fn to_script(&mut self, arguments: &[&str]) -> Answer {
+    fn script(&mut self, arguments: &[&str]) -> Answer {
         let call = |name| [&[name, "SCRIPT", "1", KEY], arguments].concat();
         match self.to(&call("EVALSHA")) {
             Answer::Refused(line) if code_of(&line) == "NOSCRIPT" => self.to(&call("EVAL")),
@@ -278,7 +278,7 @@ fn command(question: &[u8]) -> Vec<String> {
     let value = redis::parse_redis_value(question).unwrap();
     let mut words: Vec<String> = redis::from_redis_value(value).unwrap();
     if words[0].starts_with("EVAL") {
-        words[1] = "SCRIPT".to_owned();
+        words[1] = "SCRIPT".into();
     }
     words
 }

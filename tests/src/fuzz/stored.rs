@@ -73,7 +73,7 @@ pub fn stored(data: &[u8]) {
     world.put(OTHER, OTHERS.into(), Held::Session(vec!["o".into()]));
 
     let mut requests = [0, 1].map(|at| InFlight::new(&world, at, does[at]));
-    let [first, second] = requests.each_ref().map(|request| request.did());
+    let [first, second] = requests.each_ref().map(InFlight::did);
     assert_eq!(first.before, second.before);
     check_loaded(&first, &loaded);
     check_loaded(&second, &loaded);
@@ -187,7 +187,7 @@ impl Tombstone {
         let inside = text.strip_prefix(b"{\r")?.strip_suffix(b"}")?;
         let digits = inside.iter().map(|b| SPACE.find(char::from(*b)));
         let digits: Vec<usize> = digits.collect::<Option<_>>()?;
-        if digits.is_empty() || digits.len() % 4 != 0 {
+        if digits.is_empty() || !digits.len().is_multiple_of(4) {
             return None;
         }
         let byte = |four: &[usize]| four.iter().fold(0, |byte, digit| byte * 4 + digit);
@@ -239,7 +239,7 @@ impl Did {
     /// Does it. Keeps the meaning of the numbers 0 to 5, which the corpus has.
     fn act(what: u8, at: usize, loaded: Session, request: &Request<()>) -> Result<Self> {
         let mut did = Self {
-            what: (what & 0x3f) % 12,
+            what: (what & 0x3f) % 13,
             name: format!("of request {at}"),
             removed: None,
             before: loaded.keys(),
@@ -277,9 +277,14 @@ impl Did {
                 did.session.insert(name, 4)?;
             }
             10 => did.session = request.new_session()?,
-            _ => {
+            11 => {
                 session.insert(name, 5)?;
                 assert!(session.remove(name)?);
+            }
+            _ => {
+                let first = did.before.first().cloned().unwrap_or_default();
+                did.removed = session.remove(&first)?.then_some(first);
+                session.renew()?;
             }
         }
         did.life = did.session.max_age();
@@ -288,6 +293,10 @@ impl Did {
 
     fn sets(&self) -> bool {
         matches!(self.what, 0 | 3 | 5 | 7 | 9)
+    }
+
+    fn renews(&self) -> bool {
+        matches!(self.what, 3 | 8 | 12)
     }
 
     /// Returns what it makes of a session with these keys.
@@ -358,9 +367,12 @@ impl InFlight {
 /// Waits until it is polled again.
 async fn pause() {
     let mut is_second = false;
-    poll_fn(|_| match mem::replace(&mut is_second, true) {
-        true => Poll::Ready(()),
-        false => Poll::Pending,
+    poll_fn(|_| {
+        if mem::replace(&mut is_second, true) {
+            Poll::Ready(())
+        } else {
+            Poll::Pending
+        }
     })
     .await;
 }
@@ -432,6 +444,10 @@ impl World {
 
     /// Notes that a request has stored its session.
     fn store(&mut self, identity: &str, keys: Vec<String>, did: &Did) {
+        let known = did.session.identity();
+        let expected = (!keys.is_empty()).then_some(identity);
+        assert_eq!(known.as_ref().map(Identity::as_str), expected);
+        assert_eq!(did.session.is_new(), keys.is_empty());
         let written = Written {
             ends: did.session.expires_at(),
             gone: did.life.map(|life| self.clock.now() + life + GRACE),
@@ -467,7 +483,7 @@ impl World {
         let changes = did.what != 2 || did.removed.is_some();
         match (loaded, held) {
             (Loaded::Live, Held::Session(keys)) if changes => match did.what {
-                3 | 8 => fresh(&keys, true),
+                _ if did.renews() => fresh(&keys, true),
                 6 => {
                     self.bury(IDENTITY, Tombstone::Ended);
                     Expected::Remove
@@ -477,10 +493,9 @@ impl World {
             (Loaded::Live, _) if changes => Expected::Refused,
             (Loaded::Emptied, Held::Session(_)) if did.sets() => fresh(&[], true),
             (Loaded::Emptied, _) if did.sets() => Expected::Refused,
-            (Loaded::Ended(Tombstone::Revoked), _) if did.sets() => new,
+            (Loaded::Ended(Tombstone::Revoked) | Loaded::Nothing, _) if did.sets() => new,
             (Loaded::Ended(Tombstone::Revoked), _) => Expected::Keep,
-            (Loaded::Ended(_), _) if did.sets() || did.what == 8 => Expected::Refused,
-            (Loaded::Nothing, _) if did.sets() => new,
+            (Loaded::Ended(_), _) if did.sets() || did.renews() => Expected::Refused,
             _ => Expected::Keep,
         }
     }
@@ -490,7 +505,7 @@ impl World {
     fn end(&mut self, is_login: bool) -> Was {
         let mut at = IDENTITY.to_owned();
         let mut followed = Vec::new();
-        for _ in 0..self.held.len() + 1 {
+        for _ in 0..=self.held.len() {
             let was = match self.held.get(&at) {
                 Some(Held::Foreign) => return Was::Nothing,
                 Some(Held::Tombstone(Tombstone::Moved(to))) if Identity::parse(to).is_some() => {

@@ -198,16 +198,13 @@ impl Model {
                 // There the old session goes on.
                 side == Side::Ours
             }
-            Request::Touch => true,
+            // The lifetime goes on.
+            Request::Touch | Request::Renew => true,
             Request::Clear => {
                 invalidated = !new;
-                if !new {
-                    session = Saved::fresh();
-                }
+                session = Saved::fresh();
                 !new
             }
-            // The lifetime goes on.
-            Request::Renew => true,
             Request::MaxAge(seconds) => {
                 own_max_age = Some(*seconds).filter(|own| *own != setting.max_age);
                 true

@@ -2,12 +2,14 @@
 
 use session_core::keyed::Backend;
 use session_core::{ErrorKind, Result, Session, Storage as _};
+use session_tests::stores::Call;
 
 use crate::effects::told;
 use crate::handle::{Check, Handle, fail, must};
 use crate::known::{Entry, Record, View};
 use crate::request::{Answer, Load, Place, Plan, Reply, Request, Save};
 use crate::steps::End;
+use crate::turns::Made;
 use crate::world::World;
 
 /// What a save may come to.
@@ -184,7 +186,7 @@ impl<B: Backend> World<B> {
     }
 
     /// A save came to its end. What the client is told must be what was done.
-    pub(crate) fn saved(&mut self, at: usize, reply: Reply, end: Option<End>) -> Check {
+    pub(crate) fn saved(&mut self, at: usize, reply: &Reply, end: Option<End>) -> Check {
         let request = &self.requests[at];
         let save = request.save();
         let expected = self.outcomes(request, save)?;
@@ -298,10 +300,18 @@ impl<B: Backend> World<B> {
             },
             (Plan::Clear, _) if save.is_over => vec![Outcome::Answer(Answer::Remove)],
             (Plan::Clear, Some(own)) => {
-                let column = self.columns(save, own, 0);
-                let removed = column.contains(&Column::Alive);
-                let removed = removed.then_some(Outcome::Answer(Answer::Remove));
-                removed.into_iter().chain([Outcome::Ended]).collect()
+                let tick = save.answered.get(&own).copied().unwrap_or(save.tick);
+                let since = self.known[own].since(tick);
+                let found = since.flat_map(|entry| match entry {
+                    Entry::Ended => Self::own_end(request, save, own),
+                    Entry::Record(_) => Vec::new(),
+                    _ => vec![Column::Nothing],
+                });
+                let outcome = |column| match column {
+                    Column::Alive => Outcome::Answer(Answer::Remove),
+                    _ => Outcome::Ended,
+                };
+                found.map(outcome).collect()
             }
             (Plan::Move, Some(own)) => {
                 let is_it = |hidden: usize| Entry::Moved(self.known[hidden].suffix.clone());
@@ -316,7 +326,7 @@ impl<B: Backend> World<B> {
                 }
             }
             (Plan::Create | Plan::Login, _) => created.unwrap_or_default(),
-            (Plan::End, _) => self.ended_outcomes(request, save, created),
+            (Plan::End, _) => self.ended_outcomes(request, save, created.as_deref()),
             (Plan::Update | Plan::Refresh | Plan::Move | Plan::Clear, None) => {
                 fail!("it has no place")
             }
@@ -328,16 +338,16 @@ impl<B: Backend> World<B> {
         &self,
         request: &Request,
         save: &Save,
-        created: Option<Vec<Outcome>>,
+        created: Option<&[Outcome]>,
     ) -> Vec<Outcome> {
         let columns = match request.place.own() {
-            Some(own) => self.columns(save, own, 0),
+            Some(own) => self.columns(request, save, own, 0),
             // The most recent cookie decides.
             None => request
                 .others
                 .iter()
                 .fold(vec![Column::Nothing], |found, other| {
-                    let other = self.columns(save, *other, 0);
+                    let other = self.columns(request, save, *other, 0);
                     let both = found
                         .iter()
                         .flat_map(|found| other.iter().map(|column| (*found).max(*column)));
@@ -347,7 +357,7 @@ impl<B: Backend> World<B> {
         let has_cookie = request.sent || request.place.own().is_some();
         let outcome = |column: &Column| match column {
             Column::Ended | Column::Replaced if !save.local.is_empty() => vec![Outcome::Ended],
-            _ if !save.local.is_empty() => created.clone().unwrap_or_default(),
+            _ if !save.local.is_empty() => created.unwrap_or_default().to_vec(),
             Column::Replaced => vec![Outcome::Answer(Answer::Keep)],
             _ if has_cookie => vec![Outcome::Answer(Answer::Remove)],
             _ => vec![Outcome::Answer(Answer::Keep)],
@@ -356,7 +366,7 @@ impl<B: Backend> World<B> {
     }
 
     /// What an end may have found at a key, following renewals.
-    fn columns(&self, save: &Save, at: usize, hops: usize) -> Vec<Column> {
+    fn columns(&self, request: &Request, save: &Save, at: usize, hops: usize) -> Vec<Column> {
         if save.ended.contains(&at) {
             return vec![Column::Alive];
         }
@@ -366,16 +376,12 @@ impl<B: Backend> World<B> {
             match entry {
                 Entry::Missing | Entry::Python | Entry::Foreign => columns.push(Column::Nothing),
                 Entry::Revoked => columns.push(Column::Revoked),
-                // After a lost answer the tombstone may be this save's own. Nothing tells.
-                Entry::Ended if save.faults > 0 => {
-                    columns.extend([Column::Ended, Column::Alive]);
-                }
-                Entry::Ended => columns.push(Column::Ended),
+                Entry::Ended => columns.extend(Self::own_end(request, save, at)),
                 Entry::Replaced => columns.push(Column::Replaced),
                 Entry::Moved(suffix) => {
                     let next = self.known.iter().position(|known| known.suffix == *suffix);
                     if let Some(next) = next.filter(|_| hops < 64) {
-                        columns.extend(self.columns(save, next, hops + 1));
+                        columns.extend(self.columns(request, save, next, hops + 1));
                     }
                 }
                 // It would have been ended.
@@ -383,6 +389,19 @@ impl<B: Backend> World<B> {
             }
         }
         columns
+    }
+
+    /// What an end makes of the tombstone of a logout. After a lost answer it may be its own, and
+    /// nothing tells.
+    fn own_end(request: &Request, save: &Save, at: usize) -> Vec<Column> {
+        let is_own = request.place.own() == Some(at) && request.ended.contains(&at);
+        if is_own {
+            vec![Column::Alive]
+        } else if save.faults > 0 || request.has_failed {
+            vec![Column::Ended, Column::Alive]
+        } else {
+            vec![Column::Ended]
+        }
     }
 
     /// A logout or a login was acknowledged: what it ends has ended (P3).
@@ -437,7 +456,11 @@ impl<B: Backend> World<B> {
             }
             ErrorKind::Unavailable => {
                 must!(save.faults > 0, "P6: nothing failed");
-                let keeps = matches!(save.plan, Plan::Login | Plan::Move);
+                let keeps = match save.plan {
+                    Plan::Login | Plan::Move => true,
+                    Plan::End => request.place.own().is_some() && !save.local.is_empty(),
+                    _ => false,
+                };
                 let is_moved = save.is_over || !save.replaced.is_empty();
                 must!(
                     !keeps || save.faults > 1 || !is_moved,
@@ -456,13 +479,21 @@ impl<B: Backend> World<B> {
         let next = save.next.as_ref().and_then(|next| self.by_key(&next.key));
         let own = request.place.own();
         let reach = self.reach(own.as_slice());
-        let is_past_own = |key: &usize| !reach.contains(key);
+        let hidden = |key: &usize| self.known[*key].owner == request.id;
+        let is_past_own = |key: &usize| !reach.contains(key) && !hidden(key);
         let is_own_done =
             save.tried.iter().any(is_past_own) || next.as_ref().is_some_and(is_past_own);
+        // A new record is taken back: before the end was noted, or after.
+        let takes_back = |next: &Made| next.call == Call::Read;
+        let takes_back =
+            save.next.as_ref().is_some_and(takes_back) && next.as_ref().is_some_and(hidden);
+        let may_leave = takes_back || save.takes_back;
         let is_open = request.others.iter().any(|other| reach.contains(other));
         let (plan, creates, begun) = (save.plan, save.creates, save.begun);
+        let (is_over, creates) = (save.is_over, creates && own.is_none());
         let request = &mut self.requests[at];
         request.has_failed = true;
+        request.may_leave |= may_leave;
         request.handle_mut().drafted = 0;
         request.told |= is_ended;
         if plan == Plan::End {
@@ -473,12 +504,14 @@ impl<B: Backend> World<B> {
                 request.sent = false;
                 request.is_forbidden = false;
                 request.told = is_ended;
+            } else if own.is_some() && (is_open || takes_back || is_over) && !is_own_done {
+                // How far it came cannot be told.
+                self.unclear = Some(request.id);
+            } else if own.is_some() && takes_back {
+                self.unclear = Some(request.id);
             } else if own.is_some() && is_own_done {
                 request.place = Place::New;
                 request.sent = true;
-            } else if own.is_some() && is_open {
-                // How far it came cannot be told.
-                self.unclear = Some(request.id);
             }
             if request.handle().closed {
                 return Ok(());
@@ -531,6 +564,8 @@ impl<B: Backend> World<B> {
         };
         self.seen.moved += usize::from(plan == Plan::Move);
         request.sent = !is_ended;
+        // The end of a session that was never acknowledged forgets what it may have stored.
+        request.may_leave |= is_ended;
         request.place = place;
         request.others.clear();
         request.login = false;

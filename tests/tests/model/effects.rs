@@ -37,7 +37,9 @@ impl<B: Backend> World<B> {
                 );
                 continue;
             };
+            let is_hidden = self.is_hidden(&self.requests[at], key);
             let save = self.requests[at].save_mut();
+            save.takes_back |= is_hidden && made.call == Call::Read;
             save.tried.push(key);
             if calls.faults == 0 {
                 save.answered.insert(key, tick);
@@ -70,7 +72,7 @@ impl<B: Backend> World<B> {
     fn effect(&mut self, at: usize, key: usize, old: &Entry, new: &Entry) -> Check {
         let request = &self.requests[at];
         let known = &self.known[key];
-        let is_hidden = known.owner == request.id && !known.is_issued;
+        let is_hidden = self.is_hidden(request, key);
         let reach = self.reach(&request.starts(request.save()));
         let ends = matches!(new, Entry::Ended | Entry::Replaced) && reach.contains(&key);
         if ends {
@@ -82,6 +84,12 @@ impl<B: Backend> World<B> {
         } else {
             fail!("P4: {} became {new:?}, by another's save", told(known))
         }
+    }
+
+    /// A request drew it, and no client knows it.
+    fn is_hidden(&self, request: &Request, key: usize) -> bool {
+        let known = &self.known[key];
+        known.owner == request.id && !known.is_issued
     }
 
     /// A save ends a session, or makes sure that it has ended.
@@ -97,8 +105,7 @@ impl<B: Backend> World<B> {
                 let last = self.chain(key).last().copied();
                 last.is_none_or(|last| self.known[last].entry.record().is_none())
             }
-            (Plan::Login, Entry::Foreign, _) => false,
-            (Plan::Login, _, Entry::Replaced) => true,
+            (Plan::Login, before, Entry::Replaced) => *before != Entry::Foreign,
             _ => false,
         };
         must!(
@@ -106,6 +113,7 @@ impl<B: Backend> World<B> {
             "P3: a save that is to {plan:?} made {new:?} of {}",
             told(&self.known[key])
         );
+        self.requests[at].ended.push(key);
         let save = self.requests[at].save_mut();
         if matches!(old, Entry::Record(_) | Entry::Foreign) {
             save.ended.push(key);
@@ -126,7 +134,16 @@ impl<B: Backend> World<B> {
         let is_session = |other: &Known| other.entry == Entry::Moved(known.suffix.clone());
         let is_moved = self.known.iter().any(is_session);
         match (old, new) {
-            (Entry::Missing, Entry::Record(record)) => self.created(request, save, record)?,
+            (Entry::Missing, Entry::Record(record)) => {
+                let is_left = |other: usize| {
+                    self.is_hidden(request, other) && self.known[other].entry.record().is_some()
+                };
+                must!(
+                    request.may_leave || !(0..self.known.len()).any(is_left),
+                    "P4: one session became two"
+                );
+                self.created(request, save, record)?;
+            }
             (Entry::Record(before), Entry::Record(record)) => {
                 let expected = before.view.dict.after(&save.delta);
                 must!(
@@ -154,7 +171,7 @@ impl<B: Backend> World<B> {
             "a save that is to {plan:?} stored a new {record:?}"
         );
         must!(
-            record.view.dict == save.local && !record.is_empty(),
+            record.view.dict == save.local && (plan == Plan::Move || !record.is_empty()),
             "P2: {record:?} is stored for {:?}",
             save.local
         );

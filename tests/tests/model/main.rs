@@ -15,6 +15,7 @@
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod checks;
+mod chosen;
 mod cookie;
 mod effects;
 mod handle;

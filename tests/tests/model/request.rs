@@ -79,6 +79,10 @@ pub(crate) struct Request {
     pub(crate) born: u64,
     /// A save of it failed or was cancelled.
     pub(crate) has_failed: bool,
+    /// It may have left a record behind that no client knows, as it failed to take it back.
+    pub(crate) may_leave: bool,
+    /// The keys whose sessions its saves ended, acknowledged or not.
+    pub(crate) ended: Vec<usize>,
 }
 
 /// A request to a handler behind a server.
@@ -99,7 +103,7 @@ pub(crate) enum Flight {
     Save {
         waiting: Waiting<Reply>,
         /// `None`: it has not begun.
-        save: Option<Save>,
+        save: Option<Box<Save>>,
         /// The handler has responded.
         end: Option<End>,
     },
@@ -137,6 +141,8 @@ pub(crate) struct Save {
     pub(crate) answered: HashMap<usize, usize>,
     /// The keys that it called, with or without an answer.
     pub(crate) tried: Vec<usize>,
+    /// It began to take back the record that it had stored.
+    pub(crate) takes_back: bool,
     /// It tried to store a new record.
     pub(crate) creates: bool,
     pub(crate) next: Option<Made>,
@@ -211,6 +217,7 @@ impl Request {
             faults: 0,
             answered: HashMap::new(),
             tried: Vec::new(),
+            takes_back: false,
             creates: false,
             next: None,
             prepared: now,
@@ -221,7 +228,7 @@ impl Request {
             replaced: Vec::new(),
         };
         match &mut self.flight {
-            Some(Flight::Save { save: none, .. }) => *none = Some(save),
+            Some(Flight::Save { save: none, .. }) => *none = Some(Box::new(save)),
             _ => unreachable!("a save runs"),
         }
         let handle = self.handle_mut();
@@ -248,7 +255,8 @@ impl Request {
         if is_stored && !self.place.is_emptied() {
             return if has(delta, &What::Cleared) && is_empty {
                 Plan::Clear
-            } else if renews && !is_empty {
+            } else if renews {
+                // Another request may have set a key, which then moves along.
                 Plan::Move
             } else if delta.is_empty() {
                 Plan::Refresh

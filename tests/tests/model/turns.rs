@@ -118,8 +118,7 @@ impl Turn {
     pub(crate) fn wipe(&self) {
         let mut state = self.state();
         state.eras += 1;
-        let eras = state.eras;
-        state.era.push_str(&format!("-{eras}"));
+        state.era = format!("{}-{}", state.era, state.eras);
     }
 
     async fn stand(&self) {

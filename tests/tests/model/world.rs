@@ -440,6 +440,8 @@ impl<B: Backend> World<B> {
             flight: None,
             born: self.now(),
             has_failed: false,
+            may_leave: false,
+            ended: Vec::new(),
             cookies,
         };
         let storage = self.storages[process].clone();
@@ -596,7 +598,7 @@ impl<B: Backend> World<B> {
                 self.note_draws(drawn, at);
                 self.save_went_on(at, calls).await?;
                 if let Came::Done(reply) = came {
-                    self.saved(at, reply.clone(), end)?;
+                    self.saved(at, &reply, end)?;
                     self.answer(at, &reply, end);
                     self.drop_unclear();
                     return Ok(true);
