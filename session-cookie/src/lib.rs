@@ -108,15 +108,17 @@ async fn save(
         return Ok(CookieChange::Keep);
     };
     let Some(payload) = staged.payload() else {
-        staged.commit();
-        return Ok(CookieChange::Remove);
+        let change = CookieChange::Remove;
+        staged.commit(&change);
+        return Ok(change);
     };
     let value = seal(payload)?;
     // Before the session counts as saved: the client keeps its old cookie.
     config.cookie().check_size(&value)?;
     let max_age = staged.max_age();
-    staged.commit();
-    Ok(CookieChange::Set { value, max_age })
+    let change = CookieChange::Set { value, max_age };
+    staged.commit(&change);
+    Ok(change)
 }
 
 /// Logs that a token was not made with one of the keys, or was altered.

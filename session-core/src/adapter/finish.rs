@@ -62,7 +62,14 @@ impl Context {
             let login = slot.login().clone();
             let loaded = slot.loaded();
             match keep {
-                Keep::Everything => jobs.push(mount, login.or(loaded)),
+                Keep::Everything => {
+                    // A login ends what was loaded, but an `invalidate()` must not depend on it.
+                    let ends = |it: &Session| it.state().delta.identity == IdentityChange::End;
+                    if login.is_none() || loaded.as_ref().is_some_and(ends) {
+                        jobs.push(mount, loaded);
+                    }
+                    jobs.push(mount, login);
+                }
                 // The login is dropped as well, so the old session counts again.
                 Keep::EndsOnServerError(_) | Keep::EndsOnFailure => {
                     for session in [loaded, login].into_iter().flatten() {
@@ -102,10 +109,10 @@ impl Jobs {
         let Some(session) = session else { return };
         let is_due = {
             let state = session.state();
-            if !state.is_due() && state.unsent == CookieChange::Keep {
+            if !state.needs_save() && state.unsent == CookieChange::Keep {
                 return;
             }
-            state.is_due()
+            state.needs_save()
         };
         self.is_due |= is_due;
         let job = Job {

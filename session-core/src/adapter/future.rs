@@ -20,8 +20,9 @@ pin_project! {
     /// Runs a handler, saves the sessions that it changed, and responds.
     ///
     /// - Before the headers leave, changed sessions are saved in the order of their storages.
-    /// - After a server error (5xx) changes are dropped, unless the service says otherwise. After a
-    ///   session error too. An [`invalidate`](crate::Session::invalidate) is always carried out.
+    /// - After a server error (5xx), unless the service says otherwise, and after a session error,
+    ///   changes are dropped. An [`invalidate`](crate::Session::invalidate) is carried out before
+    ///   every response.
     /// - A session error is the handler's `Err`, as an [`Error`] or a
     ///   `Box<dyn Error + Send + Sync>` of one, or an [`Error`] in the response's extensions. The
     ///   [`ErrorAnswer`] writes the response to it. Any other `Err` goes to the server, and nothing
@@ -151,7 +152,7 @@ fn respond<B>(
     outcome: Outcome<B>,
     mut saved: Saved,
 ) -> Response<B> {
-    // The handler's error comes first; that of an end which failed besides is logged.
+    // If both failed, respond with the handler's error. The other one is in the log.
     let outcome = match (outcome, saved.error.take()) {
         (Outcome::Response(_), Some(error)) => Outcome::SessionError(error),
         (outcome, _) => outcome,

@@ -91,8 +91,8 @@ pub(super) enum Turn<'a, T: Clone> {
 pub(super) struct Loading<'a, T>(&'a LoadOnce<T>);
 
 impl<T: Clone> Loading<'_, T> {
-    /// Hands out the value. `inspect` sees it before any other task does, while no one can
-    /// [look](LoadOnce::get).
+    /// Hands out the value. `inspect` runs under the lock, before other tasks can see the
+    /// value.
     pub(super) fn finish(self, value: &T, inspect: impl FnOnce(&T)) {
         let waiting = {
             let mut slot = self.0.slot();

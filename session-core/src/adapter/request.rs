@@ -92,7 +92,7 @@ fn find(
     name: Option<&str>,
 ) -> impl Future<Output = Result<Session>> + Send + use<> {
     let asked = context(extensions, name).map(|(context, at)| context.ask(at, headers));
-    // Borrowed, because what a future moves it holds twice.
+    // By reference: moving it into the inner future would store it twice.
     async move {
         match &asked {
             Ok(asked) => asked.session().await,

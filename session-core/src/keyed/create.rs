@@ -51,6 +51,7 @@ impl<B: Backend> KeyedStorage<B> {
             let pending = PendingCreate {
                 identity: identity.clone(),
                 written,
+                is_move,
             };
             draft.session().state().creation.pending = Some(pending);
             let key = self.address(&identity).key;
@@ -91,13 +92,18 @@ impl<B: Backend> KeyedStorage<B> {
         Err(identity_error("every identity that was drawn is taken"))
     }
 
-    /// Takes back a record that this save created and will not use.
+    /// Takes back the record that this save created and will not use.
+    pub(super) async fn take_back(&self, draft: &Draft) {
+        let pending = draft.session().state().creation.pending.take();
+        if let Some(pending) = pending {
+            self.discard(&pending).await;
+        }
+    }
+
+    /// Ends a record that was created for nothing.
     ///
     /// If this fails, the record stays for its time to live, but nobody knows its identity.
-    pub(super) async fn take_back(&self, draft: &Draft) {
-        let Some(pending) = draft.session().state().creation.pending.take() else {
-            return;
-        };
+    pub(super) async fn discard(&self, pending: &PendingCreate) {
         let key = self.address(&pending.identity).key;
         let Ok(text) = self.config.encode(Tombstone::Ended.to_text()) else {
             return;

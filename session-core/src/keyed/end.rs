@@ -44,8 +44,8 @@ impl<B: Backend> KeyedStorage<B> {
     /// is what this request loaded from there.
     ///
     /// `is_repeated` tells that an earlier save began this end and does not know whether it did. A
-    /// failed call is repeated once: a single lost answer must not leave a client that has a new
-    /// session without it. A repeated end that finds its own tombstone is done.
+    /// failed call is retried once. Otherwise one lost response could end the old session while the
+    /// client never gets the new one. A repeated end that finds its own tombstone is done.
     pub(super) async fn end(
         &self,
         identity: &Identity,
@@ -130,7 +130,7 @@ struct End<'a, B> {
     storage: &'a KeyedStorage<B>,
     tombstone: Bytes,
     ender: Ender,
-    /// This request loaded a session from the key, so what took its place ends too.
+    /// A logout that loaded a session here also ends an unreadable record found there now.
     is_loaded: bool,
     was: Was,
     /// What an earlier try found and may have ended.

@@ -33,7 +33,7 @@ pub(super) struct Situation<'a> {
     pub(super) place: &'a Place,
     pub(super) origin: &'a Origin,
     pub(super) identity: IdentityChange,
-    /// A key was set or removed, or the session was touched or got a lifetime.
+    /// The delta holds any change.
     pub(super) is_changed: bool,
     pub(super) is_cleared: bool,
     pub(super) is_refresh: bool,

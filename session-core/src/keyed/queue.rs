@@ -22,7 +22,7 @@ pub(super) struct Queues {
     shards: [Shard; SHARDS],
 }
 
-/// Fewer savers meet at the lock of a shard than at one lock for all.
+/// The queues are sharded to reduce lock contention.
 const SHARDS: usize = 16;
 
 type Shard = Mutex<Vec<Line>>;

@@ -108,7 +108,7 @@ impl<B: Backend> KeyedStorage<B> {
         let Ok(found) = self.backend.read(&old.key).await else {
             return Err(error);
         };
-        // Own bytes count after an own write.
+        // This save tried to write this value, so finding it means that the write succeeded.
         let is_own = matches!(&found, Found::Record(stored) if stored.value() == tombstone);
         if is_own || self.is_moved_to(&found, new_suffix) {
             return Ok(true);

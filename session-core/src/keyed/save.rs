@@ -18,20 +18,21 @@ use crate::storage::Storage as _;
 /// session can still save it.
 const GRACE: Duration = Duration::from_secs(300);
 
-/// How many times the backend's limit for one call a whole save may take.
+/// How many times the backend's limit for one call a whole save may take, not counting a wait for
+/// another save of the same handle.
 const MAX_CALLS: u32 = PATIENCE + 1;
 
 impl<B: Backend> KeyedStorage<B> {
     pub(super) async fn save_session(&self, session: &Session) -> Result<CookieChange> {
         self.config().check_owner(session)?;
-        if !session.state().is_due() {
+        if !session.state().needs_save() {
             return Ok(CookieChange::Keep);
         }
         let mut draft = match session.try_begin_save() {
             Some(draft) => draft,
             None => self.backend.bound(session.begin_save(), PATIENCE).await?,
         };
-        if draft.is_lost() && draft.delta.identity != IdentityChange::End {
+        if draft.is_due() && draft.is_lost() && draft.delta.identity != IdentityChange::End {
             return Err(ErrorKind::Ended.into());
         }
         let plan = Plan::of(Situation {
@@ -43,15 +44,21 @@ impl<B: Backend> KeyedStorage<B> {
             is_refresh: draft.refresh,
             is_empty: draft.record.is_empty(),
         });
-        match plan {
+        let saved = match plan {
             Plan::Nothing => Ok(CookieChange::Keep),
+            Plan::Refuse => self.lost(&draft, None),
             Plan::Update | Plan::Refresh => self.update(&mut draft, plan == Plan::Refresh).await,
+            Plan::Login => Box::pin(self.log_in(&mut draft)).await,
             // The rare ones are boxed: their futures are many times larger than an update's.
             _ => {
                 let rare = Box::pin(self.carry_out(plan, &mut draft));
                 self.backend.bound(rare, MAX_CALLS).await?
             }
+        };
+        if let Ok(change) = &saved {
+            draft.note_cookie(change);
         }
+        saved
     }
 
     async fn carry_out(&self, plan: Plan, draft: &mut Draft) -> Result<CookieChange> {
@@ -77,7 +84,6 @@ impl<B: Backend> KeyedStorage<B> {
                 }
             }
             (Plan::Create, _) => self.start(draft).await,
-            (Plan::Login, _) => self.log_in(draft).await,
             (Plan::End, _) => self.log_out(draft).await,
             _ => self.lost(draft, None),
         }
@@ -94,21 +100,36 @@ impl<B: Backend> KeyedStorage<B> {
     async fn log_in(&self, draft: &mut Draft) -> Result<CookieChange> {
         let (identity, seen) = self.create(draft, false).await?;
         let mut has_ended_one = false;
-        for cookie in draft.origin.cookies.iter().filter(|it| **it != identity) {
-            if !self.accepts(cookie) {
-                continue;
+        let ends = Box::pin(self.replace_old(draft, &identity, &mut has_ended_one));
+        let ended = self.backend.bound(ends, PATIENCE).await;
+        if let Err(error) = ended.and_then(|ended| ended) {
+            if !has_ended_one {
+                self.take_back(draft).await;
+                return Err(error);
             }
+            // The client's session has ended: to fail now would leave it with nothing.
+            self.log_not_ended(&error, "login");
+        }
+        Ok(self.commit_new(draft, identity, seen))
+    }
+
+    /// Lets a login take the place of what the client's cookies stand for.
+    async fn replace_old(
+        &self,
+        draft: &Draft,
+        new: &Identity,
+        has_ended_one: &mut bool,
+    ) -> Result<()> {
+        let cookies = draft.origin.cookies.iter();
+        for cookie in cookies.filter(|it| *it != new && self.accepts(it)) {
             match self.end(cookie, None, Ender::Login, false).await {
-                Ok(_) => has_ended_one = true,
-                Err(error) if !has_ended_one => {
-                    self.take_back(draft).await;
-                    return Err(error);
-                }
-                // To fail now would leave the client with nothing.
+                Ok(Was::Alive) => *has_ended_one = true,
+                Ok(Was::Ended(_) | Was::Nothing) => {}
+                Err(error) if !*has_ended_one => return Err(error),
                 Err(error) => self.log_not_ended(&error, "login"),
             }
         }
-        Ok(self.commit_new(draft, identity, seen))
+        Ok(())
     }
 
     /// Ends the session and what else the client's cookies stand for. What was set afterwards
@@ -116,14 +137,20 @@ impl<B: Backend> KeyedStorage<B> {
     async fn log_out(&self, draft: &mut Draft) -> Result<CookieChange> {
         let has_cookie = draft.origin.sent_cookie || matches!(draft.place, Place::InStore { .. });
         let restarts = !draft.record.is_empty();
-        let mut new = None;
+        let stale = draft.take_stale_creation(restarts);
+        let (mut new, mut failed) = (None, None);
+        if restarts && matches!(draft.place, Place::InStore { .. }) {
+            // Created first, so that a failure leaves the client with the session that it had.
+            match self.create(draft, false).await {
+                Ok(created) => new = Some(created),
+                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
+                // What was set cannot be stored. The session ends nevertheless.
+                Err(error) => failed = Some(error),
+            }
+        }
+        let is_repeated = draft.begin_end();
         let mut was = None;
         if let Place::InStore { identity, seen, .. } = draft.place.clone() {
-            // Created first, so that a failure leaves the client with the session that it had.
-            if restarts {
-                new = Some(self.create(draft, false).await?);
-            }
-            let is_repeated = draft.begin_end();
             let ended = self.end(&identity, Some(&seen), Ender::Logout, is_repeated);
             match ended.await {
                 Ok(found) => was = Some(found),
@@ -134,8 +161,12 @@ impl<B: Backend> KeyedStorage<B> {
             }
             draft.note_ended_here();
         }
-        let others = self.end_others(draft, was.is_some() && restarts).await?;
-        // The session that was loaded decides; without one, the most recent cookie.
+        // After the end, which may have to follow a renewal to that record.
+        if let Some(stale) = stale {
+            self.discard(&stale).await;
+        }
+        let others = self.end_others(draft, is_repeated, new.is_some()).await?;
+        // The session that was loaded decides; without one, the strongest reason of the others.
         let ended_by = match was {
             Some(Was::Alive | Was::Nothing) => None,
             Some(Was::Ended(by)) => Some(by),
@@ -143,6 +174,9 @@ impl<B: Backend> KeyedStorage<B> {
         };
         let is_replaced = ended_by.is_some_and(EndedBy::is_replacement);
         if !restarts {
+            if is_replaced {
+                draft.forget_cookie();
+            }
             draft.commit_removal();
             // The cookie of the login that replaced this session stays.
             return Ok(if has_cookie && !is_replaced {
@@ -152,6 +186,10 @@ impl<B: Backend> KeyedStorage<B> {
             });
         }
         draft.note_ended();
+        if let Some(error) = failed {
+            draft.note_removal();
+            return Err(error);
+        }
         if is_replaced || ended_by == Some(EndedBy::Logout) {
             self.take_back(draft).await;
             return self.lost(draft, None);
@@ -162,13 +200,18 @@ impl<B: Backend> KeyedStorage<B> {
         }
     }
 
-    /// Ends the sessions of the client's other cookies, and returns why the most recent of those
-    /// ended that had ended before. `goes_on` tells that the client has a new session, so that a
-    /// failure must not cost it.
-    async fn end_others(&self, draft: &Draft, goes_on: bool) -> Result<Option<EndedBy>> {
+    /// Ends the sessions of the client's other cookies. Returns the strongest reason among those that
+    /// had already ended. `goes_on` tells that the client has a new session, so that a failure must
+    /// not cost it.
+    async fn end_others(
+        &self,
+        draft: &Draft,
+        is_repeated: bool,
+        goes_on: bool,
+    ) -> Result<Option<EndedBy>> {
         let mut ended_by = None;
         for cookie in draft.origin.cookies.iter().filter(|it| self.accepts(it)) {
-            match self.end(cookie, None, Ender::Logout, false).await {
+            match self.end(cookie, None, Ender::Logout, is_repeated).await {
                 Ok(Was::Ended(by)) => ended_by = ended_by.max(Some(by)),
                 Ok(Was::Alive | Was::Nothing) => {}
                 Err(error) if goes_on => self.log_not_ended(&error, "logout"),
@@ -217,7 +260,10 @@ impl<B: Backend> KeyedStorage<B> {
     pub(super) fn record_to_store(&self, draft: &Draft) -> Result<(Vec<u8>, Option<Duration>)> {
         let value = self.config.encode(draft.record.encode())?;
         let remaining = lifetime::remaining(&self.config, &draft.record);
-        Ok((value, remaining.map(|remaining| remaining + GRACE)))
+        Ok((
+            value,
+            remaining.map(|remaining| remaining.saturating_add(GRACE)),
+        ))
     }
 
     pub(super) fn cookie_max_age(&self, draft: &Draft) -> Option<Duration> {

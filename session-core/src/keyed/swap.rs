@@ -9,8 +9,7 @@ use crate::keyed::queue::{Entered, Turn};
 use crate::keyed::{Address, KeyedStorage};
 use crate::record::stored::Stored;
 
-/// How often a conflicting write is tried. In each round some writer succeeds, and within a process
-/// writers take turns, so this is a bound on the number of competing processes.
+/// How often a conflicting write is tried again. In each round some writer succeeds.
 const ROUNDS: usize = 128;
 
 /// How many times the backend's limit for one call a write may take after its first call.
@@ -153,7 +152,10 @@ impl<B: Backend> KeyedStorage<B> {
             }
             Ok(Outcome::Found(now)) => Ok(Attempt::Conflict(turn, now)),
             Err(error) => {
-                if let Some(turn) = turn {
+                // Any other error, a record that is too large say, concerns this save alone.
+                if let Some(turn) = turn
+                    && error.kind() == ErrorKind::Unavailable
+                {
                     turn.fail();
                 }
                 Err(error)

@@ -8,11 +8,12 @@ use std::task::Poll;
 use bytes::Bytes;
 
 use crate::config::SessionConfig;
+use crate::cookie::change::CookieChange;
 use crate::record::Record;
 use crate::session::Session;
 use crate::session::delta::{Delta, IdentityChange};
 use crate::session::lifetime;
-use crate::session::state::{Creation, Origin, Place, State};
+use crate::session::state::{Creation, Origin, PendingCreate, Place, State};
 
 /// The changes that a save took out of its session. Meanwhile the session collects new ones.
 ///
@@ -30,6 +31,8 @@ pub(crate) struct Draft {
     pub(crate) origin: Origin,
     /// The read of a rolling session restarts its lifetime.
     pub(crate) refresh: bool,
+    /// The handler still runs and saves explicitly, so its response has to carry the cookie.
+    is_explicit: bool,
     is_committed: bool,
 }
 
@@ -51,6 +54,7 @@ impl Session {
             place: state.place.clone(),
             origin: state.origin.clone(),
             refresh: mem::take(&mut state.refresh),
+            is_explicit: !state.is_committed,
             is_committed: false,
         })
     }
@@ -114,9 +118,22 @@ impl Draft {
         self.record = shared;
     }
 
+    /// Returns whether there is anything to save.
+    pub(crate) fn is_due(&self) -> bool {
+        self.delta.is_change() || self.refresh || self.origin.is_login
+    }
+
     /// Returns whether an earlier save found that another request ended the session.
     pub(crate) fn is_lost(&self) -> bool {
         self.session.state().is_lost
+    }
+
+    /// Takes out a creation that began before the session was ended and is of no use any more: that
+    /// of a renewal, and any if the session does not start again.
+    pub(crate) fn take_stale_creation(&self, restarts: bool) -> Option<PendingCreate> {
+        let mut state = self.session.state();
+        let pending = &mut state.creation.pending;
+        pending.take_if(|pending| pending.is_move || !restarts)
     }
 
     /// Notes that the session is about to be ended where it lives. Returns whether an earlier save
@@ -131,7 +148,6 @@ impl Draft {
         self.place = Place::Unsaved;
         let mut state = self.session.state();
         state.place = Place::Unsaved;
-        state.is_ending = false;
         state.origin.sent_cookie = true;
     }
 
@@ -144,7 +160,26 @@ impl Draft {
         let mut state = self.session.state();
         state.place = Place::Unsaved;
         state.origin = Origin::default();
+        state.is_ending = false;
         state.is_lost = false;
+    }
+
+    /// Notes that the response must not set a cookie: a newer one is on its way to the client.
+    pub(crate) fn forget_cookie(&self) {
+        self.session.state().unsent = CookieChange::Keep;
+    }
+
+    /// Notes that the client's cookie is to be removed although the save fails.
+    pub(crate) fn note_removal(&self) {
+        self.session.state().unsent = CookieChange::Remove;
+    }
+
+    /// Notes what an explicit save means for the cookie: the response carries it. A save of the
+    /// adapter returns it.
+    pub(crate) fn note_cookie(&self, change: &CookieChange) {
+        if self.is_explicit && *change != CookieChange::Keep {
+            self.session.state().unsent = change.clone();
+        }
     }
 
     /// Ends the save: the record is stored at `place`.
@@ -164,6 +199,12 @@ impl Draft {
         state.place = place;
         state.origin = Origin {
             sent_cookie: true,
+            // A login has ended what these stand for.
+            cookies: if self.origin.is_login {
+                Vec::new()
+            } else {
+                mem::take(&mut self.origin.cookies)
+            },
             ..Origin::default()
         };
         state.creation = Creation::default();
@@ -194,7 +235,10 @@ impl Draft {
 
     /// Notes that another request ended the session. No later save can succeed.
     pub(crate) fn note_lost(&self) {
-        self.session.state().is_lost = true;
+        let mut state = self.session.state();
+        state.is_lost = true;
+        // Another session's cookie may be on its way to the client, or there already.
+        state.unsent = CookieChange::Keep;
     }
 }
 
@@ -220,7 +264,8 @@ impl Drop for Draft {
     fn drop(&mut self) {
         let mut state = self.session.state();
         let waiting = state.saving.take();
-        if !self.is_committed {
+        let is_dropped = mem::take(&mut state.drops_draft);
+        if !self.is_committed && !is_dropped {
             state.delta.put_below(&self.delta);
             state.refresh |= self.refresh;
         }

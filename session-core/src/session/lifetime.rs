@@ -53,7 +53,7 @@ pub(crate) fn remaining(config: &SessionConfig, record: &Record) -> Option<Durat
 pub(crate) fn expires_at(config: &SessionConfig, record: &Record) -> Option<SystemTime> {
     let by_age = max_age(config, record).and_then(|max_age| record.created().checked_add(max_age));
     let by_start = config.cookie().absolute_max_age().and_then(|absolute| {
-        UNIX_EPOCH.checked_add(Duration::from_secs(started(record)) + absolute)
+        UNIX_EPOCH.checked_add(Duration::from_secs(started(record)).saturating_add(absolute))
     });
     match (by_age, by_start) {
         (Some(by_age), Some(by_start)) => Some(by_age.min(by_start)),

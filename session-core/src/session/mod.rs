@@ -18,7 +18,6 @@ pub(crate) use delta::IdentityChange;
 pub(crate) use draft::Draft;
 
 use crate::config::SessionConfig;
-use crate::cookie::change::CookieChange;
 use crate::cookie::settings::whole_seconds;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Lifetime;
@@ -105,7 +104,8 @@ impl Session {
         self.state().record.created()
     }
 
-    /// Returns when the session ends unless something is written to it; `None`: never by itself.
+    /// Returns when the session ends by itself; `None`: never. A write, and in a rolling storage a
+    /// read, moves this, but not past an `absolute_max_age`.
     pub fn expires_at(&self) -> Option<SystemTime> {
         let state = self.state();
         lifetime::expires_at(&state.config, &state.record)
@@ -176,7 +176,8 @@ impl Session {
     /// replaced by a tombstone and the client's cookie is removed.
     ///
     /// No concurrent request brings the session back. What is set after this starts another session
-    /// under a new identity. The end is carried out whatever the response is, errors included.
+    /// under a new identity. The end is carried out whatever the response is, errors included, as long
+    /// as there is a response.
     ///
     /// A session that lives in its cookie cannot be recalled: a copy of the cookie works until it
     /// expires.
@@ -212,7 +213,7 @@ impl Session {
     /// twice: once its tombstone has expired the storage cannot tell.
     ///
     /// # Errors
-    /// - [`ErrorKind::Identity`] if the session is not new.
+    /// - [`ErrorKind::Identity`] if the session is not new, or if a save of it failed before.
     /// - [`ErrorKind::Committed`] after the response's headers have left.
     ///
     /// The save fails with [`ErrorKind::Identity`] if the store already holds something under this
@@ -223,6 +224,12 @@ impl Session {
             return Err(Error::with_message(
                 ErrorKind::Identity,
                 "an identity can only be set while the session is new: use renew() to change it",
+            ));
+        }
+        if state.creation.pending.is_some() {
+            return Err(Error::with_message(
+                ErrorKind::Identity,
+                "a save of this session has already begun under another identity",
             ));
         }
         state.creation.chosen = Some(identity);
@@ -249,16 +256,12 @@ impl Session {
                 "this session was not loaded by a session service: use Storage::save",
             )
         })?;
-        let change = hook.save(self).await?;
-        if change != CookieChange::Keep {
-            self.state().unsent = change;
-        }
-        Ok(())
+        hook.save(self).await.map(drop)
     }
 
     /// Locks the state.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        // No code of a caller runs while the state is locked, so it is whole even after a panic.
+        // Of the application's code only the clock runs while the state is locked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::config::SessionConfig;
+use crate::cookie::change::CookieChange;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::delta::IdentityChange;
 use crate::session::state::Place;
@@ -24,10 +25,13 @@ impl SessionConfig {
     /// - [`ErrorKind::Settings`] if another storage loaded the session.
     pub async fn stage(&self, session: &Session) -> Result<Option<Staged>> {
         self.check_owner(session)?;
-        if !session.state().is_due() {
+        if !session.state().needs_save() {
             return Ok(None);
         }
         let draft = session.begin_save().await;
+        if !draft.is_due() {
+            return Ok(None);
+        }
         let payload = if draft.record.is_empty() {
             let ends = draft.delta.identity == IdentityChange::End || draft.origin.is_login;
             let removes_cookie = draft.origin.sent_cookie && ends;
@@ -64,8 +68,9 @@ impl Staged {
         lifetime::cookie_max_age(&self.draft.config, &self.draft.record)
     }
 
-    /// Notes that the change is stored.
-    pub fn commit(mut self) {
+    /// Notes that the change is stored, and what that means for the cookie.
+    pub fn commit(mut self, change: &CookieChange) {
+        self.draft.note_cookie(change);
         if self.payload.is_some() {
             self.draft.commit(Place::InCookie);
         } else {

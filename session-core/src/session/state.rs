@@ -27,7 +27,7 @@ pub(crate) struct State {
     pub(crate) is_committed: bool,
     /// Another request ended it. Its changes can never be saved.
     pub(crate) is_lost: bool,
-    /// A rolling session that was loaded late enough in its life for a read to restart it.
+    /// A tenth of a rolling session's lifetime was over when it was loaded, so a read restarts it.
     pub(crate) refresh: bool,
     /// How the next record of this session is created.
     pub(crate) creation: Creation,
@@ -38,6 +38,8 @@ pub(crate) struct State {
     pub(crate) unsent: CookieChange,
     /// Set while a save works on this session: the tasks that wait for it to finish.
     pub(crate) saving: Option<Vec<Waker>>,
+    /// The changes of the save at work are not wanted back if it fails.
+    pub(crate) drops_draft: bool,
     /// How `Session::save` reaches the storage.
     pub(crate) hook: Option<Arc<dyn Save>>,
 }
@@ -109,6 +111,8 @@ pub(crate) struct PendingCreate {
     /// The values that may have been stored. Nobody else writes them, because nobody else knows
     /// the identity.
     pub(crate) written: Vec<Bytes>,
+    /// A renewal creates it, so the session's old key may lead to it.
+    pub(crate) is_move: bool,
 }
 
 impl State {
@@ -131,6 +135,7 @@ impl State {
             is_ending: false,
             unsent: CookieChange::Keep,
             saving: None,
+            drops_draft: false,
             hook: None,
         }
     }
@@ -147,6 +152,11 @@ impl State {
     /// Returns whether a save has anything to do.
     pub(crate) fn is_due(&self) -> bool {
         self.delta.is_change() || self.refresh || self.origin.is_login
+    }
+
+    /// Returns whether a save has anything to do, or to wait for.
+    pub(crate) fn needs_save(&self) -> bool {
+        self.is_due() || self.saving.is_some()
     }
 
     /// Returns the lifetime of this session: its own, else the storage's.
@@ -203,7 +213,10 @@ impl State {
     }
 
     /// Drops all changes except an end, which is carried out whatever the response is.
+    ///
+    /// If a save is at work and fails, its changes are dropped too.
     pub(crate) fn drop_changes(&mut self) {
+        self.drops_draft = self.saving.is_some();
         let ends = self.delta.identity == IdentityChange::End;
         self.record = Arc::new(Record::new(self.config.unix_now()));
         self.refresh = false;

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
-use session_core::{ManualClock, Session, SessionConfig};
+use session_core::{CookieChange, ManualClock, Session, SessionConfig};
 
 use super::input::Input;
 use super::now;
@@ -78,7 +78,7 @@ fn staged(config: &SessionConfig, session: &Session) -> Option<Vec<u8>> {
     let staged = stage().unwrap();
     let payload = staged.payload().map(<[u8]>::to_vec);
     assert_eq!(payload, given_up);
-    staged.commit();
+    staged.commit(&CookieChange::Keep);
     assert!(stage().is_none(), "nothing is left to save");
     payload
 }

@@ -24,4 +24,5 @@ mod p9;
 mod queue;
 mod real_stores;
 mod responses;
+mod review;
 mod values;
