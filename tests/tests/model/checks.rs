@@ -584,7 +584,10 @@ impl<B: Backend> World<B> {
         // The end of a session that was never acknowledged forgets what it may have stored.
         request.may_leave |= is_ended;
         request.place = place;
-        request.others.clear();
+        // Those of the client's other cookies live on, so a later logout ends them.
+        if matches!(plan, Plan::End | Plan::Clear | Plan::Login) {
+            request.others.clear();
+        }
         request.login = false;
         request.is_forbidden = false;
         request.rolls = false;
