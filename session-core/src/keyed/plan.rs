@@ -1,7 +1,7 @@
 //! What a save has to do, decided before the store is called.
 
-use crate::session::IdentityChange;
 use crate::session::state::{EndedBy, Origin, Place};
+use crate::session::{Delta, IdentityChange};
 
 /// What a save does.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -32,10 +32,8 @@ pub(super) enum Plan {
 pub(super) struct Situation<'a> {
     pub(super) place: &'a Place,
     pub(super) origin: &'a Origin,
-    pub(super) identity: IdentityChange,
-    /// The delta holds any change.
-    pub(super) is_changed: bool,
-    pub(super) is_cleared: bool,
+    pub(super) delta: &'a Delta,
+    /// The read of a rolling session restarts its lifetime.
     pub(super) is_refresh: bool,
     /// The session holds no key now.
     pub(super) is_empty: bool,
@@ -46,17 +44,17 @@ impl Plan {
         if it.origin.is_login {
             return if it.is_empty { Self::End } else { Self::Login };
         }
-        if it.identity == IdentityChange::End {
+        if it.delta.identity == IdentityChange::End {
             return Self::End;
         }
-        let renews = it.identity == IdentityChange::Rotate;
+        let renews = it.delta.identity == IdentityChange::Rotate;
         match it.place {
             Place::InStore { emptied: false, .. } => {
-                if it.is_cleared && it.is_empty {
+                if it.delta.cleared && it.is_empty {
                     Self::Clear
                 } else if renews {
                     Self::Renew
-                } else if it.is_changed {
+                } else if it.delta.is_change() {
                     Self::Update
                 } else if it.is_refresh {
                     Self::Refresh
@@ -90,17 +88,7 @@ mod tests {
     use crate::record::stored::Stored;
     use crate::session::identity::Identity;
 
-    const UNTOUCHED: fn(&Place, &Origin) -> Plan = |place, origin| {
-        Plan::of(Situation {
-            place,
-            origin,
-            identity: IdentityChange::Keep,
-            is_changed: false,
-            is_cleared: false,
-            is_refresh: false,
-            is_empty: false,
-        })
-    };
+    use IdentityChange::{End, Keep, Rotate};
 
     fn in_store(emptied: bool) -> Place {
         Place::InStore {
@@ -110,18 +98,20 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_read_plans_nothing() {
-        let origin = Origin::default();
-        assert_eq!(UNTOUCHED(&in_store(false), &origin), Plan::Nothing);
+    fn delta(identity: IdentityChange, touched: bool, cleared: bool) -> Delta {
+        Delta {
+            cleared,
+            touched,
+            identity,
+            ..Delta::default()
+        }
     }
 
-    /// The rows: place, identity change, changed, cleared, refresh, empty; and the plan.
+    /// The rows: emptied, identity change, changed, cleared, refresh, empty; and the plan.
     #[test]
     fn plans_of_a_loaded_session() {
-        use IdentityChange::{End, Keep, Rotate};
-        let origin = Origin::default();
-        for (emptied, identity, is_changed, is_cleared, is_refresh, is_empty, plan) in [
+        for (emptied, identity, is_changed, cleared, is_refresh, is_empty, plan) in [
+            (false, Keep, false, false, false, false, Plan::Nothing),
             (false, Keep, true, false, false, false, Plan::Update),
             (false, Keep, true, false, false, true, Plan::Update),
             (false, Keep, false, false, true, false, Plan::Refresh),
@@ -139,13 +129,10 @@ mod tests {
             (true, Keep, true, false, false, false, Plan::Renew),
             (true, End, false, false, false, true, Plan::End),
         ] {
-            let place = in_store(emptied);
             let situation = Situation {
-                place: &place,
-                origin: &origin,
-                identity,
-                is_changed,
-                is_cleared,
+                place: &in_store(emptied),
+                origin: &Origin::default(),
+                delta: &delta(identity, is_changed, cleared),
                 is_refresh,
                 is_empty,
             };
@@ -155,7 +142,6 @@ mod tests {
 
     #[test]
     fn plans_of_a_new_session() {
-        use IdentityChange::{End, Keep, Rotate};
         for (ended_by, identity, is_empty, plan) in [
             (None, Keep, true, Plan::Nothing),
             (None, Rotate, true, Plan::Nothing),
@@ -170,16 +156,13 @@ mod tests {
             (Some(EndedBy::Renewal), Rotate, true, Plan::Refuse),
             (Some(EndedBy::Login), End, false, Plan::End),
         ] {
-            let origin = Origin {
-                ended_by,
-                ..Origin::default()
-            };
             let situation = Situation {
                 place: &Place::Unsaved,
-                origin: &origin,
-                identity,
-                is_changed: !is_empty,
-                is_cleared: false,
+                origin: &Origin {
+                    ended_by,
+                    ..Origin::default()
+                },
+                delta: &delta(identity, !is_empty, false),
                 is_refresh: false,
                 is_empty,
             };
@@ -190,16 +173,13 @@ mod tests {
     #[test]
     fn plans_of_a_login() {
         for (is_empty, plan) in [(false, Plan::Login), (true, Plan::End)] {
-            let origin = Origin {
-                is_login: true,
-                ..Origin::default()
-            };
             let situation = Situation {
                 place: &Place::Unsaved,
-                origin: &origin,
-                identity: IdentityChange::Keep,
-                is_changed: !is_empty,
-                is_cleared: false,
+                origin: &Origin {
+                    is_login: true,
+                    ..Origin::default()
+                },
+                delta: &delta(Keep, !is_empty, false),
                 is_refresh: false,
                 is_empty,
             };

@@ -38,9 +38,7 @@ impl<B: Backend> KeyedStorage<B> {
         let plan = Plan::of(Situation {
             place: &draft.place,
             origin: &draft.origin,
-            identity: draft.delta.identity,
-            is_changed: draft.delta.is_change(),
-            is_cleared: draft.delta.cleared,
+            delta: &draft.delta,
             is_refresh: draft.refresh,
             is_empty: draft.record.is_empty(),
         });

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
 use bytes::Bytes;
 
@@ -13,7 +13,7 @@ use crate::record::Record;
 use crate::session::Session;
 use crate::session::delta::{Delta, IdentityChange};
 use crate::session::lifetime;
-use crate::session::state::{Creation, Origin, PendingCreate, Place, State};
+use crate::session::state::{Creation, Origin, PendingCreate, Place, Saving, State};
 
 /// The changes that a save took out of its session. Meanwhile the session collects new ones.
 ///
@@ -43,7 +43,7 @@ impl Session {
         if state.saving.is_some() {
             return None;
         }
-        state.saving = Some(Vec::new());
+        state.saving = Some(Saving::default());
         state.bring_dates_up_to_date();
         Some(Draft {
             session: self.clone(),
@@ -67,7 +67,7 @@ impl Session {
             }
             let mut state = self.state();
             match &mut state.saving {
-                Some(waiting) => waiting.push(cx.waker().clone()),
+                Some(saving) => saving.waiting.push(cx.waker().clone()),
                 // The other save ended in between: look again.
                 None => cx.waker().wake_by_ref(),
             }
@@ -139,7 +139,7 @@ impl Draft {
     /// Notes that the session is about to be ended where it lives. Returns whether an earlier save
     /// began that already.
     pub(crate) fn begin_end(&self) -> bool {
-        mem::replace(&mut self.session.state().is_ending, true)
+        mem::replace(&mut self.session.state().creation.is_ending, true)
     }
 
     /// Notes that the session was ended where it lived. Other cookies of the client are left to be
@@ -160,7 +160,7 @@ impl Draft {
         let mut state = self.session.state();
         state.place = Place::Unsaved;
         state.origin = Origin::default();
-        state.is_ending = false;
+        state.creation.is_ending = false;
         state.is_lost = false;
     }
 
@@ -208,7 +208,6 @@ impl Draft {
             ..Origin::default()
         };
         state.creation = Creation::default();
-        state.is_ending = false;
         state.is_lost = false;
     }
 
@@ -222,7 +221,7 @@ impl Draft {
         state.place = Place::Unsaved;
         state.origin = Origin::default();
         state.creation.pending = None;
-        state.is_ending = false;
+        state.creation.is_ending = false;
         state.is_lost = false;
     }
 
@@ -263,16 +262,13 @@ impl State {
 impl Drop for Draft {
     fn drop(&mut self) {
         let mut state = self.session.state();
-        let waiting = state.saving.take();
-        let is_dropped = mem::take(&mut state.drops_draft);
-        if !self.is_committed && !is_dropped {
+        let saving = state.saving.take().unwrap_or_default();
+        if !self.is_committed && !saving.is_unwanted {
             state.delta.put_below(&self.delta);
             state.refresh |= self.refresh;
         }
         drop(state);
-        for waker in waiting.into_iter().flatten() {
-            waker.wake();
-        }
+        saving.waiting.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -14,7 +14,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-pub(crate) use delta::IdentityChange;
+pub(crate) use delta::{Delta, IdentityChange};
 pub(crate) use draft::Draft;
 
 use crate::config::SessionConfig;

@@ -29,17 +29,12 @@ pub(crate) struct State {
     pub(crate) is_lost: bool,
     /// A tenth of a rolling session's lifetime was over when it was loaded, so a read restarts it.
     pub(crate) refresh: bool,
-    /// How the next record of this session is created.
+    /// How the next record of this session is created, and what an earlier save left unfinished.
     pub(crate) creation: Creation,
-    /// A save began to end the session, and it is unknown whether it did. A tombstone that is found
-    /// at its key may be this session's own.
-    pub(crate) is_ending: bool,
     /// What an explicit `save()` did to the cookie. The response carries it.
     pub(crate) unsent: CookieChange,
-    /// Set while a save works on this session: the tasks that wait for it to finish.
-    pub(crate) saving: Option<Vec<Waker>>,
-    /// The changes of the save at work are not wanted back if it fails.
-    pub(crate) drops_draft: bool,
+    /// The save that works on this session.
+    pub(crate) saving: Option<Saving>,
     /// How `Session::save` reaches the storage.
     pub(crate) hook: Option<Arc<dyn Save>>,
 }
@@ -95,13 +90,25 @@ impl EndedBy {
     }
 }
 
-/// What a save needs to create a record.
+/// A save at work.
+#[derive(Default)]
+pub(crate) struct Saving {
+    /// The tasks that wait for it to finish.
+    pub(crate) waiting: Vec<Waker>,
+    /// Its changes are not wanted back if it fails.
+    pub(crate) is_unwanted: bool,
+}
+
+/// What a save needs to create a record, and what an earlier save left unfinished.
 #[derive(Debug, Default)]
 pub(crate) struct Creation {
     /// The identity that the application chose.
     pub(crate) chosen: Option<Identity>,
     /// A creation that began and whose outcome is unknown, so that a second save goes on with it.
     pub(crate) pending: Option<PendingCreate>,
+    /// A save began to end the session, and it is unknown whether it did. A tombstone that is found
+    /// at its key may be this session's own.
+    pub(crate) is_ending: bool,
 }
 
 /// A record that a save tried to create.
@@ -132,10 +139,8 @@ impl State {
             is_lost: false,
             refresh: false,
             creation: Creation::default(),
-            is_ending: false,
             unsent: CookieChange::Keep,
             saving: None,
-            drops_draft: false,
             hook: None,
         }
     }
@@ -216,7 +221,9 @@ impl State {
     ///
     /// If a save is at work and fails, its changes are dropped too.
     pub(crate) fn drop_changes(&mut self) {
-        self.drops_draft = self.saving.is_some();
+        if let Some(saving) = &mut self.saving {
+            saving.is_unwanted = true;
+        }
         let ends = self.delta.identity == IdentityChange::End;
         self.record = Arc::new(Record::new(self.config.unix_now()));
         self.refresh = false;
