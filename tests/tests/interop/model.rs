@@ -51,6 +51,10 @@ pub(crate) struct Saved {
     /// Canonical texts, in order.
     pub(crate) members: Vec<(String, String)>,
     /// The lifetime of its own, which our records carry and Python's do not.
+    #[expect(
+        clippy::option_option,
+        reason = "no lifetime of its own, none at all, or seconds"
+    )]
     pub(crate) own_max_age: Option<Option<u64>>,
     /// The public handle. Our records carry it after a renewal, Python's do not.
     pub(crate) handle: Option<String>,

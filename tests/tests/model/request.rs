@@ -55,6 +55,10 @@ impl Place {
     }
 }
 
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a model says what is true, each fact for itself"
+)]
 pub(crate) struct Request {
     pub(crate) id: usize,
     pub(crate) client: usize,
@@ -121,6 +125,10 @@ pub(crate) struct Load {
 
 /// A save that runs.
 #[derive(Debug)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "a model says what is true, each fact for itself"
+)]
 pub(crate) struct Save {
     pub(crate) plan: Plan,
     /// The changes that it saves.
