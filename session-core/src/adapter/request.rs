@@ -119,6 +119,12 @@ fn context<'a>(extensions: &'a Extensions, name: Option<&str>) -> Result<(&'a Co
 /// A mistake of the application's author, which each request shows anew.
 fn misconfigured(why: String) -> Error {
     let error = Error::with_message(ErrorKind::Settings, why);
-    tracing::error!(target: "session::request", op = "load", kind = ?error.kind(), %error, "no session service");
+    tracing::error!(
+        target: "session::request",
+        op = "load",
+        kind = ?error.kind(),
+        %error,
+        "no session service"
+    );
     error.logged()
 }

@@ -6,8 +6,8 @@ use crate::session::identity::Identity;
 /// A session's public handle, computed only when it is needed.
 ///
 /// The handle is the hash of the identity under which the session began. A renewal carries it along
-/// in the record, so that two records can be recognized as the same session. A record without a handle has
-/// not been renewed, or Python wrote it, which drops the handle.
+/// in the record, so that two records can be recognized as the same session. A record without a
+/// handle has not been renewed, or Python wrote it, which drops the handle.
 #[derive(Clone)]
 pub(super) struct Lineage {
     carried: Option<Box<str>>,

@@ -83,7 +83,12 @@ impl SessionConfig {
 
     pub(crate) fn log_unreadable(&self, why: &Unreadable) {
         let cookie = self.cookie().name();
-        tracing::warn!(target: "session::load", cookie, op = "load", "session record is unreadable: {why}");
+        tracing::warn!(
+            target: "session::load",
+            cookie,
+            op = "load",
+            "session record is unreadable: {why}"
+        );
     }
 
     pub(crate) fn log_expired(&self) {
