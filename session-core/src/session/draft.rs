@@ -84,9 +84,13 @@ impl State {
             Arc::make_mut(&mut self.record).set_created(now);
         }
         if self.config.cookie().absolute_max_age().is_some() && self.record.started.is_none() {
-            let started = match self.place {
-                Place::Unsaved => now,
-                _ => lifetime::started(&self.record),
+            // A session that was ended and then set starts again.
+            let is_new =
+                matches!(self.place, Place::Unsaved) || self.delta.identity == IdentityChange::End;
+            let started = if is_new {
+                now
+            } else {
+                lifetime::started(&self.record)
             };
             Arc::make_mut(&mut self.record).started = Some(started);
         }

@@ -160,7 +160,16 @@ impl<B: Backend> World<B> {
             _ => fail!("P4: {named} became {new:?}"),
         }
         let save = self.requests[at].save_mut();
-        save.hidden = new.record().map(|record| (key, record.clone()));
+        if let Some(record) = new.record() {
+            save.hidden = Some((key, record.clone()));
+        } else if save
+            .hidden
+            .as_ref()
+            .is_some_and(|(hidden, _)| *hidden == key)
+        {
+            // Taken back. The record of an unfinished renewal is another one.
+            save.hidden = None;
+        }
         Ok(())
     }
 
