@@ -135,11 +135,7 @@ impl Context {
         if self.0.is_closed.swap(true, Ordering::SeqCst) || !self.is_asked() {
             return;
         }
-        for slot in self.slots() {
-            for session in slot.loaded().into_iter().chain(slot.login().clone()) {
-                session.state().is_committed = true;
-            }
-        }
+        self.slots().for_each(Slot::close);
     }
 
     /// Returns whether the handler asked for a session, so that the response depends on the cookie.
@@ -183,6 +179,14 @@ impl Slot {
     /// Returns the session that was loaded.
     pub(super) fn loaded(&self) -> Option<Session> {
         self.loaded.get()?.ok()
+    }
+
+    /// Lets its sessions refuse changes from now on.
+    fn close(&self) {
+        let close = |session: &Session| session.state().is_committed = true;
+        self.loaded
+            .inspect(|loaded| loaded.as_ref().map(close).ok());
+        self.login().as_ref().map(close);
     }
 
     pub(super) fn login(&self) -> MutexGuard<'_, Option<Session>> {

@@ -26,10 +26,7 @@ impl<T> Default for LoadOnce<T> {
 impl<T: Clone> LoadOnce<T> {
     /// Returns the value if it is loaded.
     pub(super) fn get(&self) -> Option<T> {
-        match &*self.slot() {
-            Slot::Ready(value) => Some(value.clone()),
-            Slot::Empty | Slot::Loading(_) => None,
-        }
+        self.inspect(T::clone)
     }
 
     /// Waits for the value, or for the turn to load it.
@@ -60,6 +57,14 @@ impl<T: Clone> LoadOnce<T> {
 }
 
 impl<T> LoadOnce<T> {
+    /// Lets `look` see the value if it is loaded.
+    pub(super) fn inspect<R>(&self, look: impl FnOnce(&T) -> R) -> Option<R> {
+        match &*self.slot() {
+            Slot::Ready(value) => Some(look(value)),
+            Slot::Empty | Slot::Loading(_) => None,
+        }
+    }
+
     fn slot(&self) -> MutexGuard<'_, Slot<T>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -22,6 +22,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use memchr::memchr;
 
 pub use backend::{Backend, Found, OnlyIf, Outcome, Write};
 pub use memory::{MemoryBackend, MemoryStorage};
@@ -142,7 +143,7 @@ impl<B: Backend> KeyedStorage<B> {
     /// An identity with a `_` could spell the key of another cookie name: `a` with `b_1`, `a_b` with
     /// `1`. Only an application's own factory makes one.
     fn accepts(&self, identity: &Identity) -> bool {
-        self.key_factory.is_some() || identity.as_str().bytes().all(|b| b != b'_')
+        self.key_factory.is_some() || memchr(b'_', identity.as_str().as_bytes()).is_none()
     }
 
     /// Returns where the store keeps the session of `identity`.

@@ -1,5 +1,6 @@
 //! Saving: carries out the plan.
 
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::cookie::change::CookieChange;
@@ -24,15 +25,17 @@ const MAX_CALLS: u32 = PATIENCE + 1;
 
 impl<B: Backend> KeyedStorage<B> {
     pub(super) async fn save_session(&self, session: &Session) -> Result<CookieChange> {
-        self.config().check_owner(session)?;
-        if !session.state().needs_save() {
-            return Ok(CookieChange::Keep);
-        }
-        let mut draft = match session.try_begin_save() {
-            Some(draft) => draft,
-            None => self.backend.bound(session.begin_save(), PATIENCE).await?,
+        let draft = match session.begin_save(self.config())? {
+            Poll::Ready(draft) => draft,
+            Poll::Pending => {
+                let other = session.begin_next_save();
+                self.backend.bound(other, PATIENCE).await?
+            }
         };
-        if draft.is_due() && draft.is_lost() && draft.delta.identity != IdentityChange::End {
+        let Some(mut draft) = draft else {
+            return Ok(CookieChange::Keep);
+        };
+        if draft.is_lost() && draft.delta.identity != IdentityChange::End {
             return Err(ErrorKind::Ended.into());
         }
         let plan = Plan::of(Situation {

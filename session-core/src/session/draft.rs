@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::config::SessionConfig;
 use crate::cookie::change::CookieChange;
+use crate::error::{Error, ErrorKind, Result};
 use crate::record::Record;
 use crate::session::Session;
 use crate::session::delta::{Delta, IdentityChange};
@@ -34,50 +35,64 @@ pub(crate) struct Draft {
     /// The handler still runs and saves explicitly, so its response has to carry the cookie.
     is_explicit: bool,
     is_committed: bool,
+    /// The tasks that wait for this save, once it is committed.
+    waiting: Vec<Waker>,
 }
 
 impl Session {
-    /// Begins a save; `None` while another one works on this session.
-    pub(crate) fn try_begin_save(&self) -> Option<Draft> {
+    /// Begins a save in the storage that has this configuration; `None` if there is nothing to save.
+    /// While another save works on this session, [`Poll::Pending`].
+    pub(crate) fn begin_save(&self, config: &SessionConfig) -> Result<Poll<Option<Draft>>> {
         let mut state = self.state();
-        if state.saving.is_some() {
-            return None;
+        if !config.is_same(&state.config) {
+            return Err(Error::with_message(
+                ErrorKind::Settings,
+                "the session belongs to another storage: save it with the one that loaded it",
+            ));
         }
-        state.saving = Some(Saving::default());
-        state.bring_dates_up_to_date();
-        Some(Draft {
-            session: self.clone(),
-            config: state.config.clone(),
-            record: state.record.clone(),
-            source: state.record.clone(),
-            delta: mem::take(&mut state.delta),
-            place: state.place.clone(),
-            origin: state.origin.clone(),
-            refresh: mem::take(&mut state.refresh),
-            is_explicit: !state.is_committed,
-            is_committed: false,
-        })
+        if state.saving.is_some() {
+            return Ok(Poll::Pending);
+        }
+        Ok(Poll::Ready(state.begin_save(self)))
     }
 
-    /// Begins a save, after the one that works on this session.
-    pub(crate) async fn begin_save(&self) -> Draft {
+    /// Begins a save after the one that works on this session; `None` if nothing is left to save.
+    pub(crate) async fn begin_next_save(&self) -> Option<Draft> {
         std::future::poll_fn(|cx| {
-            if let Some(draft) = self.try_begin_save() {
-                return Poll::Ready(draft);
-            }
             let mut state = self.state();
-            match &mut state.saving {
-                Some(saving) => saving.waiting.push(cx.waker().clone()),
-                // The other save ended in between: look again.
-                None => cx.waker().wake_by_ref(),
+            if let Some(saving) = &mut state.saving {
+                saving.waiting.push(cx.waker().clone());
+                return Poll::Pending;
             }
-            Poll::Pending
+            Poll::Ready(state.begin_save(self))
         })
         .await
     }
 }
 
 impl State {
+    /// Begins a save; `None` if there is nothing to save.
+    fn begin_save(&mut self, session: &Session) -> Option<Draft> {
+        if !self.is_due() {
+            return None;
+        }
+        self.saving = Some(Saving::default());
+        self.bring_dates_up_to_date();
+        Some(Draft {
+            session: session.clone(),
+            config: self.config.clone(),
+            record: self.record.clone(),
+            source: self.record.clone(),
+            delta: mem::take(&mut self.delta),
+            place: self.place.clone(),
+            origin: self.origin.clone(),
+            refresh: mem::take(&mut self.refresh),
+            is_explicit: !self.is_committed,
+            is_committed: false,
+            waiting: Vec::new(),
+        })
+    }
+
     fn bring_dates_up_to_date(&mut self) {
         let now = self.config.unix_now();
         if self.refresh {
@@ -120,11 +135,6 @@ impl Draft {
             merged.set_created(self.config.unix_now());
         }
         self.record = shared;
-    }
-
-    /// Returns whether there is anything to save.
-    pub(crate) fn is_due(&self) -> bool {
-        self.delta.is_change() || self.refresh || self.origin.is_login
     }
 
     /// Returns whether an earlier save found that another request ended the session.
@@ -213,6 +223,7 @@ impl Draft {
         };
         state.creation = Creation::default();
         state.is_lost = false;
+        self.waiting = state.end_save().waiting;
     }
 
     /// Ends the save: the record and the cookie are gone. The session becomes a new one, which
@@ -227,6 +238,7 @@ impl Draft {
         state.creation.pending = None;
         state.creation.is_ending = false;
         state.is_lost = false;
+        self.waiting = state.end_save().waiting;
     }
 
     /// Notes that the record that this save creates may be stored with this value.
@@ -246,6 +258,10 @@ impl Draft {
 }
 
 impl State {
+    fn end_save(&mut self) -> Saving {
+        self.saving.take().unwrap_or_default()
+    }
+
     /// Puts what was changed during a save onto `base`, what the save left.
     fn rebase(&mut self, base: Record) {
         if self.delta.identity == IdentityChange::End {
@@ -265,14 +281,16 @@ impl State {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        let mut state = self.session.state();
-        let saving = state.saving.take().unwrap_or_default();
-        if !self.is_committed && !saving.is_unwanted {
-            state.delta.put_below(&self.delta);
-            state.refresh |= self.refresh;
+        if !self.is_committed {
+            let mut state = self.session.state();
+            let saving = state.end_save();
+            if !saving.is_unwanted {
+                state.delta.put_below(&self.delta);
+                state.refresh |= self.refresh;
+            }
+            self.waiting = saving.waiting;
         }
-        drop(state);
-        saving.waiting.into_iter().for_each(Waker::wake);
+        self.waiting.drain(..).for_each(Waker::wake);
     }
 }
 

@@ -1,11 +1,12 @@
 //! Saving in a storage that keeps the whole record in one place and does not compare.
 
 use std::fmt;
+use std::task::Poll;
 use std::time::Duration;
 
 use crate::config::SessionConfig;
 use crate::cookie::change::CookieChange;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::session::delta::IdentityChange;
 use crate::session::state::Place;
 use crate::session::{Draft, Session, lifetime};
@@ -22,16 +23,15 @@ impl SessionConfig {
     ///
     /// # Errors
     /// - Those of the codec.
-    /// - [`ErrorKind::Settings`] if another storage loaded the session.
+    /// - [`ErrorKind::Settings`](crate::ErrorKind::Settings) if another storage loaded the session.
     pub async fn stage(&self, session: &Session) -> Result<Option<Staged>> {
-        self.check_owner(session)?;
-        if !session.state().needs_save() {
+        let draft = match session.begin_save(self)? {
+            Poll::Ready(draft) => draft,
+            Poll::Pending => session.begin_next_save().await,
+        };
+        let Some(draft) = draft else {
             return Ok(None);
-        }
-        let draft = session.begin_save().await;
-        if !draft.is_due() {
-            return Ok(None);
-        }
+        };
         let payload = if draft.record.is_empty() {
             let ends = draft.delta.identity == IdentityChange::End || draft.origin.is_login;
             let removes_cookie = draft.origin.sent_cookie && ends;
@@ -43,17 +43,6 @@ impl SessionConfig {
             Some(self.encode(draft.record.encode())?)
         };
         Ok(Some(Staged { draft, payload }))
-    }
-
-    /// Checks that `session` was made with this configuration.
-    pub(crate) fn check_owner(&self, session: &Session) -> Result<()> {
-        if self.is_same(&session.state().config) {
-            return Ok(());
-        }
-        Err(Error::with_message(
-            ErrorKind::Settings,
-            "the session belongs to another storage: save it with the one that loaded it",
-        ))
     }
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use foldhash::fast::RandomState;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyed::backend::{Found, OnlyIf, Outcome, Write};
@@ -21,7 +22,8 @@ const SWEEP_BATCH: usize = 64;
 
 /// Records by their keys.
 pub(super) struct Table {
-    slots: HashMap<Arc<str>, Slot>,
+    /// A fast hash is safe here: clients look keys up, and only the server's random keys are added.
+    slots: HashMap<Arc<str>, Slot, RandomState>,
     /// The keys in the order in which the sweep checks them, one for each `Slot::check`.
     checks: BTreeSet<(SystemTime, Arc<str>)>,
     room: Room,
@@ -47,7 +49,7 @@ impl Table {
     /// Makes an empty table with room for `capacity` bytes.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            slots: HashMap::new(),
+            slots: HashMap::default(),
             checks: BTreeSet::new(),
             room: Room { capacity, used: 0 },
         }
