@@ -55,7 +55,7 @@ mod storage;
 /// The bytes of a stored record.
 pub use bytes::Bytes;
 
-pub use adapter::RequestSession;
+pub use adapter::{RequestSession, Sessions};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::SessionConfig;
 pub use cookie::builder::CookieBuilder;

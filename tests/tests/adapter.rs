@@ -269,7 +269,7 @@ async fn a_request_without_a_session_service_is_an_error_that_names_the_remedy()
     assert_eq!(events.len(), 4, "{text}");
     for event in events {
         assert!(event.contains("ERROR session::request"), "{event}");
-        assert!(event.contains("put SessionService"), "{event}");
+        assert!(event.contains("wrap the handler in a"), "{event}");
     }
 }
 

@@ -5,8 +5,6 @@ use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::HeaderMap;
-
 use crate::adapter::load_once::{LoadOnce, Turn};
 use crate::adapter::storages::{Inner, Mount};
 use crate::cookie::request::CookieLines;
@@ -65,13 +63,13 @@ impl Context {
 
     /// Notes that the session of a storage is asked for, and takes along what loading it needs. The
     /// result borrows nothing of the request.
-    pub(super) fn ask(&self, at: usize, headers: &HeaderMap) -> Asked {
+    pub(super) fn ask(&self, at: usize, cookies: impl FnOnce() -> CookieLines) -> Asked {
         self.0.is_asked.store(true, Ordering::SeqCst);
         let ready = self.slot(at).current();
         let cookies = if ready.is_some() {
             CookieLines::default()
         } else {
-            CookieLines::of(headers)
+            cookies()
         };
         Asked {
             context: self.clone(),
@@ -82,7 +80,7 @@ impl Context {
     }
 
     /// Puts a new session in the place of whatever the client came with.
-    pub(super) fn new_session(&self, at: usize, headers: &HeaderMap) -> Result<Session> {
+    pub(super) fn new_session(&self, at: usize, lines: &CookieLines) -> Result<Session> {
         let slot = self.slot(at);
         let mount = self.mount(at);
         self.0.is_asked.store(true, Ordering::SeqCst);
@@ -90,7 +88,6 @@ impl Context {
         if self.0.is_closed.load(Ordering::SeqCst) {
             return Err(ErrorKind::Committed.into());
         }
-        let lines = CookieLines::of(headers);
         let name = mount.cookie_name();
         let mut cookies: Vec<Identity> = Vec::new();
         // What this request itself has saved before is not in its cookies.

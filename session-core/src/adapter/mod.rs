@@ -26,15 +26,19 @@
 //! ```
 
 mod answer;
+#[cfg(feature = "axum")]
+mod axum;
 mod context;
 mod finish;
 mod future;
 mod headers;
 mod load_once;
 mod request;
+mod sessions;
 mod storages;
 
 pub use answer::{DefaultAnswer, ErrorAnswer, status};
 pub use future::SessionFuture;
 pub use request::RequestSession;
+pub use sessions::Sessions;
 pub use storages::Storages;

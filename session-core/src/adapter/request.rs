@@ -5,6 +5,7 @@ use std::future::Future;
 use http::{Extensions, HeaderMap, Request, request};
 
 use crate::adapter::context::Context;
+use crate::cookie::request::CookieLines;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
 
@@ -46,8 +47,8 @@ pub trait RequestSession: sealed::Sealed {
     /// - [`ErrorKind::Committed`] after the response's headers have left.
     fn new_session(&self) -> Result<Session> {
         let (headers, extensions) = self.head();
-        let (context, at) = context(extensions, None)?;
-        context.new_session(at, headers)
+        let (context, at) = find_context(extensions.get(), None)?;
+        context.new_session(at, &CookieLines::of(headers))
     }
 
     /// [`new_session`](Self::new_session) for the cookie called `name`.
@@ -56,8 +57,8 @@ pub trait RequestSession: sealed::Sealed {
     /// As [`new_session`](Self::new_session) and [`session_named`](Self::session_named).
     fn new_session_named(&self, name: &str) -> Result<Session> {
         let (headers, extensions) = self.head();
-        let (context, at) = context(extensions, Some(name))?;
-        context.new_session(at, headers)
+        let (context, at) = find_context(extensions.get(), Some(name))?;
+        context.new_session(at, &CookieLines::of(headers))
     }
 }
 
@@ -91,7 +92,8 @@ fn find(
     (headers, extensions): (&HeaderMap, &Extensions),
     name: Option<&str>,
 ) -> impl Future<Output = Result<Session>> + Send + use<> {
-    let asked = context(extensions, name).map(|(context, at)| context.ask(at, headers));
+    let asked = find_context(extensions.get(), name)
+        .map(|(context, at)| context.ask(at, || CookieLines::of(headers)));
     // By reference: moving it into the inner future would store it twice.
     async move {
         match &asked {
@@ -101,10 +103,21 @@ fn find(
     }
 }
 
-fn context<'a>(extensions: &'a Extensions, name: Option<&str>) -> Result<(&'a Context, usize)> {
-    let Some(context) = extensions.get::<Context>() else {
-        let why = "the request did not pass a session service: put SessionService, or the layer of \
-                   your framework, around the handler";
+/// Returns whether the request passed a session service.
+#[cfg(feature = "axum")]
+pub(super) fn has_context(parts: &request::Parts) -> bool {
+    parts.extensions.get::<Context>().is_some()
+}
+
+/// Returns the place of the storage whose cookie is called `name`, or of the first one.
+pub(super) fn find_context<'a>(
+    context: Option<&'a Context>,
+    name: Option<&str>,
+) -> Result<(&'a Context, usize)> {
+    let Some(context) = context else {
+        let why = "the request did not pass a session service: wrap the handler in a \
+                   session_hyper::SessionService, or add a session_tower::SessionLayer to the router \
+                   after its routes";
         return Err(misconfigured(why.into()));
     };
     match context.find(name) {

@@ -10,7 +10,7 @@ use memchr::memchr;
 use crate::cookie::quote::unquote;
 
 /// The Cookie header lines of a request, not parsed yet. They share the request's memory.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct CookieLines {
     first: Option<HeaderValue>,
     /// HTTP/2 may send each cookie in a line of its own (RFC 9113, section 8.2.3).

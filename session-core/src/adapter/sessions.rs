@@ -1,0 +1,101 @@
+//! A handler's sessions, taken out of the request.
+
+use std::fmt;
+use std::future::Future;
+
+use crate::adapter::context::Context;
+use crate::adapter::request::{RequestSession, find_context};
+use crate::cookie::request::CookieLines;
+use crate::error::Result;
+use crate::session::Session;
+
+/// The sessions of one request, for a handler that decides itself whether to load one. It holds what
+/// it needs and borrows nothing of the request. Clones are the same sessions.
+///
+/// Making it costs nothing and loads nothing. A login handler uses it: it starts a session only after
+/// it has checked the password.
+///
+/// ```
+/// use session_core::{Error, Sessions};
+///
+/// async fn log_in(sessions: Sessions, password_is_right: bool) -> Result<(), Error> {
+///     if password_is_right {
+///         let session = sessions.new_session()?; // takes the place of the client's old one
+///         session.insert("user", 42)?;
+///     }
+///     Ok(())
+/// }
+/// ```
+#[derive(Clone)]
+pub struct Sessions {
+    /// `None`: the request did not pass a session service.
+    context: Option<Context>,
+    cookies: CookieLines,
+}
+
+impl Sessions {
+    /// Takes the sessions of a request, from an [`http::Request`] or its
+    /// [`Parts`](http::request::Parts).
+    pub fn of(request: &impl RequestSession) -> Self {
+        let (headers, extensions) = request.head();
+        Self {
+            context: extensions.get().cloned(),
+            cookies: CookieLines::of(headers),
+        }
+    }
+
+    /// [`RequestSession::session`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn session(&self) -> impl Future<Output = Result<Session>> + Send + 'static {
+        self.find(None)
+    }
+
+    /// [`RequestSession::session_named`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn session_named(
+        &self,
+        name: &str,
+    ) -> impl Future<Output = Result<Session>> + Send + 'static {
+        self.find(Some(name))
+    }
+
+    /// [`RequestSession::new_session`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new_session(&self) -> Result<Session> {
+        let (context, at) = find_context(self.context.as_ref(), None)?;
+        context.new_session(at, &self.cookies)
+    }
+
+    /// [`RequestSession::new_session_named`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn new_session_named(&self, name: &str) -> Result<Session> {
+        let (context, at) = find_context(self.context.as_ref(), Some(name))?;
+        context.new_session(at, &self.cookies)
+    }
+
+    fn find(&self, name: Option<&str>) -> impl Future<Output = Result<Session>> + Send + use<> {
+        let asked = find_context(self.context.as_ref(), name)
+            .map(|(context, at)| context.ask(at, || self.cookies.clone()));
+        async move {
+            match &asked {
+                Ok(asked) => asked.session().await,
+                Err(error) => Err(error.clone()),
+            }
+        }
+    }
+}
+
+/// Shows nothing: the cookies are secret.
+impl fmt::Debug for Sessions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions").finish_non_exhaustive()
+    }
+}
