@@ -27,3 +27,7 @@ pub mod threats {}
 #[doc = include_str!("guide/rustdoc-links.txt")]
 #[doc = include_str!("guide/backend.md")]
 pub mod backend {}
+
+#[doc = include_str!("guide/rustdoc-links.txt")]
+#[doc = include_str!("guide/adapter.md")]
+pub mod adapter {}

@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use redis::aio::ConnectionLike;
-use redis::{Cmd, RedisResult, Value};
+use redis::{Cmd, RedisError, RedisResult, Value};
 use session_core::Result;
 use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -45,8 +45,9 @@ impl<C> RedisBackend<C> {
         }
     }
 
-    /// Limits the duration of each call, including the wait for a connection. Limits and retries of
-    /// the connection itself do not extend it. Default: one second.
+    /// Limits the duration of each call, including the wait for a connection and a second try.
+    /// Limits and retries of the connection itself do not extend it, and the shorter limit wins.
+    /// Default: one second.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(MAX_TIMEOUT);
@@ -85,29 +86,42 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
         }
     }
 
-    /// Stores `write` if `key` is missing. Returns what the key holds instead, or `None` if it
+    /// Stores `write` if the condition holds. Returns what the key holds instead, or `None` if it
     /// stored.
-    async fn create(&self, key: &str, write: &Write, deadline: Instant) -> Result<Option<Found>> {
+    async fn put(
+        &self,
+        key: &str,
+        write: &Write,
+        only_if: &OnlyIf<'_>,
+        deadline: Instant,
+    ) -> RedisResult<Option<Value>> {
+        match only_if {
+            OnlyIf::Missing => self.create(key, write, deadline).await,
+            OnlyIf::Unchanged(seen) => self.replace(key, seen.value(), write, deadline).await,
+        }
+    }
+
+    async fn create(
+        &self,
+        key: &str,
+        write: &Write,
+        deadline: Instant,
+    ) -> RedisResult<Option<Value>> {
         let mut before = self.send(&set_if_missing(key, write), deadline).await;
         if is_refused_tombstone(write, &before) {
             // Redis has no memory for a tombstone. Where nothing is stored there is nothing to end.
             before = self.send(&get(key), deadline).await;
         }
-        match found(before)? {
-            Found::Missing => Ok(None),
-            found => Ok(Some(found)),
-        }
+        Ok(Some(before?).filter(|before| *before != Value::Nil))
     }
 
-    /// Stores `write` if `key` holds `expected`. Returns what the key holds instead, or `None` if
-    /// it stored.
     async fn replace(
         &self,
         key: &str,
         expected: &[u8],
         write: &Write,
         deadline: Instant,
-    ) -> Result<Option<Found>> {
+    ) -> RedisResult<Option<Value>> {
         let mut script = CompareAndSet {
             key,
             expected,
@@ -119,10 +133,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
             script.new = None;
             answer = self.run(script, deadline).await;
         }
-        match answer {
-            Ok(Value::Int(1)) => Ok(None),
-            answer => found(answer).map(Some),
-        }
+        Ok(Some(answer?).filter(|answer| *answer != Value::Int(1)))
     }
 }
 
@@ -131,27 +142,30 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
         let command = get(key);
         let deadline = self.deadline();
         let mut answer = self.send(&command, deadline).await;
-        if let Err(dropped) = &answer
-            && dropped.is_connection_dropped()
-        {
-            // If the server closed the connection while it was idle, the next command finds out,
-            // and a connection that reconnects does so then. A read is safe to repeat.
-            answer = match self.send(&command, deadline).await {
-                // The first error is the reason.
-                Err(error) if error.is_timeout() => answer,
-                repeated => repeated,
-            };
+        if is_dropped(&answer) {
+            answer = better(answer, self.send(&command, deadline).await);
         }
         found(answer)
     }
 
     async fn write(&self, key: &str, write: Write, only_if: OnlyIf<'_>) -> Result<Outcome> {
         let deadline = self.deadline();
-        let conflict = match only_if {
-            OnlyIf::Missing => self.create(key, &write, deadline).await?,
-            OnlyIf::Unchanged(seen) => self.replace(key, seen.value(), &write, deadline).await?,
+        let mut conflict = self.put(key, &write, &only_if, deadline).await;
+        let is_repeated = is_dropped(&conflict);
+        if is_repeated {
+            conflict = better(conflict, self.put(key, &write, &only_if, deadline).await);
+        }
+        let conflict = match conflict {
+            Ok(None) => None,
+            Ok(Some(value)) => Some(found(Ok(value))?),
+            Err(error) => Some(found(Err(error))?),
         };
-        Ok(match conflict {
+        // The first try may have been carried out although its answer was lost.
+        let is_own = |found: &Found| match found {
+            Found::Record(stored) => is_repeated && stored.value() == write.value(),
+            Found::Missing | Found::Foreign => false,
+        };
+        Ok(match conflict.filter(|found| !is_own(found)) {
             Some(found) => Outcome::Found(found),
             None => Outcome::Written(Stored::new(write.into_value())),
         })
@@ -174,6 +188,25 @@ fn found(answer: RedisResult<Value>) -> Result<Found> {
         Ok(_) => Err(failure::unexpected()),
         Err(error) if failure::is_wrong_type(&error) => Ok(Found::Foreign),
         Err(error) => Err(failure::from_redis(&error)),
+    }
+}
+
+/// Returns whether the connection was dropped. The command is then sent once more.
+///
+/// If the server closed the connection while it was idle, the next command finds out, and a
+/// connection that reconnects does so then.
+fn is_dropped<T>(answer: &RedisResult<T>) -> bool {
+    answer
+        .as_ref()
+        .is_err_and(RedisError::is_connection_dropped)
+}
+
+/// Returns the second answer, unless there was no time left for one. The first error is then the
+/// reason.
+fn better<T>(first: RedisResult<T>, second: RedisResult<T>) -> RedisResult<T> {
+    match second {
+        Err(error) if error.is_timeout() => first,
+        second => second,
     }
 }
 

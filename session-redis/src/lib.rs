@@ -26,14 +26,16 @@
 //! # }
 //! ```
 //!
-//! To share a connection that the application already has, with its settings:
+//! To share a connection that the application already has. A connection of the redis crate has a
+//! limit of its own, half a second unless you set it. The shorter of the two limits wins:
 //!
 //! ```no_run
 //! use session_redis::{RedisBackend, RedisStorage, redis};
 //!
 //! # async fn program(client: redis::Client) -> Result<(), redis::RedisError> {
-//! let connection = client.get_multiplexed_async_connection().await?;
-//! let storage = RedisStorage::new(RedisBackend::new(connection));
+//! let settings = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+//! let connection = client.get_multiplexed_async_connection_with_config(&settings).await?;
+//! let storage = RedisStorage::new(RedisBackend::new(connection)); // one second for each call
 //! # Ok(())
 //! # }
 //! ```
@@ -49,6 +51,8 @@
 //! | log in over an old session or stale cookie | 3: create the record, read the old key, end it |
 //! | a conflict with another request | 1 more |
 //!
+//! - If the connection was dropped, a command is sent once more on a new one, within the same
+//!   timeout. A write that was carried out although its answer was lost is recognized by its bytes.
 //! - The script of `EVALSHA` compares the record with the one that was loaded and replaces it in
 //!   the same step. If it differs, the answer is the stored value. If the server does not know the
 //!   script, the backend sends it once with `EVAL`.

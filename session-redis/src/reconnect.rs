@@ -50,9 +50,14 @@ use crate::link::{Attempt, Connected, Link, Step};
 ///     .set_client_to_redis_password("password")
 ///     .build()?;
 /// let sentinels = Arc::new(tokio::sync::Mutex::new(sentinels));
+/// // Each call has a limit of its own. The connection's would be half a second.
+/// let settings = redis::AsyncConnectionConfig::new().set_response_timeout(None);
 /// let connection = Reconnecting::new(move || {
-///     let sentinels = sentinels.clone();
-///     async move { sentinels.lock().await.get_async_connection().await }
+///     let (sentinels, settings) = (sentinels.clone(), settings.clone());
+///     async move {
+///         let mut sentinels = sentinels.lock().await;
+///         sentinels.get_async_connection_with_config(&settings).await
+///     }
 /// });
 /// let storage = RedisStorage::new(RedisBackend::new(connection));
 /// # Ok(())

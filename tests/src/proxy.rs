@@ -79,6 +79,12 @@ impl Proxy {
         self.change(|weather| weather.mute = u64::MAX);
     }
 
+    /// The same for the connections that there are; later ones work.
+    pub fn hold_present_answers(&self) {
+        let last = self.accepted();
+        self.change(|weather| weather.mute = last);
+    }
+
     /// Lets nothing through, in neither direction, until [`pass`](Self::pass): nothing is lost, and
     /// nobody is told.
     pub fn black_hole(&self) {

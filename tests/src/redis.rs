@@ -178,9 +178,10 @@ impl Monitor {
         let begun = Instant::now();
         loop {
             let mut lines = self.lines.lock().unwrap();
-            if lines.last().is_some_and(|line| line.contains(&mark)) {
-                lines.pop();
-                return std::mem::take(&mut *lines);
+            // Another client's command may have come after it.
+            if let Some(at) = lines.iter().position(|line| line.contains(&mark)) {
+                let heard = lines.drain(..=at);
+                return heard.take(at).collect();
             }
             drop(lines);
             assert!(

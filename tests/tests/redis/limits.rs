@@ -4,27 +4,121 @@ use std::future::{pending, ready};
 use std::time::Duration;
 
 use session_core::ErrorKind;
-use session_core::keyed::{Backend as _, Found, OnlyIf, Stored};
+use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_redis::{RedisBackend, RedisStorage};
+use session_tests::proxy::Proxy;
 use session_tests::redis::RedisServer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::{KEY, PATIENCE, SERVER, all_of, backend, tombstone};
+use crate::{
+    KEY, MINUTE, PATIENCE, SERVER, TOMBSTONE, all_of, backend, found, record, tombstone, written,
+};
 
-/// The server closes idle connections: the next read reconnects and succeeds.
+/// Closes all connections but its own.
+async fn close_connections(server: &RedisServer) {
+    let mut killer = server.connection().await;
+    let mut kill = redis::cmd("CLIENT");
+    kill.arg("KILL").arg("TYPE").arg("normal");
+    kill.arg("SKIPME").arg("yes");
+    kill.exec_async(&mut killer).await.unwrap();
+}
+
+/// The server closes idle connections. The next call reconnects and succeeds, whichever it is.
 #[tokio::test]
-async fn p6_a_read_on_a_connection_that_was_closed_is_repeated() {
+async fn p6_a_call_on_a_connection_that_was_closed_is_repeated() {
     let server = RedisServer::start();
     let backend = RedisBackend::connect(&server.url()).await.unwrap();
     let backend = backend.with_timeout(PATIENCE);
-    for _ in 0..10 {
-        let mut killer = server.connection().await;
-        let mut kill = redis::cmd("CLIENT");
-        kill.arg("KILL").arg("TYPE").arg("normal");
-        kill.arg("SKIPME").arg("yes");
-        kill.exec_async(&mut killer).await.unwrap();
-        assert_eq!(backend.read(KEY).await.unwrap(), Found::Missing);
+    for round in 0..10 {
+        let key = format!("{KEY}{round}");
+        let (a, b) = (Stored::new("a"), Stored::new("b"));
+        close_connections(&server).await;
+        assert_eq!(backend.read(&key).await.unwrap(), Found::Missing);
+        close_connections(&server).await;
+        let outcome = backend.write(&key, record("a"), OnlyIf::Missing).await;
+        assert_eq!(outcome.unwrap(), written("a"));
+        close_connections(&server).await;
+        let outcome = backend.write(&key, record("b"), OnlyIf::Unchanged(&a));
+        assert_eq!(outcome.await.unwrap(), written("b"));
+        close_connections(&server).await;
+        let outcome = backend.write(&key, tombstone(), OnlyIf::Unchanged(&b));
+        assert_eq!(outcome.await.unwrap(), written(TOMBSTONE));
+    }
+}
+
+/// The connection is closed after the server has carried out a write, and before its answer arrives.
+/// The repeated write finds the bytes of the first one, and is done.
+#[tokio::test]
+async fn p6_a_repeated_write_knows_its_own_bytes() {
+    let server = RedisServer::start();
+    let proxy = Proxy::start(server.port()).await;
+    let url = format!("redis://127.0.0.1:{}/", proxy.port());
+    let backend = RedisBackend::connect(&url).await.unwrap();
+    let backend = backend.with_timeout(PATIENCE);
+    let (a, b) = (Stored::new("a"), Stored::new("b"));
+    for (write, only_if, other) in [
+        (record("a"), OnlyIf::Missing, None),
+        (record("b"), OnlyIf::Unchanged(&a), None),
+        // Meanwhile somebody else was there.
+        (record("c"), OnlyIf::Unchanged(&b), Some("other")),
+    ] {
+        // The script is known to the server, so that a write is one command.
+        let warm = backend.write("warm", record("x"), OnlyIf::Unchanged(&a));
+        warm.await.unwrap();
+        proxy.hold_present_answers();
+        let value = write.value().clone();
+        let lost = async {
+            while proxy.held() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            if let Some(other) = other {
+                server.ask::<String>(&format!("SET {KEY} {other}")).await;
+            }
+            proxy.cut();
+        };
+        let (outcome, ()) = tokio::join!(backend.write(KEY, write, only_if), lost);
+        let expected = match other {
+            None => Outcome::Written(Stored::new(value)),
+            Some(other) => found(other),
+        };
+        assert_eq!(outcome.unwrap(), expected);
+    }
+    // A first try does not take equal bytes for its own.
+    let outcome = backend.write(KEY, record("other"), OnlyIf::Unchanged(&a));
+    assert_eq!(outcome.await.unwrap(), found("other"));
+}
+
+/// Under load, with connections closed again and again, no call fails.
+#[tokio::test]
+async fn p6_closed_connections_under_load_cost_no_error() {
+    let server = RedisServer::start();
+    let backend = RedisBackend::connect(&server.url()).await.unwrap();
+    let backend = backend.with_timeout(PATIENCE);
+    let writers = (0..20).map(|writer| {
+        let backend = backend.clone();
+        tokio::spawn(async move {
+            let key = format!("{KEY}{writer}");
+            let mut seen: Option<Stored> = None;
+            for round in 0..200 {
+                let write = Write::record(format!("{writer}-{round}"), Some(MINUTE));
+                let only_if = seen.as_ref().map_or(OnlyIf::Missing, OnlyIf::Unchanged);
+                match backend.write(&key, write, only_if).await.unwrap() {
+                    Outcome::Written(stored) => seen = Some(stored),
+                    Outcome::Found(found) => panic!("nobody else writes: {found:?}"),
+                }
+                let found = backend.read(&key).await.unwrap();
+                assert_eq!(found, Found::Record(seen.clone().unwrap()));
+            }
+        })
+    });
+    let writers: Vec<_> = writers.collect();
+    while !writers.iter().all(tokio::task::JoinHandle::is_finished) {
+        close_connections(&server).await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    for writer in writers {
+        writer.await.unwrap();
     }
 }
 

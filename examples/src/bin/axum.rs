@@ -1,0 +1,323 @@
+//! What an axum service does with sessions, in one program: `cargo run --bin axum`. The password of
+//! everybody is "open sesame".
+//!
+//! Sessions are in memory, or in Redis with `REDIS_URL=redis://127.0.0.1/`. `HTTPS=1` is for a
+//! server behind a proxy that speaks https: the cookie is then `__Host-sid`. `PORT` chooses the port
+//! (8080).
+//!
+//! What to look at:
+//!
+//! - `log_in`: a login is `new_session()`. "Remember me" is a lifetime of its own.
+//! - `require_login`: a guard is a middleware function that takes the session as an argument.
+//! - `Flash`: a message that is shown once is a value that is taken out when it is shown.
+//! - `Preferences`: a struct that is read from the session and written back.
+//! - `check_out`: `save().await` before the browser leaves for the payment page.
+//! - `notes`: a websocket outlives its response, so it loads and saves through the storage itself,
+//!   and closes after a logout.
+//! - `sorry`: the page that is shown when the store does not answer.
+
+use std::error::Error as StdError;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{Message, WebSocket};
+use axum::extract::{Form, Request, State, WebSocketUpgrade};
+use axum::http::StatusCode;
+use axum::middleware::{self, Next};
+use axum::response::{Html, IntoResponse, Redirect, Response};
+use axum::routing::{get, post};
+use axum::{Router, serve};
+use serde::{Deserialize, Serialize};
+use session_core::{CookieSettings, ErrorKind, Identity, MemoryStorage, Storage};
+use session_examples::escape;
+use session_redis::RedisStorage;
+use session_tower::{Error, Session, SessionLayer, Sessions, status};
+use tokio::net::TcpListener;
+use tokio::signal;
+use tokio::time::{MissedTickBehavior, interval};
+
+const HOUR: Duration = Duration::from_secs(3600);
+const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
+
+/// How often a websocket looks whether its user has logged out.
+const LOGOUT_CHECK: Duration = Duration::from_secs(2);
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn StdError>> {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
+    let app = app(storage().await?);
+    let port = std::env::var("PORT").map_or(Ok(8080), |port| port.parse())?;
+    let listener = TcpListener::bind(("127.0.0.1", port)).await?;
+    println!("Listening on http://{}", listener.local_addr()?);
+    serve(listener, app)
+        .with_graceful_shutdown(shutdown())
+        .await?;
+    Ok(())
+}
+
+async fn storage() -> session_core::Result<Arc<dyn Storage>> {
+    let cookie = cookie()?;
+    Ok(match std::env::var("REDIS_URL") {
+        Ok(url) => Arc::new(RedisStorage::connect(&url).await?.with_cookie(cookie)),
+        Err(_) => Arc::new(MemoryStorage::default().with_cookie(cookie)),
+    })
+}
+
+fn cookie() -> session_core::Result<CookieSettings> {
+    let is_https = std::env::var_os("HTTPS").is_some();
+    // A browser takes a `__Host-` cookie only from https, for one host and all paths. So no sibling
+    // domain can set it.
+    CookieSettings::builder(if is_https { "__Host-sid" } else { "sid" })
+        .secure(is_https)
+        .max_age(2 * HOUR)
+        .rolling(true) // a visit restarts the two hours ..
+        .absolute_max_age(MONTH) // .. but nobody stays logged in for more than a month
+        .build()
+}
+
+fn app(storage: Arc<dyn Storage>) -> Router {
+    let members = Router::new()
+        .route("/account", get(account))
+        .route("/preferences", post(save_preferences))
+        .route("/checkout", post(check_out))
+        .route("/paid", get(paid))
+        .route("/notes", get(notes))
+        .layer(middleware::from_fn(require_login));
+    Router::new()
+        .route("/", get(home))
+        .route("/login", post(log_in))
+        .route("/logout", post(log_out))
+        .route("/bank", get(bank))
+        .merge(members)
+        // After all routes, and after the guard, which needs the session.
+        .layer(SessionLayer::new(storage.clone()).on_error(sorry))
+        .with_state(storage)
+}
+
+/// Shows the page for a failed session: the store does not answer, or another request was faster to
+/// log out.
+fn sorry(error: &Error) -> Response {
+    let text = match error.kind() {
+        ErrorKind::Ended => "You have logged out in another window.",
+        _ => "Please try again in a minute.",
+    };
+    (status(error), page(&format!("<p>{text}</p>"))).into_response()
+}
+
+/// Lets only those pass who are logged in.
+async fn require_login(session: Session, request: Request, next: Next) -> Result<Response, Error> {
+    if session.contains_key("user") {
+        return Ok(next.run(request).await);
+    }
+    if session.was_replaced() {
+        // The browser is about to get the cookie of a login, so this is not the time for a message.
+        return Ok(StatusCode::CONFLICT.into_response());
+    }
+    Flash::set(&session, "Please log in first.")?;
+    Ok(Redirect::to("/").into_response())
+}
+
+#[derive(Deserialize)]
+struct Login {
+    user: String,
+    password: String,
+    /// The browser sends a ticked box only.
+    remember: Option<String>,
+}
+
+async fn log_in(sessions: Sessions, Form(login): Form<Login>) -> Result<Redirect, Error> {
+    if login.user.is_empty() || login.password != "open sesame" {
+        let session = sessions.session().await?;
+        Flash::set(&session, "That is not the password.")?;
+        return Ok(Redirect::to("/"));
+    }
+    let session = sessions.new_session()?; // the client's old cookie is worthless from now on
+    session.insert("user", &login.user)?;
+    if login.remember.is_some() {
+        session.set_max_age(MONTH)?;
+    }
+    Flash::set(&session, &format!("Welcome, {}.", login.user))?;
+    Ok(Redirect::to("/account"))
+}
+
+async fn log_out(session: Session) -> Result<Redirect, Error> {
+    session.invalidate()?;
+    Ok(Redirect::to("/"))
+}
+
+async fn home(session: Session) -> Result<Html<String>, Error> {
+    let flash = Flash::take(&session)?;
+    Ok(page(&match session.get::<String>("user")? {
+        Some(user) => format!(
+            "{flash}<p>You are <b>{}</b>. <a href=/account>Your account</a></p>",
+            escape(&user)
+        ),
+        None => format!(
+            "{flash}<form method=post action=/login>
+<label>Name <input name=user autofocus required></label>
+<label>Password <input name=password type=password required></label>
+<label><input name=remember type=checkbox> Remember me for a month</label>
+<button>Log in</button></form>"
+        ),
+    }))
+}
+
+/// What the session keeps for its user besides the login. `serde(default)` lets it be read from a
+/// session that does not have it yet.
+#[derive(Default, Deserialize, Serialize)]
+#[serde(default)]
+struct Preferences {
+    theme: String,
+    page_size: u32,
+}
+
+async fn account(session: Session) -> Result<Html<String>, Error> {
+    let flash = Flash::take(&session)?;
+    let user: String = session.get("user")?.unwrap_or_default();
+    let Preferences { theme, page_size } = session.data()?;
+    Ok(page(&format!(
+        "{flash}<p>This is the account of <b>{}</b>.</p>
+<form method=post action=/preferences>
+<label>Theme <input name=theme value=\"{}\"></label>
+<label>Lines on a page <input name=page_size type=number value={page_size}></label>
+<button>Save</button></form>
+<form method=post action=/checkout><button>Buy a lamp</button></form>
+<form method=post action=/logout><button>Log out</button></form>",
+        escape(&user),
+        escape(&theme)
+    )))
+}
+
+async fn save_preferences(
+    session: Session,
+    Form(preferences): Form<Preferences>,
+) -> Result<Redirect, Error> {
+    session.set_data(&preferences)?; // writes the fields that changed
+    Flash::set(&session, "Saved.")?;
+    Ok(Redirect::to("/account"))
+}
+
+async fn check_out(session: Session) -> Result<Redirect, Error> {
+    session.insert("order", "a lamp")?;
+    // The bank may send the browser back at once. The order must be there by then.
+    session.save().await?;
+    Ok(Redirect::to("/bank"))
+}
+
+/// Stands for the payment page of a bank.
+async fn bank() -> Html<String> {
+    page("<p>This is your bank. <a href=/paid>Pay</a></p>")
+}
+
+async fn paid(session: Session) -> Result<Response, Error> {
+    let Some(order) = session.take::<String>("order")? else {
+        return Ok((StatusCode::NOT_FOUND, page("<p>There is no order.</p>")).into_response());
+    };
+    Ok(page(&format!("<p>You have paid for {}.</p>", escape(&order))).into_response())
+}
+
+/// Upgrades to a websocket that adds each line to the session's notes.
+async fn notes(
+    session: Session,
+    State(storage): State<Arc<dyn Storage>>,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    // The response leaves now, so `session` cannot be changed any more. Its identity is how the
+    // socket finds it in the store.
+    match session.identity() {
+        Some(identity) => upgrade.on_upgrade(|socket| take_notes(socket, storage, identity)),
+        None => StatusCode::UNAUTHORIZED.into_response(),
+    }
+}
+
+async fn take_notes(mut socket: WebSocket, storage: Arc<dyn Storage>, identity: Identity) {
+    let mut check = interval(LOGOUT_CHECK);
+    check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        let note = tokio::select! {
+            _ = check.tick() => None,
+            message = socket.recv() => match message {
+                Some(Ok(Message::Text(text))) => Some(text.to_string()),
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(_)) => continue,
+            },
+        };
+        let answer = match take_note(&*storage, &identity, note).await {
+            Ok(Some(answer)) => answer,
+            Ok(None) => break,
+            Err(error) => {
+                tracing::error!(%error, "note not taken");
+                break;
+            }
+        };
+        if let Some(answer) = answer
+            && socket.send(answer.into()).await.is_err()
+        {
+            return;
+        }
+    }
+    let _ = socket.send(Message::Close(None)).await;
+}
+
+/// Adds a note, if there is one, and returns the answer; `None` if the user has logged out.
+async fn take_note(
+    storage: &dyn Storage,
+    identity: &Identity,
+    note: Option<String>,
+) -> session_core::Result<Option<Option<String>>> {
+    let session = storage.load(&[identity.as_str()]).await?;
+    if session.is_new() {
+        return Ok(None);
+    }
+    let Some(note) = note else {
+        return Ok(Some(None));
+    };
+    let count = session.modify("notes", |notes: &mut Vec<String>| {
+        notes.push(note);
+        notes.len()
+    })?;
+    match storage.save(&session).await {
+        Ok(_) => Ok(Some(Some(format!("note {count}")))),
+        Err(error) if error.kind() == ErrorKind::Ended => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A message that is shown once.
+struct Flash;
+
+impl Flash {
+    fn set(session: &Session, text: &str) -> Result<(), Error> {
+        session.insert("flash", text)
+    }
+
+    fn take(session: &Session) -> Result<String, Error> {
+        let text = session.take::<String>("flash")?.unwrap_or_default();
+        Ok(if text.is_empty() {
+            text
+        } else {
+            format!("<p role=status>{}</p>", escape(&text))
+        })
+    }
+}
+
+fn page(body: &str) -> Html<String> {
+    Html(session_examples::page(StatusCode::OK, "Lamps", body).into_body())
+}
+
+/// Waits for Ctrl-C or, as sent by a service manager, SIGTERM. The requests that run are finished.
+async fn shutdown() {
+    let mut terminate = match signal::unix::signal(signal::unix::SignalKind::terminate()) {
+        Ok(terminate) => terminate,
+        Err(error) => {
+            tracing::error!(%error, "no handler for SIGTERM");
+            return;
+        }
+    };
+    tokio::select! {
+        _ = signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}

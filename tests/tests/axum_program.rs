@@ -1,0 +1,208 @@
+//! The example program `axum`, as a browser and a websocket use it: in memory and in Redis.
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "these are tests"
+)]
+
+use std::process::Command;
+
+use bytes::Bytes;
+use futures_util::{SinkExt as _, StreamExt as _};
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
+use session_tests::examples::program;
+use session_tests::python::Process;
+use session_tests::redis::RedisServer;
+use session_tests::wire::SetCookie;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+const LOGIN: &str = "user=%3CAda%3E&password=open+sesame";
+
+/// The program, and a browser that can only keep one cookie.
+struct Browser<'a> {
+    server: &'a Process,
+    cookie: Option<SetCookie>,
+}
+
+fn start(change: impl FnOnce(&mut Command)) -> Process {
+    let mut command = Command::new(program("axum"));
+    command.env("PORT", "0").env_remove("REDIS_URL");
+    change(&mut command);
+    Process::start(&mut command)
+}
+
+impl<'a> Browser<'a> {
+    fn new(server: &'a Process) -> Self {
+        Self {
+            server,
+            cookie: None,
+        }
+    }
+
+    fn pair(&self) -> String {
+        let cookie = self.cookie.as_ref().unwrap();
+        format!("{}={}", cookie.name, cookie.raw)
+    }
+
+    /// Whether the last cookie came with this attribute.
+    fn has(&self, name: &str, value: &str) -> bool {
+        let cookie = self.cookie.as_ref().unwrap();
+        cookie
+            .attributes
+            .contains(&(name.to_owned(), value.to_owned()))
+    }
+
+    async fn ask(&mut self, method: &str, path: &str, form: &'static str) -> Response<Bytes> {
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", "lamps")
+            .header("content-type", "application/x-www-form-urlencoded");
+        if self.cookie.is_some() {
+            request = request.header("cookie", self.pair());
+        }
+        let request = request.body(Full::from(form)).unwrap();
+        let answer = self.server.send(request).await;
+        let mut set = answer.headers().get_all("set-cookie").iter();
+        if let Some(header) = set.next() {
+            let cookie = SetCookie::parse(header.to_str().unwrap());
+            self.cookie = (!cookie.is_removal()).then_some(cookie);
+        }
+        assert!(set.next().is_none(), "two cookies");
+        answer
+    }
+
+    async fn page(&mut self, path: &str) -> String {
+        let answer = self.ask("GET", path, "").await;
+        assert_eq!(answer.status(), 200, "{path}");
+        String::from_utf8(answer.body().to_vec()).unwrap()
+    }
+
+    /// Posts a form, and returns where the browser is sent.
+    async fn post(&mut self, path: &str, form: &'static str) -> String {
+        let answer = self.ask("POST", path, form).await;
+        assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{path}");
+        answer.headers()["location"].to_str().unwrap().to_owned()
+    }
+
+    async fn socket(&self) -> Socket {
+        let url = format!("ws://{}/notes", self.server.address());
+        let mut request = url.into_client_request().unwrap();
+        let pair = self.pair().parse().unwrap();
+        request.headers_mut().insert("cookie", pair);
+        connect_async(request).await.unwrap().0
+    }
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+
+async fn note(socket: &mut Socket, text: &str) -> String {
+    socket.send(Message::text(text)).await.unwrap();
+    let answer = socket.next().await.unwrap().unwrap();
+    answer.into_text().unwrap().to_string()
+}
+
+async fn visit(server: &Process) {
+    let mut browser = Browser::new(server);
+    // The guard sends strangers away, with a message that is shown once.
+    let answer = browser.ask("GET", "/account", "").await;
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+    assert!(browser.page("/").await.contains("Please log in first."));
+    assert!(!browser.page("/").await.contains("Please log in first."));
+    let stranger = browser.pair();
+
+    let wrong = "user=ada&password=wrong";
+    assert_eq!(browser.post("/login", wrong).await, "/");
+    assert!(browser.page("/").await.contains("not the password"));
+    assert_eq!(browser.post("/login", LOGIN).await, "/account");
+    assert_ne!(browser.pair(), stranger, "a login is another session");
+    assert!(browser.has("max-age", "7200"));
+    let account = browser.page("/account").await;
+    assert!(account.contains("Welcome, &lt;Ada&gt;."), "{account}");
+    assert!(account.contains("account of <b>&lt;Ada&gt;</b>"));
+
+    let form = "theme=dark&page_size=50";
+    assert_eq!(browser.post("/preferences", form).await, "/account");
+    let account = browser.page("/account").await;
+    assert!(account.contains("value=\"dark\"") && account.contains("value=50"));
+    assert!(browser.page("/").await.contains("You are <b>&lt;Ada&gt;"));
+
+    assert_eq!(browser.post("/checkout", "").await, "/bank");
+    browser.page("/bank").await;
+    assert!(browser.page("/paid").await.contains("paid for a lamp"));
+    let again = browser.ask("GET", "/paid", "").await;
+    assert_eq!(again.status(), 404, "an order is paid once");
+
+    // "Remember me" in another browser.
+    let mut other = Browser::new(server);
+    let remember = "user=eve&password=open+sesame&remember=on";
+    assert_eq!(other.post("/login", remember).await, "/account");
+    assert!(other.has("max-age", "2592000"), "a month");
+
+    // A websocket writes the session, and closes after the logout, also if it says nothing.
+    let mut writer = browser.socket().await;
+    let mut listener = browser.socket().await;
+    assert_eq!(note(&mut writer, "a").await, "note 1");
+    assert_eq!(note(&mut writer, "b").await, "note 2");
+    let old = browser.pair();
+    assert_eq!(browser.post("/logout", "").await, "/");
+    assert!(browser.cookie.is_none());
+    writer.send(Message::text("c")).await.unwrap();
+    for socket in [&mut writer, &mut listener] {
+        let closed = socket.next().await.unwrap().unwrap();
+        assert!(closed.is_close(), "{closed:?}");
+    }
+    assert!(browser.page("/").await.contains("Log in"));
+    // Whoever copied the cookie has nothing.
+    let stolen = Request::builder().uri("/account").header("host", "lamps");
+    let stolen = stolen.header("cookie", old).body(Full::default()).unwrap();
+    let answer = server.send(stolen).await;
+    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+    assert!(other.page("/account").await.contains("<b>eve</b>"));
+}
+
+#[tokio::test]
+async fn the_program_is_used_in_memory() {
+    visit(&start(|_| ())).await;
+}
+
+#[tokio::test]
+async fn the_program_is_used_in_redis_and_shows_a_page_when_redis_is_gone() {
+    let mut redis = RedisServer::start();
+    let server = start(|command| {
+        command.env("REDIS_URL", redis.url());
+    });
+    visit(&server).await;
+    let mut browser = Browser::new(&server);
+    browser.post("/login", LOGIN).await;
+    redis.kill();
+    let answer = browser.ask("GET", "/account", "").await;
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(answer.headers()["cache-control"], "no-store");
+    let page = String::from_utf8(answer.body().to_vec()).unwrap();
+    assert!(page.contains("Please try again in a minute."), "{page}");
+    assert!(browser.cookie.is_some(), "the cookie is kept");
+}
+
+#[tokio::test]
+async fn behind_https_the_cookie_is_one_of_its_host_alone() {
+    let server = start(|command| {
+        command.env("HTTPS", "1");
+    });
+    let mut browser = Browser::new(&server);
+    browser.post("/login", LOGIN).await;
+    assert!(browser.has("secure", "") && browser.has("httponly", ""));
+    assert!(browser.has("path", "/") && browser.has("samesite", "Lax"));
+    assert!(browser.pair().starts_with("__Host-sid="));
+}
+
+#[tokio::test]
+async fn sigterm_ends_the_program_when_its_requests_are_done() {
+    let mut server = start(|_| ());
+    Browser::new(&server).post("/login", LOGIN).await;
+    server.signal("TERM");
+    assert!(server.wait().success());
+}
