@@ -1,6 +1,7 @@
 //! Sessions in a NaCl secret box.
 
 use std::fmt;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,6 +17,7 @@ use crate::key::Key;
 ///
 /// The value is the base64 of 24 bytes nonce, 16 bytes MAC and the ciphertext. It says no time:
 /// only the record's `created` limits its life, which [`changed`](session_core::Session::changed) does not move.
+/// A `created` more than 60 seconds in the future is refused.
 pub struct NaClCookieStorage {
     pub(crate) config: SessionConfig,
     /// The first seals, all open.
@@ -23,6 +25,10 @@ pub struct NaClCookieStorage {
 }
 
 crate::cookie_storage!(NaClCookieStorage);
+
+/// A session that was written later than this in the future is refused, as a Fernet token is.
+/// Otherwise it would never expire.
+const MAX_AHEAD: Duration = Duration::from_secs(60);
 
 const NONCE_BYTES: usize = 24;
 
@@ -78,6 +84,10 @@ impl NaClCookieStorage {
         };
         let session = self.config.open(payload)?;
         let written = session.created();
+        if written > self.config.now() + MAX_AHEAD {
+            crate::log_refused(&self.config);
+            return None;
+        }
         Some((session, written))
     }
 
