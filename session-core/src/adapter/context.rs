@@ -36,6 +36,15 @@ pub(super) struct Slot {
     loaded: LoadOnce<Result<Session>>,
     /// The session of a login, which takes the place of the loaded one.
     login: Mutex<Option<Session>>,
+    /// A read of the session counts as activity.
+    is_active: AtomicBool,
+}
+
+/// Whether asking for a session counts as activity of its user.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Activity {
+    Counts,
+    DoesNotCount,
 }
 
 impl Context {
@@ -63,8 +72,16 @@ impl Context {
 
     /// Notes that the session of a storage is asked for, and takes along what loading it needs. The
     /// result borrows nothing of the request.
-    pub(super) fn ask(&self, at: usize, cookies: impl FnOnce() -> CookieLines) -> Asked {
+    pub(super) fn ask(
+        &self,
+        at: usize,
+        activity: Activity,
+        cookies: impl FnOnce() -> CookieLines,
+    ) -> Asked {
         self.0.is_asked.store(true, Ordering::SeqCst);
+        if activity == Activity::Counts {
+            self.slot(at).is_active.store(true, Ordering::SeqCst);
+        }
         let ready = self.slot(at).current();
         let cookies = if ready.is_some() {
             CookieLines::default()
@@ -176,6 +193,11 @@ impl Slot {
     /// Returns the session that was loaded.
     pub(super) fn loaded(&self) -> Option<Session> {
         self.loaded.get()?.ok()
+    }
+
+    /// Returns whether a read of the session counts as activity.
+    pub(super) fn is_active(&self) -> bool {
+        self.is_active.load(Ordering::SeqCst)
     }
 
     /// Lets its sessions refuse changes from now on.

@@ -17,6 +17,9 @@ use crate::storage::Storage as _;
 pub(super) enum Keep {
     /// All.
     Everything,
+    /// All, but a session that was only read does not restart its lifetime, because the response is
+    /// for shared caches.
+    Writes,
     /// Only the ends of sessions, because the handler responded with a server error.
     EndsOnServerError(StatusCode),
     /// Only the ends of sessions, because the request failed with a session error.
@@ -62,9 +65,14 @@ impl Context {
             let login = slot.login().clone();
             let loaded = slot.loaded();
             match keep {
-                Keep::Everything => {
+                Keep::Everything | Keep::Writes => {
                     // A login ends what was loaded, but an `invalidate()` must not depend on it.
                     let ends = |it: &Session| it.state().delta.identity == IdentityChange::End;
+                    if (keep == Keep::Writes || !slot.is_active())
+                        && let Some(session) = &loaded
+                    {
+                        session.state().forget_refresh();
+                    }
                     if login.is_none() || loaded.as_ref().is_some_and(ends) {
                         jobs.push(mount, loaded);
                     }
@@ -198,7 +206,15 @@ impl Saved {
     /// Puts the cookies into a response's headers.
     pub(super) fn apply(self, headers: &mut HeaderMap) {
         for cookie in self.first.into_iter().chain(self.more) {
-            headers::set_cookie(headers, cookie.mount.cookie_name(), cookie.header);
+            let settings = cookie.mount.storage.config().cookie();
+            if headers::set_cookie(headers, cookie.header, settings.former_removals()) {
+                tracing::warn!(
+                    target: "session::request",
+                    cookie = cookie.mount.cookie_name(),
+                    op = "respond",
+                    "response is private now: it was for shared caches, and sets a session cookie"
+                );
+            }
         }
     }
 }

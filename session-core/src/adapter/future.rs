@@ -138,6 +138,8 @@ impl<B> Outcome<B> {
                 let status = response.status();
                 if status.is_server_error() && !context.saves_server_errors() {
                     Keep::EndsOnServerError(status)
+                } else if headers::is_public(response.headers()) {
+                    Keep::Writes
                 } else {
                     Keep::Everything
                 }

@@ -2,12 +2,26 @@
 
 use http::header::{CACHE_CONTROL, Entry, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue};
+use memchr::memchr;
 
-/// Puts our cookie into the headers, in the place of one of the same name that the handler set. The
-/// response is then not to be stored, unless the handler said something else about caching.
-pub(super) fn set_cookie(headers: &mut HeaderMap, name: &str, header: HeaderValue) {
-    replace_cookie(headers, name, header);
+/// Puts our cookie into the headers, in the place of one of the same name, domain and path that the
+/// handler set. The response is then not to be stored, unless the handler said something else about
+/// caching. Shared caches never store it. Cookies of former places are removed. Returns whether the handler had said that they may.
+pub(super) fn set_cookie(
+    headers: &mut HeaderMap,
+    header: HeaderValue,
+    former_removals: &[HeaderValue],
+) -> bool {
+    replace_cookie(headers, header);
+    for removal in former_removals {
+        headers.append(SET_COOKIE, removal.clone());
+    }
+    let was_public = is_public(headers);
+    if was_public {
+        make_private(headers);
+    }
     forbid_storing(headers);
+    was_public
 }
 
 /// Adds `Cache-Control: no-store`, unless the header is there.
@@ -17,21 +31,77 @@ pub(super) fn forbid_storing(headers: &mut HeaderMap) {
         .or_insert(HeaderValue::from_static("no-store"));
 }
 
-fn replace_cookie(headers: &mut HeaderMap, name: &str, header: HeaderValue) {
-    let is_ours = |value: &HeaderValue| {
-        let pair = value
-            .as_bytes()
-            .split(|b| *b == b';' || *b == b'=')
-            .next()
-            .unwrap_or_default();
-        pair.trim_ascii() == name.as_bytes()
-    };
+/// Returns whether a shared cache may store the response although it depends on the client (RFC
+/// 9111, sections 5.2.2.9 and 5.2.2.10).
+pub(super) fn is_public(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(CACHE_CONTROL).iter();
+    lines.any(|line| directives(line).any(is_for_shared_caches))
+}
+
+fn directives(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    line.as_bytes()
+        .split(|b| *b == b',')
+        .map(<[u8]>::trim_ascii)
+        .filter(|directive| !directive.is_empty())
+}
+
+fn is_for_shared_caches(directive: &[u8]) -> bool {
+    let name = directive.split(|b| *b == b'=').next().unwrap_or_default();
+    let name = name.trim_ascii();
+    name.eq_ignore_ascii_case(b"public") || name.eq_ignore_ascii_case(b"s-maxage")
+}
+
+/// Puts `private` in the place of what allows shared caches. The other directives stay.
+fn make_private(headers: &mut HeaderMap) {
+    let lines: Vec<HeaderValue> = headers.get_all(CACHE_CONTROL).iter().cloned().collect();
+    let kept = lines.iter().flat_map(directives);
+    let kept = kept.filter(|directive| {
+        !is_for_shared_caches(directive) && !directive.eq_ignore_ascii_case(b"private")
+    });
+    let all: Vec<&[u8]> = std::iter::once(&b"private"[..]).chain(kept).collect();
+    // Pieces of header values, which have no control characters.
+    if let Ok(value) = HeaderValue::from_bytes(&all.join(&b", "[..])) {
+        headers.insert(CACHE_CONTROL, value);
+    }
+}
+
+/// Returns what tells cookies of a browser apart: name, domain and path (RFC 6265, section 5.3, step
+/// 11).
+fn place(header: &HeaderValue) -> (&[u8], Vec<u8>, &[u8]) {
+    let mut parts = header.as_bytes().split(|b| *b == b';');
+    let pair = parts.next().unwrap_or_default();
+    let name = pair.split(|b| *b == b'=').next().unwrap_or_default();
+    let (mut domain, mut path) = (Vec::new(), &b""[..]);
+    for attribute in parts {
+        let end = memchr(b'=', attribute).unwrap_or(attribute.len());
+        let (name, value) = attribute.split_at(end);
+        let value = value.get(1..).unwrap_or_default().trim_ascii();
+        let name = name.trim_ascii();
+        if name.eq_ignore_ascii_case(b"domain") {
+            domain = value
+                .strip_prefix(b".")
+                .unwrap_or(value)
+                .to_ascii_lowercase();
+        } else if name.eq_ignore_ascii_case(b"path") {
+            path = value;
+        }
+    }
+    (name.trim_ascii(), domain, path)
+}
+
+fn replace_cookie(headers: &mut HeaderMap, header: HeaderValue) {
     let mut entry = match headers.entry(SET_COOKIE) {
         Entry::Vacant(entry) => {
             entry.insert(header);
             return;
         }
         Entry::Occupied(entry) => entry,
+    };
+    let (name, domain, path) = place(&header);
+    let is_ours = |value: &HeaderValue| {
+        let theirs = place(value);
+        // Without a Path the browser derives one, which may be ours.
+        theirs.0 == name && theirs.1 == domain && (theirs.2 == path || theirs.2.is_empty())
     };
     if !entry.iter().any(is_ours) {
         entry.append(header);
@@ -65,6 +135,73 @@ pub(super) fn vary(headers: &mut HeaderMap) {
             if !entry.iter().any(says_so) {
                 entry.append(cookie);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(all: &[(http::HeaderName, &'static str)]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for (name, value) in all {
+            headers.append(name, HeaderValue::from_static(value));
+        }
+        headers
+    }
+
+    fn values(headers: &HeaderMap, name: http::HeaderName) -> Vec<&str> {
+        let values = headers.get_all(name).iter();
+        values.map(|value| value.to_str().unwrap()).collect()
+    }
+
+    #[test]
+    fn what_is_for_shared_caches_becomes_private() {
+        for (before, after, was_public) in [
+            (&[][..], &["no-store"][..], false),
+            (&["no-cache"], &["no-cache"], false),
+            (&["private, max-age=5"], &["private, max-age=5"], false),
+            (&["publication=1"], &["publication=1"], false),
+            (&["public"], &["private"], true),
+            (&["Public, max-age=60"], &["private, max-age=60"], true),
+            (
+                &["s-maxage=60 ,max-age=5", "immutable"],
+                &["private, max-age=5, immutable"],
+                true,
+            ),
+            (&["private, s-maxage = 9"], &["private"], true),
+        ] {
+            let lines: Vec<_> = before.iter().map(|line| (CACHE_CONTROL, *line)).collect();
+            let mut headers = headers(&lines);
+            assert_eq!(is_public(&headers), was_public, "{before:?}");
+            let changed = set_cookie(&mut headers, HeaderValue::from_static("sid=1"), &[]);
+            assert_eq!(changed, was_public, "{before:?}");
+            assert_eq!(values(&headers, CACHE_CONTROL), after, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn only_a_cookie_of_the_same_place_is_replaced() {
+        let ours = "sid=new; Domain=example.com; Path=/a; Secure";
+        for (theirs, stays) in [
+            ("sid=old; Domain=example.com; Path=/a", false),
+            ("sid=old; path=/a; domain=.Example.COM; Max-Age=0", false),
+            ("sid=old; Domain=example.com", false),
+            (" sid = old ; Domain=example.com ; Path = /a", false),
+            ("sid=; Domain=old.example.com; Path=/a; Max-Age=0", true),
+            ("sid=; Domain=example.com; Path=/; Max-Age=0", true),
+            ("sid=; Path=/a; Max-Age=0", true),
+            ("sid2=1; Domain=example.com; Path=/a", true),
+        ] {
+            let mut headers = headers(&[(SET_COOKIE, theirs)]);
+            set_cookie(&mut headers, HeaderValue::from_static(ours), &[]);
+            let expected = if stays {
+                vec![theirs, ours]
+            } else {
+                vec![ours]
+            };
+            assert_eq!(values(&headers, SET_COOKIE), expected);
         }
     }
 }

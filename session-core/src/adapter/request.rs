@@ -4,7 +4,7 @@ use std::future::Future;
 
 use http::{Extensions, HeaderMap, Request, request};
 
-use crate::adapter::context::Context;
+use crate::adapter::context::{Activity, Context};
 use crate::cookie::request::CookieLines;
 use crate::error::{Error, ErrorKind, Result};
 use crate::session::Session;
@@ -23,7 +23,7 @@ pub trait RequestSession: sealed::Sealed {
     /// - [`ErrorKind::Settings`] if the request did not pass a session service.
     #[doc(alias = "get_session")]
     fn session(&self) -> impl Future<Output = Result<Session>> + Send + 'static {
-        find(self.head(), None)
+        find(self.head(), None, Activity::Counts)
     }
 
     /// Returns the session whose cookie is called `name`, for a service with several storages.
@@ -32,7 +32,19 @@ pub trait RequestSession: sealed::Sealed {
     /// As [`session`](Self::session); also [`ErrorKind::Settings`] if no storage of the service has
     /// a cookie of this name.
     fn session_named(&self, name: &str) -> impl Future<Output = Result<Session>> + Send + 'static {
-        find(self.head(), Some(name))
+        find(self.head(), Some(name), Activity::Counts)
+    }
+
+    /// Returns the session as [`session`](Self::session) does, for a request that is no activity of
+    /// the user, such as a page that asks every minute whether there is news.
+    ///
+    /// In a [rolling](crate::CookieBuilder::rolling) storage such a read does not restart the
+    /// lifetime. A write does, and so does another part of the request that calls `session`.
+    ///
+    /// # Errors
+    /// As [`session`](Self::session).
+    fn passive_session(&self) -> impl Future<Output = Result<Session>> + Send + 'static {
+        find(self.head(), None, Activity::DoesNotCount)
     }
 
     /// Puts a new, empty session in the place of whatever the client came with: a login. This is
@@ -91,9 +103,10 @@ mod sealed {
 fn find(
     (headers, extensions): (&HeaderMap, &Extensions),
     name: Option<&str>,
+    activity: Activity,
 ) -> impl Future<Output = Result<Session>> + Send + use<> {
     let asked = find_context(extensions.get(), name)
-        .map(|(context, at)| context.ask(at, || CookieLines::of(headers)));
+        .map(|(context, at)| context.ask(at, activity, || CookieLines::of(headers)));
     // By reference: moving it into the inner future would store it twice.
     async move {
         match &asked {

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 
-use crate::adapter::context::Context;
+use crate::adapter::context::{Activity, Context};
 use crate::adapter::request::{RequestSession, find_context};
 use crate::cookie::request::CookieLines;
 use crate::error::Result;
@@ -49,7 +49,15 @@ impl Sessions {
     /// # Errors
     /// As there.
     pub fn session(&self) -> impl Future<Output = Result<Session>> + Send + 'static {
-        self.find(None)
+        self.find(None, Activity::Counts)
+    }
+
+    /// [`RequestSession::passive_session`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn passive_session(&self) -> impl Future<Output = Result<Session>> + Send + 'static {
+        self.find(None, Activity::DoesNotCount)
     }
 
     /// [`RequestSession::session_named`].
@@ -60,7 +68,7 @@ impl Sessions {
         &self,
         name: &str,
     ) -> impl Future<Output = Result<Session>> + Send + 'static {
-        self.find(Some(name))
+        self.find(Some(name), Activity::Counts)
     }
 
     /// [`RequestSession::new_session`].
@@ -81,9 +89,13 @@ impl Sessions {
         context.new_session(at, &self.cookies)
     }
 
-    fn find(&self, name: Option<&str>) -> impl Future<Output = Result<Session>> + Send + use<> {
+    fn find(
+        &self,
+        name: Option<&str>,
+        activity: Activity,
+    ) -> impl Future<Output = Result<Session>> + Send + use<> {
         let asked = find_context(self.context.as_ref(), name)
-            .map(|(context, at)| context.ask(at, || self.cookies.clone()));
+            .map(|(context, at)| context.ask(at, activity, || self.cookies.clone()));
         async move {
             match &asked {
                 Ok(asked) => asked.session().await,

@@ -1,7 +1,10 @@
 //! Builds the settings of a session cookie, and refuses what a browser would refuse.
 
 use std::borrow::Cow;
-use std::time::Duration;
+use std::net::Ipv4Addr;
+use std::time::{Duration, UNIX_EPOCH};
+
+use http::HeaderValue;
 
 use crate::cookie::same_site::SameSite;
 use crate::cookie::set_cookie::{Attributes, SetCookie};
@@ -15,8 +18,10 @@ pub struct CookieBuilder {
     name: Cow<'static, str>,
     attributes: Attributes,
     max_age: Option<Duration>,
+    persistent: bool,
     rolling: bool,
     absolute_max_age: Option<Duration>,
+    former: Vec<Attributes>,
 }
 
 impl CookieBuilder {
@@ -33,8 +38,10 @@ impl CookieBuilder {
                 partitioned: false,
             },
             max_age: None,
+            persistent: true,
             rolling: false,
             absolute_max_age: None,
+            former: Vec::new(),
         }
     }
 
@@ -68,6 +75,29 @@ impl CookieBuilder {
         self
     }
 
+    /// Names a domain and a path that the cookie had before; an empty text is none. A browser keeps
+    /// such a cookie beside the present one and sends both. Each response that sets or removes the
+    /// cookie then removes the former one as well.
+    ///
+    /// ```
+    /// # use session_core::CookieSettings;
+    /// # fn main() -> session_core::Result<()> {
+    /// let cookie = CookieSettings::builder("sid")
+    ///     .former("example.com", "/app") // until the last of these cookies has expired
+    ///     .build()?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn former(mut self, domain: impl Into<String>, path: impl Into<String>) -> Self {
+        let text = |text: String| Some(text).filter(|text| !text.is_empty());
+        self.former.push(Attributes {
+            domain: text(domain.into()),
+            path: text(path.into()),
+            ..self.attributes.clone()
+        });
+        self
+    }
+
     /// Sets which requests from other sites carry the cookie. Default: [`SameSite::Lax`].
     ///
     /// The option `None` writes no attribute, so that the browser decides. It is not
@@ -87,10 +117,22 @@ impl CookieBuilder {
     /// Sets how long a session lives after its last write. Default: `None`, no limit, and a cookie
     /// that lives until the browser closes.
     ///
-    /// This is the cookie's Max-Age and Expires, and the age that the server enforces. It is
-    /// rounded up to whole seconds and capped at 100 years.
+    /// This is the age that the server enforces, and the cookie's Max-Age and Expires unless
+    /// [`persistent`](Self::persistent) is false. It is rounded up to whole seconds and capped at
+    /// 100 years.
     pub fn max_age(mut self, max_age: impl Into<Option<Duration>>) -> Self {
         self.max_age = max_age.into();
+        self
+    }
+
+    /// Sets whether the cookie survives the end of the browser. Default: true, if there is a
+    /// [`max_age`](Self::max_age).
+    ///
+    /// False writes no Max-Age. The server ends the session all the same when `max_age` is over. A
+    /// session with a lifetime of its own ([`Session::set_max_age`](crate::Session::set_max_age))
+    /// keeps a cookie that survives: the usual "remember me".
+    pub fn persistent(mut self, persistent: bool) -> Self {
+        self.persistent = persistent;
         self
     }
 
@@ -130,8 +172,14 @@ impl CookieBuilder {
     pub(super) fn finish(self) -> CookieSettings {
         CookieSettings {
             header: SetCookie::new(&self.name, &self.attributes, self.max_age),
+            former: self
+                .former
+                .iter()
+                .map(|it| removal(&self.name, it))
+                .collect(),
             name: self.name,
             max_age: self.max_age,
+            persistent: self.persistent,
             rolling: self.rolling,
             absolute_max_age: self.absolute_max_age,
         }
@@ -146,6 +194,7 @@ impl CookieBuilder {
             start.is_some_and(|start| start.eq_ignore_ascii_case(prefix))
         };
         let is_host = has_prefix("__Host-");
+        let is_http = has_prefix("__Http-") || has_prefix("__Host-Http-");
         let is_insecure = !attributes.secure;
         let zero = Some(Duration::ZERO);
         let faults = [
@@ -163,8 +212,14 @@ impl CookieBuilder {
                  character",
             ),
             (
-                is_insecure && (is_host || has_prefix("__Secure-")),
-                "browsers refuse a __Host- or __Secure- cookie without Secure: use secure(true)",
+                is_insecure && (is_host || is_http || has_prefix("__Secure-")),
+                "browsers refuse a __Host-, __Http- or __Secure- cookie without Secure: use \
+                 secure(true)",
+            ),
+            (
+                is_http && !attributes.http_only,
+                "browsers refuse an __Http- or __Host-Http- cookie without HttpOnly: use \
+                 http_only(true)",
             ),
             (
                 is_insecure && attributes.same_site == Some(SameSite::None),
@@ -183,6 +238,22 @@ impl CookieBuilder {
                 "browsers refuse a __Host- cookie unless its path is '/'",
             ),
             (
+                self.former.iter().any(|former| {
+                    former
+                        .domain
+                        .as_deref()
+                        .is_some_and(|domain| !is_domain(domain))
+                        || former.path.as_deref().is_some_and(|path| !is_path(path))
+                }),
+                "a former domain must be a host name, and a former path start with '/'",
+            ),
+            (
+                self.former
+                    .iter()
+                    .any(|former| former.is_same_place(attributes)),
+                "a former domain and path must differ from the present ones",
+            ),
+            (
                 self.max_age == zero || self.absolute_max_age == zero,
                 "a lifetime of zero would end every session at once: leave it out for no limit",
             ),
@@ -194,6 +265,10 @@ impl CookieBuilder {
         let first = faults.into_iter().find(|(is_wrong, _)| *is_wrong);
         first.map(|(_, why)| why)
     }
+}
+
+fn removal(name: &str, attributes: &Attributes) -> HeaderValue {
+    SetCookie::new(name, attributes, None).write("", Some(Duration::ZERO), UNIX_EPOCH)
 }
 
 /// The cookie is called [`DEFAULT_NAME`].
@@ -210,7 +285,8 @@ fn is_name(name: &str) -> bool {
 }
 
 /// Returns whether `domain` is a host name (RFC 1123, section 2.1), with or without a `.` before
-/// it, which browsers ignore. Browsers drop a cookie with another domain.
+/// it, which browsers ignore. Browsers drop a cookie with another domain, and an address has no
+/// subdomains.
 fn is_domain(domain: &str) -> bool {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
@@ -221,7 +297,8 @@ fn is_domain(domain: &str) -> bool {
             && !label.ends_with('-')
     };
     let host = domain.strip_prefix('.').unwrap_or(domain);
-    host.len() <= 253 && host.split('.').all(is_label)
+    let is_address = host.parse::<Ipv4Addr>().is_ok();
+    host.len() <= 253 && host.split('.').all(is_label) && !(is_address && host != domain)
 }
 
 /// Returns whether browsers accept `path`. They ignore an attribute value over 1024 bytes (RFC
@@ -246,6 +323,25 @@ mod tests {
         for (why, refused) in [
             ("empty name", builder("")),
             ("name with a space", builder("a b")),
+            ("__Http- not hidden", builder("__Http-a").http_only(false)),
+            ("__http- not hidden", builder("__http-a").http_only(false)),
+            ("__Http- without Secure", builder("__Http-a").secure(false)),
+            (
+                "__Host-Http- not hidden",
+                builder("__Host-Http-a").http_only(false),
+            ),
+            (
+                "__Host-Http- without Secure",
+                builder("__Host-Http-a").secure(false),
+            ),
+            (
+                "__Host-Http- with a domain",
+                builder("__Host-Http-a").domain("a.example"),
+            ),
+            (
+                "subdomains of an address",
+                builder("a").domain(".127.0.0.1"),
+            ),
             ("name with a semicolon", builder("a;b")),
             ("name not ASCII", builder("é")),
             ("name too long", builder(&"n".repeat(101))),
@@ -258,6 +354,12 @@ mod tests {
             (
                 "domain with a long part",
                 builder("a").domain("a".repeat(64)),
+            ),
+            ("former domain", builder("a").former("a b", "/")),
+            ("former path", builder("a").former("", "app")),
+            (
+                "former place that is the present",
+                builder("a").former("", "/"),
             ),
             ("path without a slash", builder("a").path("app")),
             ("path with a comma", builder("a").path("/a,b")),

@@ -28,6 +28,15 @@ pub(super) struct Attributes {
 }
 
 impl Attributes {
+    /// Returns whether a browser takes cookies with these attributes for the same one.
+    pub(super) fn is_same_place(&self, other: &Self) -> bool {
+        let domain = |it: &Self| {
+            let domain = it.domain.as_deref().unwrap_or_default();
+            domain.trim_start_matches('.').to_ascii_lowercase()
+        };
+        domain(self) == domain(other) && self.path == other.path
+    }
+
     /// Returns the text after the value: `; HttpOnly; SameSite=Lax; Secure; Path=/`.
     fn text(&self) -> String {
         let mut cookie = Cookie::new("", "");

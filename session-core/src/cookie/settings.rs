@@ -45,8 +45,11 @@ pub struct CookieSettings {
     pub(super) name: Cow<'static, str>,
     pub(super) header: SetCookie,
     pub(super) max_age: Option<Duration>,
+    pub(super) persistent: bool,
     pub(super) rolling: bool,
     pub(super) absolute_max_age: Option<Duration>,
+    /// The Set-Cookie headers that remove the cookies of former domains and paths.
+    pub(super) former: Vec<HeaderValue>,
 }
 
 impl CookieSettings {
@@ -67,6 +70,12 @@ impl CookieSettings {
     /// `None`: it has no limit, and its cookie lives until the browser closes.
     pub fn max_age(&self) -> Option<Duration> {
         self.max_age
+    }
+
+    /// Returns whether the cookie of a session with the usual lifetime survives the end of the
+    /// browser, if there is such a lifetime.
+    pub fn is_persistent(&self) -> bool {
+        self.persistent
     }
 
     /// Returns whether reading a session restarts its lifetime.
@@ -120,6 +129,13 @@ impl CookieSettings {
         self.check_size(value)?;
         let max_age = max_age.map(|max_age| max_age.min(MAX_LIFETIME));
         Ok(self.header.write(value, max_age, now))
+    }
+
+    /// Returns the Set-Cookie headers that make the browser remove the cookies of
+    /// [former](CookieBuilder::former) domains and paths. They belong beside each header that sets
+    /// or removes the cookie.
+    pub fn former_removals(&self) -> &[HeaderValue] {
+        &self.former
     }
 
     /// Returns the Set-Cookie header that makes the browser remove the cookie.

@@ -4,7 +4,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::clock::unix_seconds;
 use crate::config::SessionConfig;
-use crate::record::Record;
+use crate::record::{Lifetime, Record};
 use crate::session::state::max_age;
 
 /// Returns whether the session of `record` has expired at `now`, in Unix seconds.
@@ -37,6 +37,9 @@ pub(crate) fn started(record: &Record) -> u64 {
 
 /// Returns how long the browser keeps the cookie; `None`: until it closes.
 pub(crate) fn cookie_max_age(config: &SessionConfig, record: &Record) -> Option<Duration> {
+    if record.lifetime == Lifetime::Default && !config.cookie().is_persistent() {
+        return None;
+    }
     let max_age = max_age(config, record)?;
     Some(left(config, record).map_or(max_age, |left| left.min(max_age)))
 }

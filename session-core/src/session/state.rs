@@ -169,6 +169,11 @@ impl State {
         max_age(&self.config, &self.record)
     }
 
+    /// Lets a session that was only read keep the lifetime that it has.
+    pub(crate) fn forget_refresh(&mut self) {
+        self.refresh &= self.delta.is_change();
+    }
+
     pub(crate) fn set(&mut self, key: &str, text: String) {
         let now = self.config.unix_now();
         let record = Arc::make_mut(&mut self.record);
