@@ -72,6 +72,7 @@ fn cookie() -> session_core::Result<CookieSettings> {
     CookieSettings::builder(if is_https { "__Host-sid" } else { "sid" })
         .secure(is_https)
         .max_age(2 * HOUR)
+        .persistent(false) // the browser forgets the cookie when it closes, unless "remember me"
         .rolling(true) // a visit restarts the two hours ..
         .absolute_max_age(MONTH) // .. but nobody stays logged in for more than a month
         .build()
