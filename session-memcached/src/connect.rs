@@ -1,12 +1,17 @@
+use std::time::Duration;
+
 use session_core::Result;
-use session_core::keyed::Backend as _;
+use session_core::keyed::{Backend as _, Found, OnlyIf, Write};
 
 use crate::address::Address;
 use crate::backend::MemcachedBackend;
 use crate::storage::MemcachedStorage;
 
-/// The key that [`MemcachedBackend::connect`] reads. No session has it.
+/// The key on which [`MemcachedBackend::connect`] tries what sessions need. No session has it.
 const CONNECT_KEY: &str = "session-memcached-connect";
+
+/// How long what a try has written stays.
+const TRIED: Duration = Duration::from_secs(1);
 
 impl MemcachedBackend {
     /// Keeps sessions in the memcached at `address`: `host`, `host:port`, `[IPv6]:port` or
@@ -19,8 +24,9 @@ impl MemcachedBackend {
         Ok(Self::new(Address::parse(address)?))
     }
 
-    /// Keeps sessions in the memcached at `address`, as [`open`](Self::open) does, and sends one
-    /// command to check that the server answers.
+    /// Keeps sessions in the memcached at `address`, as [`open`](Self::open) does, and tries the
+    /// commands that sessions need, on a key of its own. A server that cannot end sessions is an
+    /// error here, not at the first logout.
     ///
     /// # Errors
     /// [`ErrorKind::Settings`](session_core::ErrorKind::Settings) if `address` is not valid,
@@ -28,14 +34,27 @@ impl MemcachedBackend {
     /// answer within a second, or runs with `-C`.
     pub async fn connect(address: &str) -> Result<Self> {
         let backend = Self::open(address)?;
-        backend.read(CONNECT_KEY).await?;
+        backend.try_commands().await?;
         Ok(backend)
+    }
+
+    /// Creates a value, reads it and replaces it. Another instance may do the same at the same time,
+    /// so a conflict is fine. Tombstones, because a server without free memory is no obstacle.
+    async fn try_commands(&self) -> Result<()> {
+        let write = |text| Write::tombstone(text, TRIED);
+        self.write(CONNECT_KEY, write("{ }"), OnlyIf::Missing)
+            .await?;
+        if let Found::Record(stored) = self.read(CONNECT_KEY).await? {
+            let only_if = OnlyIf::Unchanged(&stored);
+            self.write(CONNECT_KEY, write("{}"), only_if).await?;
+        }
+        Ok(())
     }
 }
 
 impl MemcachedStorage {
     /// Keeps sessions in the memcached at `address`: `host`, `host:port`, `[IPv6]:port` or
-    /// `unix:/path`. The default port is 11211. Sends one command to check that the server answers.
+    /// `unix:/path`. The default port is 11211. Tries the commands that sessions need.
     ///
     /// To set a timeout or the number of connections, or to start without the server, give a
     /// [`MemcachedBackend`] to [`new`](Self::new).

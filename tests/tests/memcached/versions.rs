@@ -150,3 +150,28 @@ async fn connect_sends_a_command() {
     let error = MemcachedBackend::connect("memcached://localhost").await;
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Settings);
 }
+
+/// Without versions nobody could log out. That shows when the program starts.
+#[tokio::test]
+async fn connect_refuses_a_server_without_versions() {
+    let server = MemcachedServer::start_with(&["-C"]);
+    for _ in 0..2 {
+        let error = MemcachedBackend::connect(&server.address()).await;
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Unavailable);
+    }
+}
+
+/// Many instances start at the same time, also on a server that has no memory left.
+#[tokio::test]
+async fn instances_connect_at_the_same_time() {
+    let server = MemcachedServer::start();
+    for _ in 0..20 {
+        let connects = (0..8).map(|_| {
+            let address = server.address();
+            tokio::spawn(async move { MemcachedBackend::connect(&address).await })
+        });
+        for connect in connects.collect::<Vec<_>>() {
+            connect.await.unwrap().unwrap();
+        }
+    }
+}
