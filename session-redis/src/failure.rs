@@ -11,6 +11,9 @@ use session_core::{Error, ErrorKind};
 /// [`scrub`] keeps no longer words. A key has at least 18 characters, and an identity 16.
 const MAX_WORD: usize = 15;
 
+/// Longer names of commands are not shown.
+const MAX_COMMAND: usize = 30;
+
 /// The server refused a command, or the connection failed.
 pub(crate) fn from_redis(error: &RedisError) -> Error {
     unavailable(&describe(error))
@@ -81,16 +84,41 @@ fn unavailable(text: &str) -> Error {
 fn describe(error: &RedisError) -> String {
     match error.code() {
         Some(code) => {
-            // Redis appends the name of the script.
             let detail = error.detail().unwrap_or_default();
-            let detail = detail.split(" script: ").next().unwrap_or_default();
-            scrub(&format!("{code} {detail}"))
+            match refused_command(detail) {
+                Some(command) => {
+                    format!("{code} this user has no permissions to run the '{command}' command")
+                }
+                None => scrub(&format!("{code} {}", without_script(detail))),
+            }
         }
         None if error.is_io_error() => error.to_string(),
         None if error.kind() == RedisKind::AuthenticationFailed => {
             "the password was refused".into()
         }
         None => error.category().to_owned(),
+    }
+}
+
+/// Returns the command that the user has no right to, however the server words it. Newer servers
+/// name the user before it, and a script's command is refused with more words around it.
+fn refused_command(detail: &str) -> Option<&str> {
+    let (_, rest) = detail.split_once(" has no permissions to run the '")?;
+    let (command, _) = rest.split_once('\'')?;
+    let is_name = |b: u8| b.is_ascii_alphanumeric() || b"|.-_".contains(&b);
+    ((1..=MAX_COMMAND).contains(&command.len()) && command.bytes().all(is_name)).then_some(command)
+}
+
+/// Cuts off the name of the script, which Redis appends: ` script: ` and 40 hexadecimal digits.
+fn without_script(detail: &str) -> &str {
+    let is_script = |rest: &str| {
+        let name = rest.strip_prefix("f_").unwrap_or(rest);
+        let digits = name.bytes().take_while(u8::is_ascii_hexdigit);
+        digits.count() >= 40
+    };
+    match detail.split_once(" script: ") {
+        Some((before, rest)) if is_script(rest) => before,
+        _ => detail,
     }
 }
 
@@ -144,6 +172,40 @@ mod tests {
             let error = from_redis(&answer(line));
             assert_eq!(error.kind(), ErrorKind::Unavailable);
             assert_eq!(source(&error), format!("redis: {line}"));
+        }
+    }
+
+    #[test]
+    fn the_missing_command_is_named_whatever_the_user_is_called() {
+        let user = "a-user-with-a-long-name-of-the-sessions";
+        let script = "0123456789abcdef0123456789abcdef01234567";
+        for (line, shown) in [
+            (
+                format!("NOPERM User {user} has no permissions to run the 'evalsha' command"),
+                "NOPERM this user has no permissions to run the 'evalsha' command",
+            ),
+            (
+                format!(
+                    "ERR ACL failure in script: User {user} has no permissions to run the 'set' \
+                     command script: {script}, on @user_script:9."
+                ),
+                "ERR this user has no permissions to run the 'set' command",
+            ),
+            (
+                format!(
+                    "NOPERM User {user} has no permissions to run the 'client|setinfo' command"
+                ),
+                "NOPERM this user has no permissions to run the 'client|setinfo' command",
+            ),
+            (
+                format!("NOPERM User x has no permissions to run the '{KEY} {KEY}' command"),
+                "NOPERM User x has no permissions to run the",
+            ),
+        ] {
+            assert_eq!(
+                source(&from_redis(&answer(&line))),
+                format!("redis: {shown}")
+            );
         }
     }
 
