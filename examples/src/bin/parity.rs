@@ -2,12 +2,15 @@
 //! storages. Run both side by side with one key, and a client can wander between them.
 //!
 //! A few things exist only here, because aiohttp_session has nothing like them: the routes
-//! `POST /renew` and `POST /clear`, the storage `memory`, and the flags `--rolling`,
+//! `POST /renew` and `POST /clear`, the storage `memory`, and the flags `--adapter`, `--rolling`,
 //! `--absolute-max-age` and `--hash-identities`.
 //!
 //! ```text
 //! cargo run --bin parity -- --port 8002 --storage fernet --key $KEY --max-age 3600
 //! ```
+//!
+//! `--adapter axum` serves them through an axum router and `session_tower::SessionLayer`, with the same
+//! answers, and `--adapter hyper`, the default, through `session_hyper::SessionService`.
 //!
 //! Unlike our own defaults, and like aiohttp_session's, Secure is off without `--secure` and no
 //! SameSite is sent without `--samesite`.
@@ -22,12 +25,16 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::{Duration, UNIX_EPOCH};
 
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION};
-use http::{Method, Request, Response, StatusCode};
+use http::{Method, Request, Response, StatusCode, Uri};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body, Frame, SizeHint};
-use hyper::service::{Service, service_fn};
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde::Deserialize;
@@ -35,23 +42,29 @@ use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
 use session_core::{
-    CookieSettings, Identity, MemoryStorage, RequestSession as _, SameSite, Session, Storage,
+    CookieSettings, Identity, MemoryStorage, RequestSession as _, SameSite, Session, Sessions,
+    Storage,
 };
 use session_hyper::SessionService;
 use session_memcached::MemcachedStorage;
 use session_redis::RedisStorage;
+use session_tower::SessionLayer;
 use tokio::net::TcpListener;
 
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 const USAGE: &str = "usage: parity --port N --storage simple|fernet|nacl|memory|redis|memcached \
-[--host H] [--key BASE64] [--redis-url URL] [--memcached ADDRESS] [--max-age N|none] \
+[--adapter hyper|axum] [--host H] [--key BASE64] [--redis-url URL] [--memcached ADDRESS] [--max-age N|none] \
 [--absolute-max-age N] [--rolling] [--hash-identities] [--cookie-name NAME] [--domain D] \
 [--path P] [--samesite S] [--secure] [--no-httponly]";
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
     let flags = Flags::parse(std::env::args().skip(1))?;
+    let adapter = flags.get("--adapter").unwrap_or("hyper");
+    if !matches!(adapter, "hyper" | "axum") {
+        return Err(format!("there is no adapter {adapter}\n{USAGE}").into());
+    }
     let storage = storage(&flags).await?;
     let port: u16 = flags.need("--port")?.parse()?;
     let listener = TcpListener::bind((flags.get("--host").unwrap_or("127.0.0.1"), port)).await?;
@@ -61,43 +74,127 @@ async fn main() -> Result<(), BoxError> {
         flags.need("--storage")?,
         listener.local_addr()?
     );
+    match adapter {
+        "axum" => axum::serve(listener, router(storage)).await?,
+        _ => serve(listener, storage).await?,
+    }
+    Ok(())
+}
+
+/// Serves through hyper. Axum has such a loop.
+async fn serve(listener: TcpListener, storage: Arc<dyn Storage>) -> Result<(), BoxError> {
     let sessions = SessionService::new(storage, service_fn(handle));
     loop {
         let (stream, _) = listener.accept().await?;
         let sessions = sessions.clone();
-        let service = service_fn(move |request| answer(sessions.clone(), request));
         tokio::spawn(async move {
             let connection = auto::Builder::new(TokioExecutor::new());
             // A client that went away is no news.
             let _ = connection
-                .serve_connection(TokioIo::new(stream), service)
+                .serve_connection(TokioIo::new(stream), sessions)
                 .await;
         });
     }
 }
 
-/// Turns a handler's error into a 500, as aiohttp does. Nothing has been saved then.
-pub(crate) async fn answer<S, B>(
-    sessions: S,
-    request: Request<B>,
-) -> Result<Response<Content>, Infallible>
-where
-    S: Service<Request<B>, Response = Response<Content>, Error = BoxError>,
-{
-    Ok(sessions.call(request).await.unwrap_or_else(|_| {
-        text(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "500 Internal Server Error\n\nServer got itself in trouble",
-        )
-    }))
+/// Why a handler failed.
+pub(crate) enum Failure {
+    /// The adapter responds to it.
+    Session(session_core::Error),
+    /// Ours, to which aiohttp responds with a 500.
+    Other,
 }
 
-/// Serves the routes.
-pub(crate) async fn handle<B>(request: Request<B>) -> Result<Response<Content>, BoxError>
+impl<E: Error + Send + Sync + 'static> From<E> for Failure {
+    fn from(error: E) -> Self {
+        let error: BoxError = error.into();
+        match error.downcast() {
+            Ok(error) => Self::Session(*error),
+            Err(_) => Self::Other,
+        }
+    }
+}
+
+impl IntoResponse for Failure {
+    fn into_response(self) -> axum::response::Response {
+        match self {
+            Self::Session(error) => error.into_response(),
+            Self::Other => trouble().into_response(),
+        }
+    }
+}
+
+fn trouble() -> Response<Content> {
+    text(
+        StatusCode::INTERNAL_SERVER_ERROR,
+        "500 Internal Server Error\n\nServer got itself in trouble",
+    )
+}
+
+type Answer = Result<Response<Content>, Failure>;
+
+/// Returns the routes for axum.
+fn router(storage: Arc<dyn Storage>) -> Router {
+    let delete = async |session: Session, uri: Uri| delete(&session, uri.path());
+    Router::new()
+        .route("/get", get(async |session: Session| view(&session)))
+        .route("/noop", get(async || noop()))
+        .route("/touch", get(async |session: Session| touch(&session)))
+        .route(
+            "/raise-redirect",
+            get(async |session: Session| redirect(&session)),
+        )
+        .route("/error", get(async |session: Session| error(&session)))
+        .route("/stream", get(async |session: Session| stream(&session)))
+        .route(
+            "/forbidden",
+            get(async |session: Session| forbidden(&session)),
+        )
+        .route(
+            "/set",
+            post(async |sessions: Sessions, body: Bytes| set(&sessions, &body).await),
+        )
+        .route(
+            "/invalidate",
+            post(async |session: Session| invalidate(&session)),
+        )
+        .route("/clear", post(async |session: Session| clear(&session)))
+        .route("/renew", post(async |session: Session| renew(&session)))
+        .route(
+            "/login",
+            post(async |sessions: Sessions, body: Bytes| login(&sessions, &body)),
+        )
+        .route(
+            "/max-age",
+            post(async |session: Session, body: Bytes| set_max_age(&session, &body)),
+        )
+        .route(
+            "/new-untouched",
+            post(async |sessions: Sessions| view(&sessions.new_session()?)),
+        )
+        .route("/delete/{key}", post(delete))
+        .fallback(async || not_found())
+        // Axum names the methods that are allowed.
+        .method_not_allowed_fallback(async || not_allowed(None))
+        .layer(DefaultBodyLimit::disable())
+        .layer(SessionLayer::new(storage))
+}
+
+/// Serves the routes for hyper.
+pub(crate) async fn handle<B>(request: Request<B>) -> Result<Response<Content>, session_core::Error>
 where
-    B: Body + Send,
-    B::Data: Send,
-    B::Error: Into<BoxError>,
+    B: Body<Data: Send, Error: Send> + Send,
+{
+    match route(request).await {
+        Ok(response) => Ok(response),
+        Err(Failure::Session(error)) => Err(error),
+        Err(Failure::Other) => Ok(trouble()),
+    }
+}
+
+async fn route<B>(request: Request<B>) -> Answer
+where
+    B: Body<Data: Send, Error: Send> + Send,
 {
     let (head, body) = request.into_parts();
     let method = if head.method == Method::HEAD {
@@ -108,96 +205,115 @@ where
     let path = head.uri.path();
     match (method.as_str(), path) {
         ("GET", "/get") => view(&head.session().await?),
-        ("POST", "/set") => {
-            let Members(members) = serde_json::from_slice(&read(body).await?)?;
-            let session = head.session().await?;
-            for (key, value) in members {
-                session.insert(&key, value)?;
-            }
-            view(&session)
-        }
-        ("POST", "/invalidate") => {
-            let session = head.session().await?;
-            session.invalidate()?;
-            view(&session)
-        }
-        ("POST", "/clear") => {
-            let session = head.session().await?;
-            session.clear()?;
-            view(&session)
-        }
-        ("POST", "/renew") => {
-            let session = head.session().await?;
-            session.renew()?;
-            view(&session)
-        }
-        ("POST", "/login") => {
-            let body = read(body).await?;
-            let Members(members) = match &*body {
-                b"" => Members::default(),
-                body => serde_json::from_slice(body)?,
-            };
-            let user = members.into_iter().rfind(|(key, _)| key == "user");
-            let session = head.new_session()?;
-            match user {
-                Some((_, user)) => session.insert("user", user)?,
-                None => session.insert("user", "alice")?,
-            }
-            view(&session)
-        }
-        ("GET", "/noop") => Ok(json("{\"ok\": true}".to_owned())),
-        ("GET", "/touch") => {
-            let session = head.session().await?;
-            session.changed()?;
-            view(&session)
-        }
-        ("GET", "/raise-redirect") => {
-            head.session().await?.insert("redirected", true)?;
-            let mut response = text(StatusCode::FOUND, "302: Found");
-            let headers = response.headers_mut();
-            headers.insert(LOCATION, HeaderValue::from_static("/get"));
-            Ok(response)
-        }
-        ("GET", "/error") => {
-            head.session().await?.insert("error", true)?;
-            Err("deliberate".into())
-        }
-        ("GET", "/stream") => {
-            head.session().await?.insert("streamed", true)?;
-            let mut response = text(StatusCode::OK, "streamed");
-            response.body_mut().known_size = false;
-            let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
-            Ok(response)
-        }
-        ("GET", "/forbidden") => {
-            head.session().await?.insert("forbidden", true)?;
-            Ok(text(StatusCode::FORBIDDEN, "forbidden"))
-        }
-        ("POST", "/max-age") => {
-            let body = read(body).await?;
-            let session = head.session().await?;
-            set_max_age(&session, &body)?;
-            view(&session)
-        }
+        ("GET", "/noop") => Ok(noop()),
+        ("GET", "/touch") => touch(&head.session().await?),
+        ("GET", "/raise-redirect") => redirect(&head.session().await?),
+        ("GET", "/error") => error(&head.session().await?),
+        ("GET", "/stream") => stream(&head.session().await?),
+        ("GET", "/forbidden") => forbidden(&head.session().await?),
+        ("POST", "/set") => set(&Sessions::of(&head), &read(body).await?).await,
+        ("POST", "/invalidate") => invalidate(&head.session().await?),
+        ("POST", "/clear") => clear(&head.session().await?),
+        ("POST", "/renew") => renew(&head.session().await?),
+        ("POST", "/login") => login(&Sessions::of(&head), &read(body).await?),
+        ("POST", "/max-age") => set_max_age(&head.session().await?, &read(body).await?),
         ("POST", "/new-untouched") => view(&head.new_session()?),
-        (method, path) => match path.strip_prefix("/delete/") {
+        (method, path) => match path.strip_prefix(DELETE) {
             Some(key) if !key.is_empty() && !key.contains('/') => {
                 if method != "POST" {
-                    return Ok(not_allowed("POST"));
+                    return Ok(not_allowed(Some("POST")));
                 }
-                let session = head.session().await?;
-                session.remove(&percent_decoded(key))?;
-                view(&session)
+                delete(&head.session().await?, path)
             }
-            _ if GETS.contains(&path) => Ok(not_allowed("GET,HEAD")),
-            _ if POSTS.contains(&path) => Ok(not_allowed("POST")),
-            _ => Ok(text(StatusCode::NOT_FOUND, "404: Not Found")),
+            _ if GETS.contains(&path) => Ok(not_allowed(Some("GET,HEAD"))),
+            _ if POSTS.contains(&path) => Ok(not_allowed(Some("POST"))),
+            _ => Ok(not_found()),
         },
     }
 }
 
-fn set_max_age(session: &Session, body: &[u8]) -> Result<(), BoxError> {
+fn noop() -> Response<Content> {
+    json("{\"ok\": true}".to_owned())
+}
+
+fn touch(session: &Session) -> Answer {
+    session.changed()?;
+    view(session)
+}
+
+fn redirect(session: &Session) -> Answer {
+    session.insert("redirected", true)?;
+    let mut response = text(StatusCode::FOUND, "302: Found");
+    let headers = response.headers_mut();
+    headers.insert(LOCATION, HeaderValue::from_static("/get"));
+    Ok(response)
+}
+
+fn error(session: &Session) -> Answer {
+    session.insert("error", true)?;
+    Err(Failure::Other)
+}
+
+fn stream(session: &Session) -> Answer {
+    session.insert("streamed", true)?;
+    let mut response = text(StatusCode::OK, "streamed");
+    response.body_mut().known_size = false;
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain"));
+    Ok(response)
+}
+
+fn forbidden(session: &Session) -> Answer {
+    session.insert("forbidden", true)?;
+    Ok(text(StatusCode::FORBIDDEN, "forbidden"))
+}
+
+/// Loads no session for a body that is not JSON.
+async fn set(sessions: &Sessions, body: &[u8]) -> Answer {
+    let Members(members) = serde_json::from_slice(body)?;
+    let session = sessions.session().await?;
+    for (key, value) in members {
+        session.insert(&key, value)?;
+    }
+    view(&session)
+}
+
+fn invalidate(session: &Session) -> Answer {
+    session.invalidate()?;
+    view(session)
+}
+
+fn clear(session: &Session) -> Answer {
+    session.clear()?;
+    view(session)
+}
+
+fn renew(session: &Session) -> Answer {
+    session.renew()?;
+    view(session)
+}
+
+fn login(sessions: &Sessions, body: &[u8]) -> Answer {
+    let Members(members) = match body {
+        b"" => Members::default(),
+        body => serde_json::from_slice(body)?,
+    };
+    let user = members.into_iter().rfind(|(key, _)| key == "user");
+    let session = sessions.new_session()?;
+    match user {
+        Some((_, user)) => session.insert("user", user)?,
+        None => session.insert("user", "alice")?,
+    }
+    view(&session)
+}
+
+fn delete(session: &Session, path: &str) -> Answer {
+    let key = path.strip_prefix(DELETE).unwrap_or_default();
+    session.remove(&percent_decoded(key))?;
+    view(session)
+}
+
+fn set_max_age(session: &Session, body: &[u8]) -> Answer {
     #[derive(Deserialize)]
     struct MaxAge {
         max_age: Option<i64>,
@@ -206,8 +322,10 @@ fn set_max_age(session: &Session, body: &[u8]) -> Result<(), BoxError> {
     // A `Duration` is not negative. The shortest lifetime comes nearest.
     let seconds = max_age.map(|seconds| u64::try_from(seconds).unwrap_or(0));
     session.set_max_age(seconds.map(Duration::from_secs))?;
-    Ok(())
+    view(session)
 }
+
+const DELETE: &str = "/delete/";
 
 const GETS: [&str; 7] = [
     "/get",
@@ -229,7 +347,7 @@ const POSTS: [&str; 7] = [
 ];
 
 /// Answers with what the session looks like now, as the twin spells it.
-fn view(session: &Session) -> Result<Response<Content>, BoxError> {
+fn view(session: &Session) -> Answer {
     let created = match session.created().duration_since(UNIX_EPOCH) {
         Ok(since) => i128::from(since.as_secs()),
         Err(before) => -i128::from(before.duration().as_secs()),
@@ -269,10 +387,16 @@ fn text(status: StatusCode, text: &'static str) -> Response<Content> {
     respond(status, "text/plain; charset=utf-8", text.into())
 }
 
-fn not_allowed(methods: &'static str) -> Response<Content> {
+fn not_found() -> Response<Content> {
+    text(StatusCode::NOT_FOUND, "404: Not Found")
+}
+
+fn not_allowed(methods: Option<&'static str>) -> Response<Content> {
     let mut response = text(StatusCode::METHOD_NOT_ALLOWED, "405: Method Not Allowed");
-    let headers = response.headers_mut();
-    headers.insert(ALLOW, HeaderValue::from_static(methods));
+    if let Some(methods) = methods {
+        let headers = response.headers_mut();
+        headers.insert(ALLOW, HeaderValue::from_static(methods));
+    }
     response
 }
 
@@ -287,12 +411,9 @@ fn respond(status: StatusCode, kind: &'static str, body: Bytes) -> Response<Cont
     response
 }
 
-async fn read<B>(body: B) -> Result<Bytes, BoxError>
-where
-    B: Body,
-    B::Error: Into<BoxError>,
-{
-    Ok(body.collect().await.map_err(Into::into)?.to_bytes())
+async fn read<B: Body>(body: B) -> Result<Bytes, Failure> {
+    let body = body.collect().await.map_err(|_| Failure::Other)?;
+    Ok(body.to_bytes())
 }
 
 /// A body of one piece; with a size that is not known it leaves in chunks.
@@ -447,7 +568,7 @@ impl Flags {
                 }
                 "--port" | "--host" | "--storage" | "--key" | "--redis-url" | "--memcached"
                 | "--max-age" | "--absolute-max-age" | "--cookie-name" | "--domain" | "--path"
-                | "--samesite" => value
+                | "--samesite" | "--adapter" => value
                     .or_else(|| arguments.next())
                     .ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?,
                 _ => return Err(format!("{name} is no flag of this program\n{USAGE}").into()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, header};
 use http_body_util::Full;
-use hyper::service::service_fn;
+use hyper::service::{Service as _, service_fn};
 use session_core::{CookieSettings, ErrorKind};
 use session_hyper::SessionService;
 use session_tests::real::{Lease, Left};
@@ -70,7 +70,7 @@ async fn first_and_second_save(kind: &str, cookie: CookieSettings) -> [Left; 2] 
         let body = Full::new(Bytes::from(format!("{{\"save\": {save}}}")));
         let request = request.body(body).unwrap();
         let service = SessionService::new(storage.clone(), service_fn(parity::handle));
-        let answer = parity::answer(service, request).await.unwrap();
+        let answer = service.call(request).await.unwrap();
         assert_eq!(answer.status(), 200, "{kind}");
         let set = answer.headers().get(header::SET_COOKIE);
         let set = set.map(|header| SetCookie::parse(header.to_str().unwrap()).raw);

@@ -1,13 +1,12 @@
 //! The parity program's own handler, in process, on a storage of any kind.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, header};
 use http_body_util::{BodyExt as _, Full};
-use hyper::service::service_fn;
+use hyper::service::{Service as _, service_fn};
 use serde_json::Value;
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
 use session_core::{CookieSettings, Result, Storage};
@@ -104,10 +103,8 @@ impl Program {
         }
         let sent = sent.body(Full::new(Bytes::copy_from_slice(body.as_bytes())));
         let service = SessionService::new(self.storage.clone(), service_fn(parity::handle));
-        let response = parity::answer(service, sent.unwrap()).await;
-        let (head, body) = response
-            .unwrap_or_else(|never: Infallible| match never {})
-            .into_parts();
+        let response = service.call(sent.unwrap()).await.unwrap();
+        let (head, body) = response.into_parts();
         let cookies: Vec<_> = head.headers.get_all(header::SET_COOKIE).iter().collect();
         assert!(cookies.len() <= 1, "{cookies:?}");
         let body = body.collect().await.unwrap().to_bytes();
