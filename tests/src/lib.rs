@@ -9,6 +9,7 @@
     reason = "this is a library of tests"
 )]
 
+pub mod adapter;
 pub mod browser;
 pub mod cluster;
 pub mod conformance;

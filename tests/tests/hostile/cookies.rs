@@ -9,7 +9,7 @@ use session_core::DEFAULT_NAME;
 use session_tests::logs::Logs;
 
 use crate::subject::{Kind, Subject, reads};
-use crate::{
+use crate::suite::{
     HOUR, KEY, NOW, SECRET, UNKNOWN, assert_found, assert_new, assert_stands_for_none, login, quote,
 };
 

@@ -8,7 +8,7 @@ use session_tests::logs::Logs;
 use session_tests::server::{pair, set_cookies};
 
 use crate::subject::{Kind, Subject};
-use crate::{HOUR, NOW, assert_is_over, assert_stands_for_none, quote};
+use crate::suite::{HOUR, NOW, assert_is_over, assert_stands_for_none, quote};
 
 pub(crate) async fn p7_a_sealed_payload_that_is_no_record_is_an_empty_new_session(kind: Kind) {
     let (logs, _capture) = Logs::capture();

@@ -13,11 +13,12 @@ use session_core::{
     MemoryBackend, RequestSession, SessionConfig, Storage,
 };
 use session_tests::logs::Logs;
-use session_tests::server::{Server, set_cookies};
+use session_tests::server::set_cookies;
 
+use crate::ADAPTER;
 use crate::subject::{Kind, Subject};
+use crate::suite::{KEY, NEW, NOW, SECRET, UNKNOWN, at, handler, quote};
 use crate::tokens::RECORD;
-use crate::{KEY, NEW, NOW, SECRET, UNKNOWN, at, handler, quote};
 
 /// A storage whose cookie values are what an attacker would like them to be.
 #[derive(Debug)]
@@ -43,7 +44,9 @@ impl Storage for Smuggler {
 
 #[tokio::test]
 async fn a_cookie_value_smuggles_no_attribute_and_no_header() {
-    let server = Server::start(Arc::new(Smuggler(SessionConfig::default())), handler).await;
+    let server = ADAPTER
+        .start(Arc::new(Smuggler(SessionConfig::default())), handler)
+        .await;
     for answer in [
         server.get("/write", &[]).await,
         server.get_http2("/write", &[]).await,

@@ -6,7 +6,7 @@ use session_tests::server::{pair, set_cookies};
 use session_tests::stores::Calls;
 
 use crate::subject::{Kind, Subject, reads};
-use crate::{
+use crate::suite::{
     UNKNOWN, assert_found, assert_is_over, assert_new, assert_stands_for_none, get_value, login,
     sha256,
 };

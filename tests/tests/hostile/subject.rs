@@ -16,8 +16,9 @@ use session_tests::server::Server;
 use session_tests::stores::{Call, Calls, Counting};
 use session_tests::wrap_backend;
 
+use crate::ADAPTER;
+use crate::suite::{HOUR, KEY, NOW, at, handler, sha256};
 use crate::tokens::{Token, boxed};
-use crate::{HOUR, KEY, NOW, at, handler, sha256};
 
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(non_camel_case_types, reason = "they name the test modules")]
@@ -138,7 +139,7 @@ impl Subject {
     }
 
     pub(crate) async fn serve(&self) -> Server {
-        Server::start(self.storage.clone(), handler).await
+        ADAPTER.start(self.storage.clone(), handler).await
     }
 
     /// Returns the cookie value, not quoted, of a session whose stored payload is `payload`.

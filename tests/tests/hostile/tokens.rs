@@ -12,10 +12,13 @@ use hmac::Mac;
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage};
 use session_core::{CookieSettings, DEFAULT_NAME, Storage};
 use session_tests::logs::Logs;
-use session_tests::server::{Server, pair, set_cookies};
+use session_tests::server::{pair, set_cookies};
 
+use crate::ADAPTER;
 use crate::subject::{Kind, Subject};
-use crate::{KEY, NOW, OLD_KEY, SECRET, assert_found, assert_new, get_value, handler, login};
+use crate::suite::{
+    KEY, NOW, OLD_KEY, SECRET, assert_found, assert_new, get_value, handler, login,
+};
 
 /// A Fernet token put together by hand, every part of which a test can get wrong.
 pub(crate) struct Token {
@@ -268,9 +271,9 @@ async fn a_retired_key_opens_and_the_first_one_seals() {
         ],
     ];
     for [before, without, with] in sides {
-        let cookie = login(&Server::start(before.clone(), handler).await).await;
-        let without = Server::start(without, handler).await;
-        let with = Server::start(with, handler).await;
+        let cookie = login(&ADAPTER.start(before.clone(), handler).await).await;
+        let without = ADAPTER.start(without, handler).await;
+        let with = ADAPTER.start(with, handler).await;
         assert_new(
             &without.get("/read", &[cookie.as_bytes()]).await,
             "not retired, unknown",
@@ -280,7 +283,7 @@ async fn a_retired_key_opens_and_the_first_one_seals() {
         let sealed_anew = pair(&set_cookies(&answer, DEFAULT_NAME)[0]).to_owned();
         let answer = without.get("/read", &[sealed_anew.as_bytes()]).await;
         assert_eq!(answer.body(), "new=false len=2 identity=false");
-        let before = Server::start(before, handler).await;
+        let before = ADAPTER.start(before, handler).await;
         assert_new(
             &before.get("/read", &[sealed_anew.as_bytes()]).await,
             "under the new key",

@@ -6,16 +6,16 @@ use std::time::{Duration, UNIX_EPOCH};
 use bytes::Bytes;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, Request, Response, StatusCode};
-use hyper::service::{Service, service_fn};
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Write};
 use session_core::{
     Codec, CookieBuilder, CookieSettings, Error, KeyedStorage, ManualClock, MemoryBackend,
     RequestSession, Storage,
 };
-use session_hyper::SessionService;
 use session_tests::stores::{Call, Counting, Failing, Gate};
 use session_tests::wrap_backend;
 use tokio::task::JoinHandle;
+
+use crate::ADAPTER;
 
 pub(crate) type Store = Counting<Failing<Gate<MemoryBackend>>>;
 
@@ -119,11 +119,9 @@ impl App {
         if let Some(cookie) = cookie {
             request = request.header(COOKIE, format!("sid={cookie}"));
         }
-        let service = SessionService::new(self.storage.clone(), service_fn(handler));
-        let response = service
-            .call(request.body(String::new()).unwrap())
-            .await
-            .unwrap();
+        let service = ADAPTER.service(self.storage.clone(), handler);
+        let request = request.body(String::new()).unwrap();
+        let response = service.call(request).await.unwrap();
         let (head, body) = response.into_parts();
         Answer {
             status: head.status,

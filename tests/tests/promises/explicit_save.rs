@@ -8,11 +8,11 @@ use std::task::Poll;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{Request, Response};
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
-use session_core::adapter::{DefaultAnswer, Storages};
 use session_core::{CookieChange, Error, ErrorKind, RequestSession, Result, Session, Storage};
 use session_tests::server::BoxError;
 use session_tests::stores::{Call, Calls, When};
 
+use crate::ADAPTER;
 use crate::app::{App, HOUR};
 
 type Handled = Result<Response<String>, BoxError>;
@@ -28,9 +28,7 @@ async fn serve<F: Future<Output = Handled>>(
         request = request.header(COOKIE, format!("sid={cookie}"));
     }
     let request = request.body(()).unwrap();
-    Storages::new(storage)
-        .serve(request, DefaultAnswer, handler)
-        .await
+    ADAPTER.serve_once(storage, request, handler).await
 }
 
 /// The value of the one cookie that a response sets.

@@ -26,3 +26,8 @@ mod real_stores;
 mod responses;
 mod review;
 mod values;
+
+use session_tests::adapter::Adapter;
+
+/// The modules of `promises_axum.rs` run in that program through axum.
+const ADAPTER: Adapter = Adapter::Hyper;

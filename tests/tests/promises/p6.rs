@@ -3,6 +3,7 @@
 use session_core::{CookieChange, ErrorKind, Identity, RequestSession, Session, Storage};
 use session_tests::stores::{Calls, When};
 
+use crate::ADAPTER;
 use crate::app::App;
 
 const ALL: std::ops::RangeInclusive<usize> = 0..=usize::MAX;
@@ -39,17 +40,16 @@ async fn p6_a_failed_load_is_a_503_that_touches_neither_cookie_nor_store() {
 /// A handler that carries on without its session writes nothing, and its answer goes out.
 #[tokio::test]
 async fn p6_nothing_is_written_after_a_failed_load_that_the_handler_swallowed() {
-    use hyper::service::{Service, service_fn};
     let app = App::new();
     let cookie = app.client().await;
-    let handler = service_fn(async |request: http::Request<String>| {
+    let handler = async |request: http::Request<String>| {
         for _ in 0..3 {
             let failed = request.session().await.unwrap_err();
             assert_eq!(failed.kind(), ErrorKind::Unavailable);
         }
         Ok::<_, std::convert::Infallible>(http::Response::new(String::from("without")))
-    });
-    let service = session_hyper::SessionService::new(app.storage.clone(), handler);
+    };
+    let service = ADAPTER.service(app.storage.clone(), handler);
     app.failing().fail(0..=0, When::Before);
     let request = http::Request::builder().header("cookie", format!("sid={cookie}"));
     let response = service

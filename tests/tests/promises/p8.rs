@@ -1,19 +1,18 @@
 //! P8: nothing is lost silently.
 
-use std::future::{pending, ready};
+use std::future::{Future as _, pending, ready};
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
 
 use http::{Request, Response};
-use hyper::service::{Service, service_fn};
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
-use session_core::adapter::{DefaultAnswer, Storages};
 use session_core::{
     CookieChange, CookieSettings, Error, ErrorKind, Identity, MemoryStorage, RequestSession,
     Session, Storage,
 };
-use session_hyper::SessionService;
 use session_tests::stores::{Call, Calls, When};
 
+use crate::ADAPTER;
 use crate::app::App;
 
 type Make = fn(CookieSettings) -> Arc<dyn Storage>;
@@ -108,12 +107,12 @@ async fn p8_a_cookie_of_4096_bytes_is_kept_and_one_of_4097_is_an_error_before_an
 #[tokio::test]
 async fn p8_a_cookie_too_large_is_a_500_and_the_client_keeps_its_old_one() {
     for (kind, make) in KINDS {
-        let handler = service_fn(async |request: Request<String>| {
+        let handler = async |request: Request<String>| {
             let session = request.session().await?;
             session.insert("filler", "x".repeat(5000))?;
             Ok::<_, Error>(Response::new(String::from("too much")))
-        });
-        let service = SessionService::new(make(named("sid")), handler);
+        };
+        let service = ADAPTER.service(make(named("sid")), handler);
         let response = service.call(Request::new(String::new())).await.unwrap();
         assert_eq!(response.status(), 500, "{kind}");
         assert!(!response.headers().contains_key("set-cookie"));
@@ -125,16 +124,19 @@ async fn p8_a_cookie_too_large_is_a_500_and_the_client_keeps_its_old_one() {
 async fn p8_every_change_after_the_commit_is_an_error() {
     for path in ["/read", "/write"] {
         let kept: Arc<Mutex<Option<Session>>> = Arc::default();
-        let handler = service_fn(async |request: Request<String>| {
-            let session = request.session().await?;
-            if request.uri() == "/write" {
-                session.insert("k", 1)?;
+        let keep = kept.clone();
+        let handler = move |request: Request<String>| {
+            let keep = keep.clone();
+            async move {
+                let session = request.session().await?;
+                if request.uri() == "/write" {
+                    session.insert("k", 1)?;
+                }
+                *keep.lock().unwrap() = Some(session);
+                Ok::<_, Error>(Response::new(String::new()))
             }
-            *kept.lock().unwrap() = Some(session);
-            Ok::<_, Error>(Response::new(String::new()))
-        });
-        let storage = Arc::new(MemoryStorage::default());
-        let service = SessionService::new(storage.clone(), handler);
+        };
+        let service = ADAPTER.service(MemoryStorage::default(), handler);
         let request = Request::builder().uri(path).body(String::new()).unwrap();
         service.call(request).await.unwrap();
         let session = kept.lock().unwrap().take().unwrap();
@@ -285,28 +287,35 @@ async fn p8_a_logout_while_a_conflicting_save_is_under_way_is_carried_out_next()
     }
 }
 
+/// The request that a handler gave away.
+type Kept = Arc<Mutex<Option<Request<()>>>>;
+
 /// A handler that gives away its request, and a response that has left.
 #[tokio::test]
 async fn p8_what_is_first_asked_for_after_the_response_takes_no_change() {
-    let storages = Storages::new(MemoryStorage::default());
-    let mut kept = None;
-    let response = storages.serve(Request::new(()), DefaultAnswer, |request| {
-        kept = Some(request);
-        ready(Ok::<_, Error>(Response::new(())))
+    let kept: Kept = Arc::default();
+    let keep = kept.clone();
+    let service = ADAPTER.service(MemoryStorage::default(), move |request: Request<()>| {
+        *keep.lock().unwrap() = Some(request);
+        ready(Ok::<_, Error>(Response::new(String::new())))
     });
-    response.await.unwrap();
-    refuses_changes(&kept.unwrap()).await;
+    service.call(Request::new(())).await.unwrap();
+    let request = kept.lock().unwrap().take().unwrap();
+    refuses_changes(&request).await;
 }
 
 #[tokio::test]
 async fn p8_a_request_that_ended_without_a_response_takes_no_change() {
-    let storages = Storages::new(MemoryStorage::default());
-    let mut kept = None;
-    let response = storages.serve(Request::new(()), DefaultAnswer, |request| {
-        kept = Some(request);
-        pending::<Result<Response<()>, Error>>()
+    let kept: Kept = Arc::default();
+    let keep = kept.clone();
+    let service = ADAPTER.service(MemoryStorage::default(), move |request: Request<()>| {
+        *keep.lock().unwrap() = Some(request);
+        pending::<Result<Response<String>, Error>>()
     });
-    let request = kept.unwrap();
+    let mut response = Box::pin(service.call(Request::new(())));
+    let mut context = Context::from_waker(Waker::noop());
+    assert!(response.as_mut().poll(&mut context).is_pending());
+    let request = kept.lock().unwrap().take().unwrap();
     let held = request.session().await.unwrap();
     held.insert("k", 1).unwrap();
     drop(response);

@@ -7,7 +7,6 @@ use std::time::UNIX_EPOCH;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{Request, Response};
 use session_cookie::SimpleCookieStorage;
-use session_core::adapter::{DefaultAnswer, Storages};
 use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Write};
 use session_core::{
     CookieChange, CookieSettings, Error, ErrorKind, KeyedStorage, ManualClock, MemoryBackend,
@@ -17,6 +16,7 @@ use session_tests::stores::{Call, Counting, Failing, Gate, When};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+use crate::ADAPTER;
 use crate::app::{HOUR, SECOND, settings};
 
 /// A call can be held first and fail then.
@@ -136,9 +136,8 @@ impl Program {
                 Ok::<_, Error>(response.body(String::new()).unwrap())
             }
         };
-        let storages = Storages::new(self.storage.clone());
-        let response = storages.serve(request, DefaultAnswer, handle).await;
-        let response = response.unwrap();
+        let response = ADAPTER.serve_once(self.storage.clone(), request, handle);
+        let response = response.await.unwrap();
         let mut cookies = response.headers().get_all(SET_COOKIE).iter();
         let cookie = cookies.next().map(|header| {
             let pair = header.to_str().unwrap().split(';').next().unwrap();
