@@ -15,6 +15,7 @@ use session_tests::real::{KINDS, Lease, RealStore};
 use session_tests::vectors;
 use session_tests::wire::{SetCookie, canonical};
 
+use crate::ADAPTER;
 use crate::model::Side;
 
 /// The oracle and the parity program, on the same kind of storage with the same key.
@@ -46,7 +47,7 @@ impl Pair {
             oracle: Process::oracle(&flags),
             parity: Process::start(
                 Command::new(program("parity"))
-                    .args(["--port", "0"])
+                    .args(["--port", "0", "--adapter", ADAPTER.name()])
                     .args(&flags),
             ),
             store,

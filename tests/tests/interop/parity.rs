@@ -8,6 +8,7 @@ use session_tests::real::Lease;
 use session_tests::vectors::NAME;
 use sha2::Digest as _;
 
+use crate::ADAPTER;
 use crate::client::{Answer, send};
 use crate::walk::now;
 
@@ -23,6 +24,7 @@ impl Parity {
         let store = (kind == "redis").then(|| Lease::of(kind));
         let mut command = Command::new(program("parity"));
         command.args(["--port", "0", "--storage", kind]).args(flags);
+        command.args(["--adapter", ADAPTER.name()]);
         command.args(store.iter().flat_map(|store| store.flags()));
         Self {
             process: Process::start(&mut command),
@@ -178,6 +180,8 @@ fn flags_that_do_not_fit_end_the_program_with_its_usage() {
         &["--storage", "memory", "--rolling=yes"],
         &["--storage", "memory", "--absolute-max-age"],
         &["--storage", "nothing"],
+        &["--storage", "memory", "--adapter", "tower"],
+        &["--storage", "memory", "--adapter"],
     ] {
         let output = Command::new(program("parity"))
             .args(["--port", "0"])
