@@ -446,7 +446,7 @@ async fn a_service_inside_another_one_shadows_it() {
 #[derive(Clone)]
 struct Tower;
 
-impl tower_service::Service<Request<String>> for Tower {
+impl tower::Service<Request<String>> for Tower {
     type Response = Response<String>;
     type Error = Error;
     type Future = Pin<Box<dyn Future<Output = Result<Response<String>, Error>> + Send>>;

@@ -10,12 +10,14 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, header};
-use hyper::service::{Service, service_fn};
+use hyper::service::{Service as _, service_fn};
 use session_cookie::{EncryptedCookieStorage, Key};
 use session_core::{
     CookieSettings, MemoryStorage, RequestSession, Session, SessionConfig, Storage,
 };
 use session_hyper::SessionService;
+use session_tower::SessionLayer;
+use tower::{Layer as _, Service as _};
 
 /// Runs a future that never waits: nothing here does I/O.
 fn now<T>(future: impl Future<Output = T>) -> T {
@@ -50,20 +52,37 @@ fn request(path: &'static str, cookie: &HeaderValue) -> Request<String> {
     request.body(String::new()).unwrap()
 }
 
-/// Returns how many allocations a request makes more than it would without sessions.
+/// Returns how many allocations a request makes more than it would without sessions. They must be as
+/// many through the layer of tower as through the service of hyper.
 fn allocations(storage: Arc<dyn Storage>, path: &'static str) -> u64 {
-    let service = SessionService::new(storage, service_fn(handler));
-    let written = now(service.call(request("/write", &HeaderValue::from_static("a=1")))).unwrap();
+    let hyper = SessionService::new(storage.clone(), service_fn(handler));
+    let hyper = of_a_session(path, |request| now(hyper.call(request)).unwrap());
+    let tower = SessionLayer::new(storage).layer(tower::service_fn(handler));
+    let tower = of_a_session(path, |request| now(tower.clone().call(request)).unwrap());
+    assert_eq!(tower, hyper, "{path}: tower beside hyper");
+    let request = request(path, &HeaderValue::from_static("a=1"));
+    let without = of_one(request, |request| {
+        now(service_fn(bare).call(request)).unwrap()
+    });
+    assert!(hyper > without, "the counter counts");
+    hyper - without
+}
+
+/// Returns how many allocations a request makes whose session was written before.
+fn of_a_session(
+    path: &'static str,
+    serve: impl Fn(Request<String>) -> Response<String> + Copy,
+) -> u64 {
+    let written = serve(request("/write", &HeaderValue::from_static("a=1")));
     let cookie = written.headers()[header::SET_COOKIE].to_str().unwrap();
     let cookie = HeaderValue::from_str(cookie.split(';').next().unwrap()).unwrap();
     // Once for what is made at first use.
-    drop(now(service.call(request(path, &cookie))).unwrap());
-    let (mine, theirs) = (request(path, &cookie), request(path, &cookie));
-    let mine = allocation_counter::measure(|| drop(now(service.call(mine)).unwrap()));
-    let without = service_fn(bare);
-    let theirs = allocation_counter::measure(|| drop(now(without.call(theirs)).unwrap()));
-    assert!(mine.count_total > theirs.count_total, "the counter counts");
-    mine.count_total - theirs.count_total
+    drop(serve(request(path, &cookie)));
+    of_one(request(path, &cookie), serve)
+}
+
+fn of_one(request: Request<String>, serve: impl Fn(Request<String>) -> Response<String>) -> u64 {
+    allocation_counter::measure(|| drop(serve(request))).count_total
 }
 
 fn cookie() -> CookieSettings {
@@ -85,6 +104,19 @@ fn fernet() -> Arc<dyn Storage> {
 fn at_most(most: u64, storage: Arc<dyn Storage>, path: &'static str) {
     let count = allocations(storage, path);
     assert!(count <= most, "{path}: {count} allocations, at most {most}");
+}
+
+#[test]
+fn p9_a_clone_of_the_layer_or_of_its_service_allocates_nothing() {
+    let layer = SessionLayer::new(memory())
+        .and(MemoryStorage::default())
+        .unwrap();
+    let service = layer.layer(tower::service_fn(handler));
+    let count = allocation_counter::measure(|| {
+        drop(layer.clone());
+        drop(service.clone());
+    });
+    assert_eq!(count.count_total, 0);
 }
 
 /// The context, and the three of an entry in a request's extensions.
