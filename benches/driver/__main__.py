@@ -3,10 +3,10 @@
 import sys
 import time
 
-from . import conflicts, instructions, limits, report, rounds, servers, smoke, sweeps
+from . import apps, conflicts, instructions, limits, report, rounds, servers, smoke, sweeps, trouble
 from .load import Patience
 from .results import progress
-from .settings import HERE, USAGE, Settings, parse
+from .settings import APART, HERE, USAGE, Settings, parse
 
 
 def main(words: list[str]) -> int:
@@ -39,6 +39,8 @@ def measure(settings: Settings, chosen: list[servers.Server]) -> None:
         "payload": lambda: sweeps.payload(settings, chosen, patience),
         "concurrency": lambda: sweeps.concurrency(settings, chosen, patience),
         "sessions": lambda: sweeps.stored(settings, chosen, patience),
+        "trouble": lambda: trouble.measure(settings, chosen),
+        "apps": lambda: apps.measure(settings),
     }
     end = time.monotonic() + settings.minutes * 60
     for name in settings.parts:
@@ -54,13 +56,17 @@ def measure(settings: Settings, chosen: list[servers.Server]) -> None:
 
 
 def draw(settings: Settings) -> int:
+    if settings.mode == "full":
+        for name in set(settings.parts) & set(APART):
+            (HERE / f"{name.upper()}.md").write_text(report.alone(settings.folder, name))
+            progress(f"wrote benches/{name.upper()}.md")
     if settings.only_counts and settings.mode == "full":
         print(report.only_counts(settings.folder, settings.parts))
         return 0
     text = report.markdown(settings.folder)
     if settings.mode != "full":
         (settings.folder / "RESULTS.md").write_text(text)
-        print(text)
+        print(text, *(report.alone(settings.folder, name) for name in APART if name in settings.parts), sep="\n")
         if settings.mode == "smoke":
             return smoke.check(settings)
         return 0

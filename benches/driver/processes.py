@@ -63,10 +63,21 @@ class Process:
             self.child.wait()
 
 
+    def kill(self) -> None:
+        self.child.kill()
+        self.child.wait()
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+def redis_command(port: int, folder: str) -> list[str]:
+    """Without persistence."""
+    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
+    return [*command, "--save", "", "--appendonly", "no"]
 
 
 class Stores:
@@ -74,15 +85,13 @@ class Stores:
 
     def __init__(self, settings: Settings):
         self.redis_port, self.memcached_port = free_port(), free_port()
-        redis = ["redis-server", "--port", str(self.redis_port), "--bind", "127.0.0.1", "--dir", str(settings.folder)]
-        redis += ["--save", "", "--appendonly", "no"]
         memcached = ["memcached", "-l", "127.0.0.1", "-p", str(self.memcached_port), "-U", "0"]
         memcached += ["-m", "4096"]  # MiB, as an upper bound: room for a million sessions
         if os.geteuid() == 0:
             memcached += ["-u", "root"]
         log = settings.folder / "stores.log"
         self.processes = {
-            "redis": Process(redis, settings.load_core, log),
+            "redis": Process(redis_command(self.redis_port, str(settings.folder)), settings.load_core, log),
             "memcached": Process(memcached, settings.load_core, log),
         }
         self.environment = {
@@ -107,3 +116,30 @@ def stores(settings: Settings) -> Iterator[Stores]:
         yield started
     finally:
         started.stop()
+
+
+class Redis:
+    """A Redis alone, which is stopped and started again on the same port."""
+
+    def __init__(self, settings: Settings, folder: str):
+        self.settings, self.folder = settings, folder
+        self.port = free_port()
+        self.environment = {"REDIS_URL": f"redis://127.0.0.1:{self.port}/"}
+        self.processes: dict[str, Process] = {}
+        self.start()
+
+    def start(self) -> None:
+        command = redis_command(self.port, self.folder)
+        self.processes["redis"] = Process(command, self.settings.load_core, self.settings.folder / "stores.log")
+
+    def wait(self) -> None:
+        self.processes["redis"].wait_for(self.port, 20)
+
+    def pause(self) -> None:
+        self.processes["redis"].child.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.processes["redis"].child.send_signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        self.processes["redis"].kill()

@@ -3,7 +3,7 @@
 import pathlib
 from typing import Any
 
-from . import conflicts, instructions, limits_table, sweep_tables
+from . import apps, conflicts, instructions, limits_table, sweep_tables, trouble
 from .markdown import number, ranged, table
 from .medians import Table, median
 from .results import load
@@ -47,6 +47,10 @@ def counts(found: dict[str, dict[str, Any]], servers: list[Server]) -> list[str]
         lines += instructions.lines(found["instructions"]["rows"], servers)
     if "conflicts" in found:
         lines += conflicts.lines(found["conflicts"]["rows"])
+    if "trouble" in found:
+        lines += trouble.lines(found["trouble"]["rows"])
+    if "apps" in found:
+        lines += apps.lines(found["apps"]["rows"])
     return lines
 
 
@@ -57,6 +61,18 @@ def only_counts(folder: pathlib.Path, names: tuple[str, ...]) -> str:
     notes = [f"- {note}" for part in parts.values() if part for note in part["notes"]]
     lines = [f"{about['machine']}; {about['versions']}; {about['when']}" for part in found.values() for about in [part["about"]]]
     return "\n".join([*dict.fromkeys(lines), "", *counts(found, known()), *notes]) + "\n"
+
+
+def alone(folder: pathlib.Path, name: str) -> str:
+    """A page of its own for a part that is not in RESULTS.md."""
+    part = load(folder, name) or {"rows": [], "notes": ["was not measured"]}
+    [title, *section] = counts({name: part}, known()) if part["rows"] else [f"## {name}"]
+    written = [f"Written by `benches/run {name}`; [README.md](README.md) says what is done and how.", ""]
+    if part["rows"]:
+        about = part["about"]
+        written += [f"- {about['machine']}", f"- {about['versions']}", f"- {about['peers']}", f"- Measured: {about['when']}", ""]
+    notes = [f"- {note}" for note in part["notes"]]
+    return "\n".join([title.removeprefix("#"), "", *written, *section[1:], *notes]).rstrip() + "\n"
 
 
 def head(found: dict[str, dict[str, Any]]) -> list[str]:

@@ -83,6 +83,7 @@ def peers() -> list[str]:
     """The versions that are locked."""
     lock, python = (HERE / "Cargo.lock").read_text(), (HERE / "requirements.txt").read_text()
     names = ("hyper", "axum", "actix-web", "tower-sessions", "tower-sessions-redis-store", "actix-session", "axum_session", "tokio")
+    names += ("fred", "redis")  # the clients of the peers and ours
     found = []
     for name in names:
         versions = re.findall(rf'^name = "{name}"\nversion = "(.*)"', lock, re.MULTILINE)

@@ -6,9 +6,10 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 
-from .processes import Process, Stores, free_port
+from . import apps
+from .processes import Process, Redis, Stores, free_port
 from .results import progress
-from .settings import HERE, Settings
+from .settings import APART, HERE, Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,6 +22,7 @@ class Server:
     bare: str = ""
     against: str = ""
     ours: bool = False
+    trouble: bool = False
     counted: bool = False
     sweeps: tuple[str, ...] = ()
 
@@ -49,10 +51,17 @@ def chosen(settings: Settings) -> list[Server]:
     if settings.mode == "smoke":
         servers = [server for server in servers if server.ours or server is servers[0]]
     if settings.only_counts:  # nothing else is built
-        servers = [server for server in servers if server.counted and "instructions" in settings.parts or server is servers[0]]
+        servers = [server for server in servers if is_counted(server, settings)]
     wanted = {server.name for server in servers if settings.chooses(server.name)}
-    wanted |= {server.bare for server in servers if server.name in wanted} | {servers[0].name}
+    if not set(settings.parts) <= set(APART):
+        wanted |= {server.bare for server in servers if server.name in wanted} | {server.name for server in servers[:1]}
     return [server for server in servers if server.name in wanted]
+
+
+def is_counted(server: Server, settings: Settings) -> bool:
+    """Whether one of the parts that do not put servers under load needs it."""
+    needs = {"instructions": server.counted, "trouble": server.trouble}
+    return any(needed for part, needed in needs.items() if part in settings.parts)
 
 
 def counted(servers: list[Server], settings: Settings) -> list[Server]:
@@ -67,6 +76,7 @@ def build(servers: list[Server], settings: Settings) -> None:
     """Builds one package at a time, so that none gets what another turns on in a shared dependency."""
     packages = [server.package for server in servers if server.package]
     packages += [f"bench-{part}" for part in ("conflicts", "limits") if part in settings.parts]
+    packages += [app.package for app in apps.chosen(settings) if "apps" in settings.parts]
     for package in dict.fromkeys(packages):
         progress(f"building {package}")
         command = ["cargo", "build", "--locked", "--quiet", "-p", package]
@@ -87,7 +97,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(
-    server: Server, stores: Stores, settings: Settings, under: tuple[str, ...] = (), **environment: str
+    server: Server, stores: Stores | Redis, settings: Settings, under: tuple[str, ...] = (), **environment: str
 ) -> Iterator[Running]:
     """Runs a server, as the argument of the command `under` if there is one."""
     port = free_port()

@@ -11,7 +11,8 @@ ROUTES = ("none", "read", "write")
 
 PARTS = ("table", "instructions", "conflicts", "limits", "payload", "concurrency", "sessions")
 SWEEPS = PARTS[4:]
-COUNTS = PARTS[1:3]  # alone, these parts print what they found and leave RESULTS.md as it is
+APART = ("trouble", "apps")  # not in a full run, which they would hold up: they wait where nothing answers
+COUNTS = (*PARTS[1:3], *APART)  # alone, these parts print what they found and leave RESULTS.md as it is
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,11 +56,12 @@ usage: benches/run [MODE] [PART..] [NAME=VALUE..]
 
 modes   (none)   everything: about 20 minutes after building. Writes RESULTS.md and the pictures
         quick    the table alone, in two rounds of a second: prints it
-        smoke    builds and checks our server and bare hyper, in seconds: measures nothing worth reading
+        smoke    builds and checks our servers and bare hyper, in seconds: measures nothing worth reading
         build    builds all that a full run needs, and measures nothing
         draw     RESULTS.md and the pictures again, from what the last full run measured
 parts   table, instructions, conflicts, limits, payload, concurrency, sessions; sweeps: the last three. Default: all.
-        instructions and conflicts alone print what they found and leave RESULTS.md as it is
+        trouble (writes TROUBLE.md), apps (writes APPS.md): only if named, and in smoke
+        instructions, conflicts, trouble and apps alone print what they found and leave RESULTS.md as it is
 values  only=REGEX (the servers whose name matches, and the bare ones)  rounds=3  seconds=2  sweep_rounds=1
         sweep_seconds=1  requests=2000  connections=64  server_core=0  load_core=1  quiet=0.15  retries=2  patience=120  minutes=25
 """
@@ -80,12 +82,14 @@ def parse(words: list[str]) -> tuple[str, Settings]:
             parts = parts or ["table"]
         elif word == "smoke":
             changed = {"mode": word, "rounds": 1, "seconds": 1, "patience": 0.0, "connections": 16, "requests": 20} | changed
-        elif word in PARTS:
+        elif word in PARTS + APART:
             parts.append(word)
         elif word == "sweeps":
             parts += SWEEPS
         else:
             raise SystemExit(USAGE)
+    if changed.get("mode") == "smoke":
+        parts = parts or [*PARTS, *APART]
     if parts:
-        changed["parts"] = tuple(part for part in PARTS if part in parts)
+        changed["parts"] = tuple(part for part in PARTS + APART if part in parts)
     return command, Settings(**changed)

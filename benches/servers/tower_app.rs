@@ -4,6 +4,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::extract::Path;
 use axum::http::StatusCode;
 use axum::routing::get;
 use tokio::net::TcpListener;
@@ -24,6 +25,27 @@ async fn read(session: Session) -> Result<String, StatusCode> {
 async fn write(session: Session) -> Result<String, StatusCode> {
     let counter = increment(&session).await.map_err(failed)?;
     Ok(counter.to_string())
+}
+
+/// Loads the session when it begins, and sets a key a while later.
+async fn set(
+    session: Session,
+    Path((key, milliseconds)): Path<(String, u64)>,
+) -> Result<&'static str, StatusCode> {
+    read(session.clone()).await?;
+    bench_common::pause(milliseconds).await;
+    session.insert(&key, 1).await.map_err(failed)?;
+    Ok("ok")
+}
+
+async fn value(session: Session, Path(key): Path<String>) -> Result<String, StatusCode> {
+    let value: Option<i64> = session.get(&key).await.map_err(failed)?;
+    Ok(value.unwrap_or(0).to_string())
+}
+
+async fn log_out(session: Session) -> Result<&'static str, StatusCode> {
+    session.flush().await.map_err(failed)?;
+    Ok("ok")
 }
 
 async fn increment(session: &Session) -> Result<i64, session::Error> {
@@ -57,11 +79,17 @@ async fn serve(store: impl SessionStore + Clone) {
     let layer = SessionManagerLayer::new(store)
         .with_secure(false)
         .with_expiry(LIFE);
-    let app = Router::new()
+    let mut app = Router::new()
         .route("/none", get(|| async { "ok" }))
         .route("/read", get(read))
-        .route("/write", get(write))
-        .layer(layer);
+        .route("/write", get(write));
+    if bench_common::in_trouble() {
+        app = app
+            .route("/set/{key}/{milliseconds}", get(set))
+            .route("/value/{key}", get(value))
+            .route("/logout", get(log_out));
+    }
+    let app = app.layer(layer);
     let listener = TcpListener::bind(("127.0.0.1", bench_common::port()))
         .await
         .expect("the port is free");

@@ -5,6 +5,7 @@ use actix_session::storage::{CookieSessionStore, RedisSessionStore, SessionStore
 use actix_session::{Session, SessionMiddleware};
 use actix_web::cookie::{Key, time::Duration};
 use actix_web::error::ErrorInternalServerError as failed;
+use actix_web::web::{Path, ServiceConfig};
 use actix_web::{App, HttpServer, Responder, get};
 
 #[get("/none")]
@@ -37,6 +38,33 @@ async fn write(session: Session) -> actix_web::Result<String> {
     Ok((counter + 1).to_string())
 }
 
+/// Has loaded the session when it begins, and sets a key a while later.
+#[get("/set/{key}/{milliseconds}")]
+async fn set(session: Session, path: Path<(String, u64)>) -> actix_web::Result<&'static str> {
+    let (key, milliseconds) = path.into_inner();
+    bench_common::pause(milliseconds).await;
+    session.insert(key, 1).map_err(failed)?;
+    Ok("ok")
+}
+
+#[get("/value/{key}")]
+async fn value(session: Session, key: Path<String>) -> actix_web::Result<String> {
+    let value: Option<i64> = session.get(&key).map_err(failed)?;
+    Ok(value.unwrap_or(0).to_string())
+}
+
+#[get("/logout")]
+async fn log_out(session: Session) -> impl Responder {
+    session.purge();
+    "ok"
+}
+
+fn trouble(config: &mut ServiceConfig) {
+    if bench_common::in_trouble() {
+        config.service(set).service(value).service(log_out);
+    }
+}
+
 /// The cookie's content is private, encrypted with AES-256-GCM: the default, for both stores.
 fn layer<S: SessionStore>(store: S) -> SessionMiddleware<S> {
     let life = PersistentSession::default().session_ttl(Duration::seconds(3600));
@@ -56,6 +84,7 @@ async fn serve<S: SessionStore + 'static>(
             .service(none)
             .service(read)
             .service(write)
+            .configure(trouble)
     })
     .workers(1)
     .bind(("127.0.0.1", bench_common::port()))?

@@ -1,11 +1,13 @@
 //! What the Rust servers share, ours and the peers': port, runtime, and the sessions to begin with.
 //!
 //! Environment: `PAYLOAD`, the bytes that a session holds in place of a user; `FILL`, how many
-//! sessions to store before listening; `COOKIES`, the file to write their Cookie headers to.
+//! sessions to store before listening; `COOKIES`, the file to write their Cookie headers to;
+//! `TROUBLE`, set for the routes that only `benches/run trouble` needs.
 
 use std::fmt::Write as _;
 use std::future::Future;
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream;
@@ -59,6 +61,17 @@ pub async fn fill<F: Future<Output = String>>(create: impl Fn() -> F) {
     }
     let file = std::env::var("COOKIES").expect("COOKIES");
     std::fs::write(file, headers).expect("the file of COOKIES can be written");
+}
+
+/// Whether the server also has the routes of `benches/run trouble`: `/set/KEY/MILLISECONDS`, which
+/// loads the session, waits, and sets the key to 1; `/value/KEY`; `/logout`.
+pub fn in_trouble() -> bool {
+    std::env::var_os("TROUBLE").is_some()
+}
+
+/// What a slow handler does between the load of its session and its change.
+pub async fn pause(milliseconds: u64) {
+    tokio::time::sleep(Duration::from_millis(milliseconds)).await;
 }
 
 fn number(name: &str) -> Option<usize> {

@@ -1,0 +1,221 @@
+"""Servers in trouble: many requests at once, a logout meanwhile, a Redis that is silent, dead, and back."""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import http.client
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from .markdown import table
+from .processes import Redis
+from .results import Part, Rows, progress
+from .servers import Running, Server, running
+from .settings import Settings
+
+KEYS = 20
+PATIENCE = 15  # seconds for an answer
+RECOVERY = 60  # seconds for a server to work again
+ATTEMPT = 5  # seconds for each try meanwhile
+
+Scene = dict[str, Any]
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    status: int | None  # None: none came in time
+    seconds: float
+    body: str = ""
+    cookie: str = ""  # the Cookie header that its Set-Cookie makes, if it sets one
+
+
+def ask(port: int, route: str, cookie: str = "", patience: float = PATIENCE) -> Answer:
+    """Sends one request on a connection of its own."""
+    start = time.monotonic()
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
+    try:
+        connection.request("GET", f"/{route}", headers={"Cookie": cookie} if cookie else {})
+        answer = connection.getresponse()
+        body = answer.read().decode(errors="replace")
+    except (OSError, http.client.HTTPException):
+        return Answer(None, time.monotonic() - start)
+    finally:
+        connection.close()
+    lines = [line for line in answer.headers.get_all("Set-Cookie") or [] if "max-age=0" not in line.lower().split("; ")]
+    cookie = "; ".join(line.split(";")[0] for line in lines)
+    return Answer(answer.status, time.monotonic() - start, body, cookie)
+
+
+def new_session(port: int) -> str:
+    answer = ask(port, "write")
+    if (answer.status, answer.body) != (200, "1") or not answer.cookie:
+        raise RuntimeError(f"a new session's /write: {answer}")
+    return answer.cookie
+
+
+def measure(settings: Settings, servers: list[Server]) -> None:
+    part = Part("trouble", settings)
+    part.save()
+    for server in servers:
+        if not server.trouble:
+            continue
+        row: Scene = {"server": server.name, "store": server.store}
+        scenes: list[Callable[[Running, Redis], Scene]] = [at_once]
+        if server.store == "redis":
+            scenes += [silent, dead]
+        for scene in scenes:
+            try:
+                with started(server, settings) as (server_process, redis):
+                    row |= scene(server_process, redis)
+            except Exception as error:  # a server that fails does not end the run
+                part.note(f"{server.name}, {scene.__name__}: {type(error).__name__}: {error}")
+        part.add(row)
+        progress(f"trouble: {server.name}  {row}")
+        if server.ours:
+            for wrong in surprises(row):
+                part.note(f"{server.name}: {wrong}")
+
+
+@contextlib.contextmanager
+def started(server: Server, settings: Settings) -> Iterator[tuple[Running, Redis]]:
+    """Runs a server with a Redis of its own, both fresh."""
+    with tempfile.TemporaryDirectory() as folder:
+        redis = Redis(settings, folder)
+        try:
+            redis.wait()
+            with running(server, redis, settings, TROUBLE="1") as process:
+                try:
+                    yield process, redis
+                finally:
+                    process.process.kill()  # a hung request would hold up an orderly end
+        finally:
+            redis.kill()
+
+
+# ---- the scenes
+
+
+def at_once(server: Running, _: Redis) -> Scene:
+    """Requests that all load one session before the first saves it; then a logout during a slow request."""
+    port = server.port
+    cookie = new_session(port)
+    with concurrent.futures.ThreadPoolExecutor(KEYS) as pool:
+        answers = list(pool.map(lambda key: ask(port, f"set/key{key}/500", cookie), range(KEYS)))
+        kept = sum(ask(port, f"value/key{key}", cookie).body == "1" for key in range(KEYS))
+
+        cookie = new_session(port)
+        slow = pool.submit(ask, port, "set/late/1000", cookie)
+        time.sleep(0.3)
+        logout = ask(port, "logout", cookie)
+        was_first = not slow.done()
+        late = slow.result()
+    if logout.status != 200 or not was_first:
+        raise RuntimeError(f"no logout during a slow request: {logout}")
+    return {
+        "answered": sum(answer.status == 200 for answer in answers),
+        "kept": kept,
+        "late_status": late.status,
+        "old_cookie_lives": ask(port, "read", cookie).body != "0",
+        "late_cookie_lives": bool(late.cookie) and ask(port, "read", late.cookie).body != "0",
+    }
+
+
+def silent(server: Running, redis: Redis) -> Scene:
+    """Redis stops answering, as a machine that is overloaded or cut off does, and goes on later."""
+    cookie = new_session(server.port)
+    redis.pause()
+    answer = ask(server.port, "read", cookie)
+    redis.resume()
+    return {"silent": shown(answer), "after_silence": until_it_works(server.port)}
+
+
+def dead(server: Running, redis: Redis) -> Scene:
+    """Redis is killed, and restarted on the same port."""
+    cookie = new_session(server.port)
+    redis.kill()
+    answer = ask(server.port, "read", cookie)
+    redis.start()
+    redis.wait()
+    return {"dead": shown(answer), "after_death": until_it_works(server.port)}
+
+
+def until_it_works(port: int) -> float | None:
+    """Seconds until a new session is stored and read; None if that takes too long."""
+    start = time.monotonic()
+    while (left := RECOVERY - (time.monotonic() - start)) > 0:
+        written = ask(port, "write", patience=min(ATTEMPT, left))
+        if written.status == 200 and written.cookie and ask(port, "read", written.cookie, ATTEMPT).body == "1":
+            return time.monotonic() - start
+        time.sleep(0.1)
+    return None
+
+
+def shown(answer: Answer) -> Scene:
+    return {"status": answer.status, "seconds": answer.seconds}
+
+
+# ---- the table
+
+
+def lines(rows: Rows) -> list[str]:
+    measures: dict[str, Callable[[Scene], str]] = {
+        f"{KEYS} requests set {KEYS} keys at once: kept": kept_text,
+        "a logout during a slow request: who wins": winner_text,
+        "Redis is silent: a request that reads its session": lambda row: answer_text(row, "silent"),
+        "Redis goes on: the server works again": lambda row: recovery_text(row, "after_silence"),
+        "Redis is dead: a request that reads its session": lambda row: answer_text(row, "dead"),
+        "Redis is restarted: the server works again": lambda row: recovery_text(row, "after_death"),
+    }
+    heads = ["", *(row["server"] for row in rows)]
+    return ["## Trouble", "", *table(heads, [[name, *map(cell, rows)] for name, cell in measures.items()])]
+
+
+def kept_text(row: Scene) -> str:
+    if "kept" not in row:
+        return ""
+    text = f"{row['kept']} of {KEYS}"
+    return text if row["answered"] == KEYS else f"{text}; {row['answered']} answered 200"
+
+
+def winner_text(row: Scene) -> str:
+    if "late_status" not in row:
+        return ""
+    status = row["late_status"] or "no answer"
+    if row["old_cookie_lives"]:
+        return f"the slow request ({status}): the old cookie has its session again"
+    if row["late_cookie_lives"]:
+        return f"the slow request ({status}): its answer sets a cookie that has the session"
+    return f"the logout; the slow request is answered {status}"
+
+
+def answer_text(row: Scene, scene: str) -> str:
+    if scene not in row:
+        return ""
+    status, seconds = row[scene]["status"], row[scene]["seconds"]
+    if status:
+        return f"{status} after {seconds:.1f} s" if seconds >= 0.05 else f"{status} at once"
+    return f"no answer in {PATIENCE} s" if seconds >= PATIENCE else f"connection closed after {seconds:.1f} s"
+
+
+def recovery_text(row: Scene, scene: str) -> str:
+    if scene not in row:
+        return ""
+    seconds = row[scene]
+    return f"not within {RECOVERY} s" if seconds is None else f"yes, after {seconds:.1f} s" if seconds >= 0.05 else "yes, at once"
+
+
+def surprises(row: Scene) -> Iterator[str]:
+    """What would be a bug of ours."""
+    if row.get("kept") != KEYS:
+        yield f"kept {row.get('kept')} of {KEYS} keys"
+    if row.get("old_cookie_lives", True) or row.get("late_cookie_lives", True):
+        yield "a slow request brought a session back after its logout"
+    if row["store"] == "redis":
+        for scene in ("silent", "dead"):
+            if row.get(scene, {}).get("status") != 503:
+                yield f"{scene}: {row.get(scene)}"
+        for scene in ("after_silence", "after_death"):
+            if row.get(scene) is None:
+                yield f"{scene}: does not work again"
