@@ -18,7 +18,7 @@ def main(words: list[str]) -> int:
     if command == "draw":
         return draw(settings)
     chosen = servers.chosen(settings)
-    servers.build(chosen, settings)
+    servers.build(chosen, [app.package for app in apps.chosen(settings)], settings)
     if command == "build":
         return 0
     start = time.monotonic()

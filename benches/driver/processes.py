@@ -143,3 +143,8 @@ class Redis:
 
     def kill(self) -> None:
         self.processes["redis"].kill()
+
+    def command(self, line: str) -> str:
+        with socket.create_connection(("127.0.0.1", self.port), timeout=10) as connection:
+            connection.sendall(f"{line}\r\n".encode())
+            return connection.recv(1000).decode()

@@ -6,7 +6,6 @@ import subprocess
 import tomllib
 from collections.abc import Iterator
 
-from . import apps
 from .processes import Process, Redis, Stores, free_port
 from .results import progress
 from .settings import APART, HERE, Settings
@@ -72,11 +71,10 @@ def counted(servers: list[Server], settings: Settings) -> list[Server]:
     return found
 
 
-def build(servers: list[Server], settings: Settings) -> None:
+def build(servers: list[Server], apps: list[str], settings: Settings) -> None:
     """Builds one package at a time, so that none gets what another turns on in a shared dependency."""
-    packages = [server.package for server in servers if server.package]
+    packages = [*(server.package for server in servers if server.package), *apps]
     packages += [f"bench-{part}" for part in ("conflicts", "limits") if part in settings.parts]
-    packages += [app.package for app in apps.chosen(settings) if "apps" in settings.parts]
     for package in dict.fromkeys(packages):
         progress(f"building {package}")
         command = ["cargo", "build", "--locked", "--quiet", "-p", package]
