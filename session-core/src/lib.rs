@@ -27,6 +27,7 @@
 //! - [`Session`]: one request's session, a map with a few flags and verbs. A handler gets it through
 //!   [`RequestSession`].
 //! - [`Storage`]: loads a session from the client's cookies and saves it.
+//! - [`UserSessions`]: the sessions of a user, to list and to end.
 //! - [`CookieSettings`]: the cookie's name, attributes and lifetimes.
 //! - [`keyed`]: for authors of server-side stores. [`KeyedStorage`] makes a storage of a
 //!   [`keyed::Backend`], a register with compare-and-swap. [`MemoryBackend`] is one.
@@ -51,6 +52,7 @@ pub mod keyed;
 mod record;
 mod session;
 mod storage;
+mod users;
 
 /// The bytes of a stored record.
 pub use bytes::Bytes;
@@ -69,3 +71,4 @@ pub use session::Session;
 pub use session::identity::Identity;
 pub use session::stage::Staged;
 pub use storage::Storage;
+pub use users::{UserSession, UserSessions, Users};

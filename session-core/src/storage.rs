@@ -11,6 +11,7 @@ use crate::config::SessionConfig;
 use crate::cookie::change::CookieChange;
 use crate::error::Result;
 use crate::session::Session;
+use crate::users::Users;
 
 /// Keeps sessions between requests. It turns cookie values into a session, and a changed session
 /// into a change of the cookie.
@@ -70,6 +71,12 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///   are not stored.
     /// - [`ErrorKind::Settings`](crate::ErrorKind::Settings) if another storage loaded the session.
     async fn save(&self, session: &Session) -> Result<CookieChange>;
+
+    /// Returns what lists and ends the sessions of users; `None` if this storage keeps no index of
+    /// them. [`UserSessions`](crate::UserSessions) calls it.
+    fn users(&self) -> Option<&dyn Users> {
+        None
+    }
 }
 
 /// Written as `async_trait` would write it, but without boxing the future a second time.
@@ -95,6 +102,10 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
         Self: 'f,
     {
         (**self).save(session)
+    }
+
+    fn users(&self) -> Option<&dyn Users> {
+        (**self).users()
     }
 }
 

@@ -65,10 +65,10 @@
 //!   works.
 //!
 //! Every command names one key, as a cluster requires. The keys begin with the cookie's name and
-//! `_`. A user with these rights is enough:
+//! `_`, those of the index of users with `@` in front of it. A user with these rights is enough:
 //!
 //! ```text
-//! ACL SETUSER sessions on >password ~AIOHTTP_SESSION_* +get +set +del +eval +evalsha +select
+//! ACL SETUSER sessions on >password ~AIOHTTP_SESSION_* ~@AIOHTTP_SESSION_* +get +set +del +eval +evalsha +select
 //! ```
 //!
 //! `DEL` ends sessions when Redis is out of memory, see below. The client sends `SELECT` when it

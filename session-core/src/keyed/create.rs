@@ -5,6 +5,7 @@ use crate::keyed::KeyedStorage;
 use crate::keyed::backend::{Backend, Found, OnlyIf, Outcome, Write};
 use crate::keyed::load::Opened;
 use crate::keyed::tombstone::{self, Tombstone};
+use crate::keyed::users::Listing;
 use crate::record::stored::Stored;
 use crate::session::Draft;
 use crate::session::identity::Identity;
@@ -13,18 +14,23 @@ use crate::session::state::PendingCreate;
 /// How often another identity is drawn if one is taken.
 const DRAWS: usize = 8;
 
+/// A record that a save has created.
+pub(super) struct Created {
+    pub(super) identity: Identity,
+    pub(super) stored: Stored,
+    /// How it was listed; `None` if it has no user.
+    pub(super) listing: Option<Box<Listing>>,
+}
+
 impl<B: Backend> KeyedStorage<B> {
-    /// Stores the draft's record under an identity that nobody had before.
+    /// Stores the draft's record under an identity that nobody had before, and lists it in the index
+    /// of its user.
     ///
     /// The session remembers what was written until the save is committed. If the answer is lost and
     /// the session is saved again, the save goes on with the record that may be there. One session
     /// never becomes two. A record that a renewal (`is_move`) wrote may hold what other requests had
     /// stored at the old key, so the changes are then merged onto it.
-    pub(super) async fn create(
-        &self,
-        draft: &mut Draft,
-        is_move: bool,
-    ) -> Result<(Identity, Stored)> {
+    pub(super) async fn create(&self, draft: &mut Draft, is_move: bool) -> Result<Created> {
         for _ in 0..DRAWS {
             let (pending, chosen) = {
                 let state = draft.session().state();
@@ -44,6 +50,10 @@ impl<B: Backend> KeyedStorage<B> {
                     "an identity with a '_' needs a storage with a key factory",
                 ));
             }
+            if !is_move {
+                self.note_start(draft);
+            }
+            let mut wish = self.wish(draft);
             let (value, ttl) = self.record_to_store(draft)?;
             let write = Write::record(value, ttl);
             let mut written = before.clone();
@@ -54,10 +64,11 @@ impl<B: Backend> KeyedStorage<B> {
                 is_move,
             };
             draft.session().state().creation.pending = Some(pending);
-            let key = self.address(&identity).key;
+            let address = self.address(&identity);
+            let key = &address.key;
             let mut outcome = self
                 .backend
-                .write(&key, write.clone(), OnlyIf::Missing)
+                .write(key, write.clone(), OnlyIf::Missing)
                 .await?;
             // Own bytes count only if an earlier try may have written them.
             if let Outcome::Found(Found::Record(found)) = &outcome
@@ -70,17 +81,33 @@ impl<B: Backend> KeyedStorage<B> {
                         self.open(&Found::Record(found.clone()), self.config.unix_now())
                 {
                     draft.merge(record);
+                    wish = self.wish(draft);
                     let (value, ttl) = self.record_to_store(draft)?;
                     again = Write::record(value, ttl);
                     draft.note_written(again.value().clone());
                 }
                 outcome = self
                     .backend
-                    .write(&key, again, OnlyIf::Unchanged(&found))
+                    .write(key, again, OnlyIf::Unchanged(&found))
                     .await?;
             }
             match outcome {
-                Outcome::Written(stored) => return Ok((identity, stored)),
+                Outcome::Written(stored) => {
+                    let listing = match wish {
+                        None => None,
+                        Some(wish) => {
+                            // The old key may lead to a record of an earlier try.
+                            let is_needed = is_move && !before.is_empty();
+                            let listed = self.enlist(wish, &draft.record, &address);
+                            Some(self.or_take_back(listed.await, draft, is_needed).await?)
+                        }
+                    };
+                    return Ok(Created {
+                        identity,
+                        stored,
+                        listing,
+                    });
+                }
                 Outcome::Found(_) => draft.session().state().creation.pending = None,
             }
             if is_chosen {
@@ -92,6 +119,25 @@ impl<B: Backend> KeyedStorage<B> {
         Err(identity_error("every identity that was drawn is taken"))
     }
 
+    /// Takes back the record that this save created if it could not be listed, unless it is needed.
+    async fn or_take_back(
+        &self,
+        listed: Result<Box<Listing>>,
+        draft: &Draft,
+        is_needed: bool,
+    ) -> Result<Box<Listing>> {
+        if listed.is_err() && !is_needed {
+            let pending = draft.session().state().creation.pending.clone();
+            // If it may still be there, the next save of this session goes on with it.
+            if let Some(pending) = pending
+                && self.discard(&pending).await
+            {
+                draft.session().state().creation.pending = None;
+            }
+        }
+        listed
+    }
+
     /// Takes back the record that this save created and will not use.
     pub(super) async fn take_back(&self, draft: &Draft) {
         let pending = draft.session().state().creation.pending.take();
@@ -100,24 +146,24 @@ impl<B: Backend> KeyedStorage<B> {
         }
     }
 
-    /// Ends a record that was created for nothing.
+    /// Ends a record that was created for nothing. Returns whether it is certain that it has ended.
     ///
     /// If this fails, the record stays for its time to live, but nobody knows its identity.
-    pub(super) async fn discard(&self, pending: &PendingCreate) {
+    pub(super) async fn discard(&self, pending: &PendingCreate) -> bool {
         let key = self.address(&pending.identity).key;
         let Ok(text) = self.config.encode(Tombstone::Ended.to_text()) else {
-            return;
+            return false;
         };
         let write = Write::tombstone(text, tombstone::TIME_TO_LIVE);
         // Only what this save wrote: the creation may never have arrived, and an identity that the
         // application chose may be somebody else's by now.
-        if let Ok(Found::Record(found)) = self.backend.read(&key).await
-            && pending.written.contains(found.value())
-        {
-            let _ = self
-                .backend
-                .write(&key, write, OnlyIf::Unchanged(&found))
-                .await;
+        match self.backend.read(&key).await {
+            Ok(Found::Record(found)) if pending.written.contains(found.value()) => {
+                let only_if = OnlyIf::Unchanged(&found);
+                let ended = self.backend.write(&key, write, only_if).await;
+                matches!(ended, Ok(Outcome::Written(_)))
+            }
+            found => found.is_ok(),
         }
     }
 }

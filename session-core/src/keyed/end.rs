@@ -14,7 +14,7 @@ use crate::session::identity::Identity;
 use crate::session::state::EndedBy;
 
 /// How many renewals an end follows. Each of them left its tombstone less than a minute ago.
-const MAX_HOPS: usize = 64;
+pub(super) const MAX_HOPS: usize = 64;
 
 /// Who ends a session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]

@@ -17,6 +17,7 @@ mod save;
 mod swap;
 mod tombstone;
 mod update;
+mod users;
 
 use std::fmt;
 use std::sync::Arc;
@@ -26,6 +27,7 @@ use memchr::memchr;
 
 pub use backend::{Backend, Found, OnlyIf, Outcome, Write};
 pub use memory::{MemoryBackend, MemoryStorage};
+pub use users::UserIndex;
 
 use crate::clock::Clock;
 use crate::config::SessionConfig;
@@ -38,6 +40,7 @@ pub use crate::record::stored::Stored;
 use crate::session::Session;
 use crate::session::identity::Identity;
 use crate::storage::Storage;
+use crate::users::Users;
 
 /// Keeps the record in a [`Backend`] and only its random identity in the cookie.
 ///
@@ -68,6 +71,7 @@ pub struct KeyedStorage<B> {
     config: SessionConfig,
     key_factory: Option<Arc<dyn Fn() -> Result<Identity> + Send + Sync>>,
     hash_identities: bool,
+    users: Option<UserIndex>,
     queues: Queues,
 }
 
@@ -79,6 +83,7 @@ impl<B: Backend> KeyedStorage<B> {
             config: SessionConfig::default(),
             key_factory: None,
             hash_identities: false,
+            users: None,
             queues: Queues::default(),
         }
     }
@@ -125,6 +130,25 @@ impl<B: Backend> KeyedStorage<B> {
     #[must_use]
     pub fn hash_identities(mut self, hash: bool) -> Self {
         self.hash_identities = hash;
+        self
+    }
+
+    /// Keeps an index of the sessions of each user, so that [`UserSessions`](crate::UserSessions) can
+    /// list and end them. Default: none.
+    ///
+    /// `index` is the session key whose value identifies the user, or a [`UserIndex`] with a limit.
+    /// Handlers do not change: `session.insert("user", 42)` is a login. A save that gives a session
+    /// another user also moves it to a fresh identity.
+    ///
+    /// The index of a user is one more record of the store. Its key is `@`, the cookie's name, `_`
+    /// and the SHA-256 of the user's value. Reading and writing a session cost nothing more. A login
+    /// costs one read and one write more.
+    ///
+    /// Every process that shares the store needs the same index. Sessions are listed from the first
+    /// write by a process that has it. Do not give the index another key while sessions live.
+    #[must_use]
+    pub fn with_user_index(mut self, index: impl Into<UserIndex>) -> Self {
+        self.users = Some(index.into());
         self
     }
 
@@ -198,6 +222,10 @@ impl<B: Backend> Storage for KeyedStorage<B> {
     async fn save(&self, session: &Session) -> Result<CookieChange> {
         self.save_session(session).await
     }
+
+    fn users(&self) -> Option<&dyn Users> {
+        self.users.is_some().then_some(self)
+    }
 }
 
 impl<B: Backend + Default> Default for KeyedStorage<B> {
@@ -212,6 +240,7 @@ impl<B: fmt::Debug> fmt::Debug for KeyedStorage<B> {
             .field("backend", &self.backend)
             .field("config", &self.config)
             .field("hash_identities", &self.hash_identities)
+            .field("users", &self.users)
             .finish_non_exhaustive()
     }
 }

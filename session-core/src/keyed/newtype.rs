@@ -63,6 +63,14 @@ macro_rules! keyed_storage {
                 Self(self.0.hash_identities(hash))
             }
 
+            /// Keeps an index of the sessions of each user. `index` is the session key whose value
+            /// identifies the user, or a `UserIndex` with a limit. See
+            /// `KeyedStorage::with_user_index`.
+            #[must_use]
+            pub fn with_user_index(self, index: impl Into<$crate::keyed::UserIndex>) -> Self {
+                Self(self.0.with_user_index(index))
+            }
+
             /// Borrows the backend.
             pub fn backend(&self) -> &$backend {
                 self.0.backend()
@@ -109,6 +117,10 @@ macro_rules! keyed_storage {
                 Self: 'f,
             {
                 $crate::Storage::save(&self.0, session)
+            }
+
+            fn users(&self) -> ::core::option::Option<&dyn $crate::Users> {
+                $crate::Storage::users(&self.0)
             }
         }
     };

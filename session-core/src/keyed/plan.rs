@@ -12,7 +12,8 @@ pub(super) enum Plan {
     Update,
     /// Restart the lifetime of a rolling session that was only read.
     Refresh,
-    /// Store the record under a fresh identity, and leave a tombstone at the old one.
+    /// Store the record under a fresh identity, because it was renewed or got another user. Leave a
+    /// tombstone at the old one.
     Renew,
     /// Store a new record.
     Create,
@@ -37,6 +38,8 @@ pub(super) struct Situation<'a> {
     pub(super) is_refresh: bool,
     /// The session holds no key now.
     pub(super) is_empty: bool,
+    /// The save gives the session of a store another user.
+    pub(super) is_login: bool,
 }
 
 impl Plan {
@@ -47,7 +50,7 @@ impl Plan {
         if it.delta.identity == IdentityChange::End {
             return Self::End;
         }
-        let renews = it.delta.identity == IdentityChange::Rotate;
+        let renews = it.delta.identity == IdentityChange::Rotate || it.is_login;
         match it.place {
             Place::InStore { emptied: false, .. } => {
                 if it.delta.cleared && it.is_empty {
@@ -135,6 +138,7 @@ mod tests {
                 delta: &delta(identity, is_changed, cleared),
                 is_refresh,
                 is_empty,
+                is_login: false,
             };
             assert_eq!(Plan::of(situation), plan, "{situation:?}");
         }
@@ -165,6 +169,7 @@ mod tests {
                 delta: &delta(identity, !is_empty, false),
                 is_refresh: false,
                 is_empty,
+                is_login: false,
             };
             assert_eq!(Plan::of(situation), plan, "{situation:?}");
         }
@@ -182,6 +187,7 @@ mod tests {
                 delta: &delta(Keep, !is_empty, false),
                 is_refresh: false,
                 is_empty,
+                is_login: false,
             };
             assert_eq!(Plan::of(situation), plan, "{situation:?}");
         }

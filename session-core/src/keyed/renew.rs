@@ -7,13 +7,15 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::cookie::change::CookieChange;
 use crate::error::{Error, Result};
 use crate::keyed::backend::{Backend, Found, OnlyIf, Outcome, Write};
+use crate::keyed::create::Created;
 use crate::keyed::lineage::Lineage;
 use crate::keyed::load::Opened;
+use crate::keyed::save::Saved;
 use crate::keyed::swap::{Change, Next, Swapped};
 use crate::keyed::tombstone::{self, Tombstone};
+use crate::keyed::users::Listing;
 use crate::keyed::{Address, KeyedStorage, Stored};
 use crate::record::Record;
 use crate::session::Draft;
@@ -29,7 +31,7 @@ impl<B: Backend> KeyedStorage<B> {
         old: Identity,
         seen: Stored,
         was_emptied: bool,
-    ) -> Result<CookieChange> {
+    ) -> Result<Saved> {
         let lineage = if was_emptied {
             // A new session: it gets a handle of its own. The old one is in the emptied record.
             self.lineage_at(&seen, &old)
@@ -39,7 +41,11 @@ impl<B: Backend> KeyedStorage<B> {
             lineage
         };
         let handle = draft.record.handle.clone();
-        let (identity, stored) = self.create(draft, true).await?;
+        let Created {
+            identity,
+            stored,
+            mut listing,
+        } = self.create(draft, true).await?;
         let new = self.address(&identity);
         let new_suffix = new.suffix.clone();
         let tombstone = Tombstone::Moved(new_suffix.to_string()).to_text();
@@ -53,6 +59,7 @@ impl<B: Backend> KeyedStorage<B> {
             handle,
             new,
             stored,
+            listing: &mut listing,
             tombstone: tombstone.clone(),
         };
         let swapped = self.swap(&address, Some(seen), &mut change).await;
@@ -76,7 +83,7 @@ impl<B: Backend> KeyedStorage<B> {
             seen: stored,
             emptied,
         });
-        Ok(cookie)
+        Ok(Saved { cookie, listing })
     }
 
     /// Returns whether this is the tombstone of a renewal to the key with this suffix. Nobody else
@@ -130,6 +137,8 @@ struct Move<'a, B> {
     new: Address,
     /// What the store holds at the new key.
     stored: Stored,
+    /// How the new record is listed.
+    listing: &'a mut Option<Box<Listing>>,
     tombstone: Bytes,
 }
 
@@ -174,12 +183,15 @@ impl<B: Backend> Change for Move<'_, B> {
 impl<B: Backend> Move<'_, B> {
     /// Stores the merged record at the new key; false if somebody ended the session there.
     async fn rewrite(&mut self) -> Result<bool> {
-        let (value, ttl) = self.storage.record_to_store(self.draft)?;
+        let storage = self.storage;
+        storage
+            .cover_again(self.draft, &self.new, self.listing)
+            .await?;
+        let (value, ttl) = storage.record_to_store(self.draft)?;
         let write = Write::record(value, ttl);
         self.draft.note_written(write.value().clone());
         let only_if = OnlyIf::Unchanged(&self.stored);
-        let backend = &self.storage.backend;
-        match backend.write(&self.new.key, write, only_if).await? {
+        match storage.backend.write(&self.new.key, write, only_if).await? {
             Outcome::Written(stored) => {
                 self.stored = stored;
                 Ok(true)

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use crate::cookie::change::CookieChange;
 use crate::error::{Error, ErrorChain, ErrorKind, Result};
+use crate::keyed::KeyedStorage;
 use crate::keyed::backend::Backend;
+use crate::keyed::create::Created;
 use crate::keyed::end::{Ender, Was};
 use crate::keyed::plan::{Plan, Situation};
 use crate::keyed::swap::PATIENCE;
-use crate::keyed::{KeyedStorage, Stored};
+use crate::keyed::users::Listing;
 use crate::session::identity::Identity;
 use crate::session::state::{EndedBy, Place};
 use crate::session::{Draft, IdentityChange, Session, lifetime};
@@ -17,11 +19,27 @@ use crate::storage::Storage as _;
 
 /// How much longer than its session the store keeps a record, so that a request that loaded a live
 /// session can still save it.
-const GRACE: Duration = Duration::from_secs(300);
+pub(super) const GRACE: Duration = Duration::from_secs(300);
 
 /// How many times the backend's limit for one call a whole save may take, not counting a wait for
 /// another save of the same handle.
 const MAX_CALLS: u32 = PATIENCE + 1;
+
+/// What a save did.
+pub(super) struct Saved {
+    pub(super) cookie: CookieChange,
+    /// How it listed the session in the index of its user.
+    pub(super) listing: Option<Box<Listing>>,
+}
+
+impl From<CookieChange> for Saved {
+    fn from(cookie: CookieChange) -> Self {
+        Self {
+            cookie,
+            listing: None,
+        }
+    }
+}
 
 impl<B: Backend> KeyedStorage<B> {
     pub(super) async fn save_session(&self, session: &Session) -> Result<CookieChange> {
@@ -44,9 +62,10 @@ impl<B: Backend> KeyedStorage<B> {
             delta: &draft.delta,
             is_refresh: draft.refresh,
             is_empty: draft.record.is_empty(),
+            is_login: self.is_login(&draft),
         });
         let saved = match plan {
-            Plan::Nothing => Ok(CookieChange::Keep),
+            Plan::Nothing => Ok(CookieChange::Keep.into()),
             Plan::Refuse => self.lost(&draft, None),
             Plan::Update | Plan::Refresh => self.update(&mut draft, plan == Plan::Refresh).await,
             Plan::Login => Box::pin(self.log_in(&mut draft)).await,
@@ -56,13 +75,15 @@ impl<B: Backend> KeyedStorage<B> {
                 self.backend.bound(rare, MAX_CALLS).await?
             }
         };
-        if let Ok(change) = &saved {
-            draft.note_cookie(change);
+        let saved = saved?;
+        draft.note_cookie(&saved.cookie);
+        if let Some(listing) = saved.listing {
+            Box::pin(self.enforce_limit(listing)).await;
         }
-        saved
+        Ok(saved.cookie)
     }
 
-    async fn carry_out(&self, plan: Plan, draft: &mut Draft) -> Result<CookieChange> {
+    async fn carry_out(&self, plan: Plan, draft: &mut Draft) -> Result<Saved> {
         match (plan, draft.place.clone()) {
             (
                 Plan::Renew,
@@ -79,7 +100,7 @@ impl<B: Backend> KeyedStorage<B> {
                 {
                     Was::Alive => {
                         draft.commit_removal();
-                        Ok(CookieChange::Remove)
+                        Ok(CookieChange::Remove.into())
                     }
                     Was::Ended(_) | Was::Nothing => self.lost(draft, Some(&identity)),
                 }
@@ -91,17 +112,17 @@ impl<B: Backend> KeyedStorage<B> {
     }
 
     /// Stores a new session.
-    async fn start(&self, draft: &mut Draft) -> Result<CookieChange> {
-        let (identity, seen) = self.create(draft, false).await?;
-        Ok(self.commit_new(draft, identity, seen))
+    async fn start(&self, draft: &mut Draft) -> Result<Saved> {
+        let created = self.create(draft, false).await?;
+        Ok(self.commit_new(draft, created))
     }
 
     /// Stores a new session, and then ends what the client's cookies stand for. In this order a
     /// failure leaves the client with the session that it had.
-    async fn log_in(&self, draft: &mut Draft) -> Result<CookieChange> {
-        let (identity, seen) = self.create(draft, false).await?;
+    async fn log_in(&self, draft: &mut Draft) -> Result<Saved> {
+        let created = self.create(draft, false).await?;
         let mut has_ended_one = false;
-        let ends = Box::pin(self.replace_old(draft, &identity, &mut has_ended_one));
+        let ends = Box::pin(self.replace_old(draft, &created.identity, &mut has_ended_one));
         let ended = self.backend.bound(ends, PATIENCE).await;
         if let Err(error) = ended.and_then(|ended| ended) {
             if !has_ended_one {
@@ -111,7 +132,7 @@ impl<B: Backend> KeyedStorage<B> {
             // The client's session has ended: to fail now would leave it with nothing.
             self.log_not_ended(&error, "login");
         }
-        Ok(self.commit_new(draft, identity, seen))
+        Ok(self.commit_new(draft, created))
     }
 
     /// Lets a login take the place of what the client's cookies stand for.
@@ -135,7 +156,7 @@ impl<B: Backend> KeyedStorage<B> {
 
     /// Ends the session and what else the client's cookies stand for. What was set afterwards
     /// starts another session, unless another request was faster to replace or end this one.
-    async fn log_out(&self, draft: &mut Draft) -> Result<CookieChange> {
+    async fn log_out(&self, draft: &mut Draft) -> Result<Saved> {
         let has_cookie = draft.origin.sent_cookie || matches!(draft.place, Place::InStore { .. });
         let restarts = !draft.record.is_empty();
         let stale = draft.take_stale_creation(restarts);
@@ -180,11 +201,12 @@ impl<B: Backend> KeyedStorage<B> {
             }
             draft.commit_removal();
             // The cookie of the login that replaced this session stays.
-            return Ok(if has_cookie && !is_replaced {
+            let cookie = if has_cookie && !is_replaced {
                 CookieChange::Remove
             } else {
                 CookieChange::Keep
-            });
+            };
+            return Ok(cookie.into());
         }
         draft.note_ended();
         if let Some(error) = failed {
@@ -196,7 +218,7 @@ impl<B: Backend> KeyedStorage<B> {
             return self.lost(draft, None);
         }
         match new {
-            Some((identity, seen)) => Ok(self.commit_new(draft, identity, seen)),
+            Some(created) => Ok(self.commit_new(draft, created)),
             None => self.start(draft).await,
         }
     }
@@ -233,14 +255,19 @@ impl<B: Backend> KeyedStorage<B> {
         );
     }
 
-    fn commit_new(&self, draft: &mut Draft, identity: Identity, seen: Stored) -> CookieChange {
+    fn commit_new(&self, draft: &mut Draft, created: Created) -> Saved {
+        let Created {
+            identity,
+            stored: seen,
+            listing,
+        } = created;
         let cookie = self.set_cookie(draft, &identity);
         draft.commit(Place::InStore {
             identity,
             seen,
             emptied: false,
         });
-        cookie
+        Saved { cookie, listing }
     }
 
     /// Gives up a change because another request ended the session.

@@ -23,8 +23,7 @@ pub(super) enum Tombstone {
     Replaced,
     /// A logout ended it.
     Ended,
-    /// Somebody else ended it: "log out everywhere" or a limit. This version reads it and does not
-    /// write it.
+    /// Somebody else ended it: "log out everywhere" or a limit.
     Revoked,
 }
 

@@ -4,20 +4,23 @@ use bytes::Bytes;
 
 use crate::cookie::change::CookieChange;
 use crate::error::Result;
-use crate::keyed::KeyedStorage;
 use crate::keyed::backend::{Backend, Found, Write};
 use crate::keyed::lineage::Lineage;
 use crate::keyed::load::Opened;
+use crate::keyed::save::Saved;
 use crate::keyed::swap::{Change, Next, Swapped};
+use crate::keyed::users::Listing;
+use crate::keyed::{Address, KeyedStorage};
+use crate::record::stored::Stored;
 use crate::session::Draft;
 use crate::session::state::Place;
 
 impl<B: Backend> KeyedStorage<B> {
     /// Stores the draft's record under the identity that the session has. A session that was only
     /// read (`is_refresh`) has nothing to add to what another request stored.
-    pub(super) async fn update(&self, draft: &mut Draft, is_refresh: bool) -> Result<CookieChange> {
+    pub(super) async fn update(&self, draft: &mut Draft, is_refresh: bool) -> Result<Saved> {
         let Place::InStore { identity, seen, .. } = draft.place.clone() else {
-            return Ok(CookieChange::Keep);
+            return Ok(CookieChange::Keep.into());
         };
         let address = self.address(&identity);
         let mut change = Update {
@@ -26,8 +29,12 @@ impl<B: Backend> KeyedStorage<B> {
             lineage: Lineage::of(&draft.record, &identity),
             draft: &mut *draft,
             is_refresh,
+            address: &address,
+            listing: None,
         };
-        match self.swap(&address, Some(seen), &mut change).await? {
+        let swapped = self.swap(&address, Some(seen), &mut change).await?;
+        let listing = change.listing;
+        match swapped {
             Swapped::Written(seen) => {
                 let cookie = if self.is_cookie_refreshed(draft) {
                     self.set_cookie(draft, &identity)
@@ -40,9 +47,12 @@ impl<B: Backend> KeyedStorage<B> {
                     seen,
                     emptied,
                 });
-                Ok(cookie)
+                Ok(Saved { cookie, listing })
             }
-            Swapped::Stopped(Conflict::OfARead) => Ok(CookieChange::Keep),
+            Swapped::Stopped(Conflict::OfARead) => Ok(CookieChange::Keep.into()),
+            Swapped::Stopped(Conflict::OtherUser(found)) => {
+                Box::pin(self.renew(draft, identity, found, false)).await
+            }
             Swapped::Stopped(Conflict::Ended) => self.lost(draft, Some(&identity)),
         }
     }
@@ -60,6 +70,8 @@ struct Update<'a, B> {
     base: Bytes,
     lineage: Lineage,
     is_refresh: bool,
+    address: &'a Address,
+    listing: Option<Box<Listing>>,
 }
 
 enum Conflict {
@@ -67,6 +79,9 @@ enum Conflict {
     Ended,
     /// Another request changed it, and this one only read it.
     OfARead,
+    /// Another request gave it another user, and this one gives it its user again. It moves to a
+    /// fresh identity.
+    OtherUser(Stored),
 }
 
 impl<B: Backend> Change for Update<'_, B> {
@@ -83,12 +98,18 @@ impl<B: Backend> Change for Update<'_, B> {
                 found,
             ) {
                 (Opened::Record(record), Found::Record(stored)) if self.lineage.owns(&record) => {
+                    let is_login = self.storage.gives_user(self.draft, &record);
                     self.draft.merge(record);
                     self.base = stored.value().clone();
+                    if is_login {
+                        return Ok(Next::Stop(Conflict::OtherUser(stored.clone())));
+                    }
                 }
                 _ => return Ok(Next::Stop(Conflict::Ended)),
             }
         }
+        let covered = self.storage.cover(self.draft, self.address).await?;
+        self.listing = covered.or(self.listing.take());
         let (value, ttl) = self.storage.record_to_store(self.draft)?;
         Ok(Next::Write(Write::record(value, ttl)))
     }

@@ -4,13 +4,13 @@ use std::ops::Range;
 
 use crate::record::created::Created;
 use crate::record::entries::{Name, Text};
-use crate::record::{Lifetime, Record};
+use crate::record::{Lifetime, Record, Until};
 
 impl Record {
     /// Writes the JSON text of the record. The capacity of the result is its length.
     pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut buffers = [itoa::Buffer::new(); 3];
-        let [created, max_age, started] = &mut buffers;
+        let mut buffers = [itoa::Buffer::new(); 4];
+        let [created, max_age, started, listed] = &mut buffers;
         let created = match &self.created {
             Created::At(seconds) | Created::Missing { now: seconds } => created.format(*seconds),
             Created::Other { written, .. } => written,
@@ -21,11 +21,16 @@ impl Record {
             Lifetime::For(age) => Some(max_age.format(age.as_secs())),
         };
         let started = self.started.map(|seconds| started.format(seconds));
+        let listed = self.listed.map(|until| match until {
+            Until::At(seconds) => listed.format(seconds),
+            Until::Forever => "null",
+        });
         // Members that aiohttp_session does not have. It ignores them.
         let more = [
             (", \"max_age\": ", max_age, ""),
             (", \"started\": ", started, ""),
             (", \"handle\": \"", self.handle.as_deref(), "\""),
+            (", \"listed\": ", listed, ""),
         ];
         let more_len: usize = more
             .iter()
@@ -165,6 +170,8 @@ mod tests {
             r#"{"created": 1, "session": {"a": 1}, "max_age": 60}"#,
             r#"{"created": 1, "session": {"a": 1}, "max_age": null, "started": 0}"#,
             r#"{"created": 1, "session": {}, "handle": "00112233445566778899aabbccddeeff"}"#,
+            r#"{"created": 1, "session": {"a": 1}, "listed": 1700000000}"#,
+            r#"{"created": 1, "session": {"a": 1}, "listed": null}"#,
         ] {
             assert_eq!(encode(&parse(text)), text);
         }
@@ -233,11 +240,13 @@ mod tests {
         record.lifetime = Lifetime::For(Duration::from_secs(u64::MAX));
         record.started = Some(u64::MAX);
         record.handle = Some("0f".repeat(16).into());
+        record.listed = Some(Until::At(u64::MAX));
         record.set("a", "1".into());
         let expected = concat!(
             r#"{"created": 18446744073709551615, "session": {"a": 1}, "#,
             r#""max_age": 18446744073709551615, "started": 18446744073709551615, "#,
-            r#""handle": "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f"}"#,
+            r#""handle": "0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f0f", "#,
+            r#""listed": 18446744073709551615}"#,
         );
         assert_eq!(encode(&record), expected);
     }

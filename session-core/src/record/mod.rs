@@ -40,6 +40,16 @@ pub(crate) struct Record {
     pub(crate) started: Option<u64>,
     /// The public handle of the session: 32 lowercase hexadecimal digits.
     pub(crate) handle: Option<Box<str>>,
+    /// Until when the index of its user covers the session; `None` if it is not listed.
+    pub(crate) listed: Option<Until>,
+}
+
+/// Until when something holds. The later one is the greater one.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
+pub(crate) enum Until {
+    /// Until this time, in Unix seconds.
+    At(u64),
+    Forever,
 }
 
 /// How long the session lives after its last write.
@@ -63,6 +73,7 @@ impl Record {
             lifetime: Lifetime::Default,
             started: None,
             handle: None,
+            listed: None,
         }
     }
 

@@ -13,7 +13,7 @@ use crate::cookie::settings::whole_seconds;
 use crate::record::created::Created;
 use crate::record::entries::{Entries, Name, Text, str_of};
 use crate::record::json::{scan, strings};
-use crate::record::{Lifetime, Record};
+use crate::record::{Lifetime, Record, Until};
 
 /// What a text is.
 pub(crate) enum Parsed {
@@ -62,6 +62,7 @@ impl Record {
                 .map_or(Lifetime::Default, |at| lifetime(json(at))),
             started: members.started.and_then(|at| json(at).parse().ok()),
             handle: members.handle.and_then(|at| handle(json(at))),
+            listed: members.listed.and_then(|at| until(json(at))),
             entries: members.entries,
             text,
         })))
@@ -86,6 +87,7 @@ struct Members {
     max_age: Option<Range<usize>>,
     started: Option<Range<usize>>,
     handle: Option<Range<usize>>,
+    listed: Option<Range<usize>>,
 }
 
 impl Members {
@@ -110,6 +112,7 @@ impl Members {
                 b"max_age" => self.max_age = Some(at..end),
                 b"started" => self.started = Some(at..end),
                 b"handle" => self.handle = Some(at..end),
+                b"listed" => self.listed = Some(at..end),
                 _ => {}
             }
             Some(end)
@@ -173,6 +176,14 @@ fn handle(written: &str) -> Option<Box<str>> {
     let handle = written.strip_prefix('"')?.strip_suffix('"')?;
     let is_digit = |byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     (handle.len() == 32 && handle.bytes().all(is_digit)).then(|| handle.into())
+}
+
+/// Reads `listed`: a time in Unix seconds, or null, which is for ever. Anything else is ignored.
+fn until(written: &str) -> Option<Until> {
+    match written {
+        "null" => Some(Until::Forever),
+        seconds => seconds.parse().ok().map(Until::At),
+    }
 }
 
 #[cfg(test)]

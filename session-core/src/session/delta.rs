@@ -47,6 +47,12 @@ impl Delta {
         self.is_written() || self.touched || self.lifetime || self.identity != IdentityChange::Keep
     }
 
+    /// Returns whether the entry of `name` was set. `source` is the record that the entries belong
+    /// to.
+    pub(crate) fn sets(&self, source: &Record, name: &str) -> bool {
+        self.set.iter().any(|id| source.entry(id).0 == name)
+    }
+
     /// Puts `earlier`, the delta of a save that failed, underneath this one.
     pub(crate) fn put_below(&mut self, earlier: &Self) {
         if self.identity == IdentityChange::End {

@@ -118,6 +118,11 @@ impl Draft {
         &self.session
     }
 
+    /// Returns whether this save sets the value of `key`.
+    pub(crate) fn sets(&self, key: &str) -> bool {
+        self.delta.sets(&self.source, key)
+    }
+
     /// Puts the changes onto `found`, what another request stored meanwhile, and makes the result
     /// the record to store.
     pub(crate) fn merge(&mut self, found: Arc<Record>) {

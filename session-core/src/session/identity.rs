@@ -81,11 +81,14 @@ impl Identity {
     /// Returns the first `digits` lowercase hexadecimal digits, at most 64, of the SHA-256.
     pub(crate) fn sha256(&self, digits: usize) -> String {
         let digest = Sha256::digest(self.0.as_bytes());
-        let all = digest.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-        all.take(digits)
-            .map(|digit| char::from(HEX[usize::from(digit)]))
-            .collect()
+        hex(&digest).take(digits).collect()
     }
+}
+
+/// Returns the lowercase hexadecimal digits of `bytes`.
+pub(crate) fn hex(bytes: &[u8]) -> impl Iterator<Item = char> {
+    let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
+    digits.map(|digit| char::from(HEX[usize::from(digit)]))
 }
 
 const HEX: &[u8; 16] = b"0123456789abcdef";

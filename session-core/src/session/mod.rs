@@ -8,7 +8,7 @@ pub(crate) mod lifetime;
 mod open;
 pub(crate) mod stage;
 pub(crate) mod state;
-mod values;
+pub(crate) mod values;
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

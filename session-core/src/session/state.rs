@@ -215,6 +215,7 @@ impl State {
         record.lifetime = Lifetime::Default;
         record.started = None;
         record.handle = None;
+        record.listed = None;
         self.refresh = false;
         self.delta = Delta {
             identity: IdentityChange::End,

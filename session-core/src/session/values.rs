@@ -253,7 +253,7 @@ impl Session {
     }
 }
 
-fn data_of<T: DeserializeOwned>(record: &Record) -> Result<T> {
+pub(crate) fn data_of<T: DeserializeOwned>(record: &Record) -> Result<T> {
     let mut text = String::from("{");
     for name in record.names() {
         // A name that is not Unicode (a lone surrogate from Python) finds no value.
@@ -294,7 +294,7 @@ fn is_same_json(one: &str, other: &str) -> bool {
 }
 
 /// The cause is left out on purpose: `serde_json` quotes the value in it.
-fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     serde_json::from_str(text).map_err(|_| {
         Error::with_message(
             ErrorKind::Value,
@@ -303,7 +303,7 @@ fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
     })
 }
 
-fn to_text<T: Serialize>(value: &T) -> Result<String> {
+pub(crate) fn to_text<T: Serialize + ?Sized>(value: &T) -> Result<String> {
     json::to_text(value).map_err(|_| {
         Error::with_message(
             ErrorKind::Value,

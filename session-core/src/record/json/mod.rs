@@ -3,6 +3,7 @@
 //! aiohttp_session reads any JSON. The same bytes as its own are the easiest to trust and to test,
 //! and a cookie that is not encrypted can only hold ASCII.
 
+pub(crate) mod canonical;
 mod finite;
 mod plain;
 pub(crate) mod scan;

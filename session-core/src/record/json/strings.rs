@@ -42,6 +42,46 @@ pub(crate) fn unescape_lossy(inside: &str) -> String {
         .collect()
 }
 
+/// Writes the inside of a JSON string with Python's escapes, however it was written.
+pub(crate) fn rewrite(inside: &str, out: &mut String) {
+    for char in chars(inside) {
+        let mut units = [0; 2];
+        let units = match char {
+            Ok(char) => match short_escape(char) {
+                Some(escape) => {
+                    out.push_str(escape);
+                    continue;
+                }
+                None if matches!(char, ' '..='~') => {
+                    out.push(char);
+                    continue;
+                }
+                None => char.encode_utf16(&mut units),
+            },
+            Err(surrogate) => {
+                units[0] = surrogate;
+                &mut units[..1]
+            }
+        };
+        for unit in units {
+            out.extend(escape_unit(*unit).map(char::from));
+        }
+    }
+}
+
+fn short_escape(char: char) -> Option<&'static str> {
+    Some(match char {
+        '"' => r#"\""#,
+        '\\' => r"\\",
+        '\u{8}' => r"\b",
+        '\u{c}' => r"\f",
+        '\n' => r"\n",
+        '\r' => r"\r",
+        '\t' => r"\t",
+        _ => return None,
+    })
+}
+
 /// Returns the characters and lone surrogates of a string. The scanner has checked its escapes.
 fn chars(inside: &str) -> impl Iterator<Item = Result<char, u16>> {
     let mut rest = inside.encode_utf16();

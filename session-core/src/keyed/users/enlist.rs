@@ -1,0 +1,247 @@
+//! Listing: a session gets an entry in the index of its user.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::cookie::settings::whole_seconds;
+use crate::error::Result;
+use crate::keyed::backend::{Backend, Found, Write};
+use crate::keyed::save::GRACE;
+use crate::keyed::swap::{Change, Next, Swapped};
+use crate::keyed::users::index::{Entry, Index};
+use crate::keyed::{Address, KeyedStorage};
+use crate::record::{Record, Until};
+use crate::session::{Draft, lifetime};
+use crate::users::User;
+
+/// A session that a save has listed.
+pub(in crate::keyed) struct Listing {
+    pub(super) user: User,
+    pub(super) until: Until,
+    pub(super) handle: Box<str>,
+    /// The session was not listed before: a login.
+    pub(super) is_login: bool,
+    /// The index with the new entry.
+    pub(super) index: Index,
+}
+
+/// What is to be listed: the user of a record, and until when.
+pub(in crate::keyed) struct Wish {
+    user: User,
+    until: Until,
+}
+
+impl<B: Backend> KeyedStorage<B> {
+    /// Notes in a record that is about to be stored under a new key until when the index will cover
+    /// it. Returns what is to be listed.
+    pub(in crate::keyed) fn wish(&self, draft: &mut Draft) -> Option<Wish> {
+        let wish = self.user_of(&draft.record).map(|user| Wish {
+            user,
+            until: self.covered_until(&draft.record),
+        });
+        set_listed(draft, wish.as_ref().map(|wish| wish.until));
+        wish
+    }
+
+    /// Lists the session that the draft's record holds under `address`.
+    pub(in crate::keyed) async fn enlist(
+        &self,
+        wish: Wish,
+        record: &Record,
+        address: &Address,
+    ) -> Result<Box<Listing>> {
+        let handle = self.handle_at(record, address);
+        let mut change = Enlist {
+            storage: self,
+            entry: Entry {
+                suffix: address.suffix.clone(),
+                until: wish.until,
+                handle: handle.clone(),
+            },
+            gone: None,
+            is_login: false,
+            index: Index::default(),
+        };
+        let place = self.index_address(&wish.user);
+        match self.swap(&place, None, &mut change).await? {
+            Swapped::Written(_) | Swapped::Stopped(Covered) => Ok(Box::new(Listing {
+                user: wish.user,
+                until: wish.until,
+                handle,
+                is_login: change.is_login,
+                index: change.index,
+            })),
+        }
+    }
+
+    /// Lists a session whose record at `address` is about to be written, unless the index covers it
+    /// long enough. Almost always it does, and this costs nothing.
+    pub(in crate::keyed) async fn cover(
+        &self,
+        draft: &mut Draft,
+        address: &Address,
+    ) -> Result<Option<Box<Listing>>> {
+        if self.has_user(&draft.record)
+            && draft.record.listed >= Some(self.kept_until(&draft.record))
+        {
+            return Ok(None);
+        }
+        match self.wish(draft) {
+            None => Ok(None),
+            Some(wish) => Box::pin(self.enlist(wish, &draft.record, address))
+                .await
+                .map(Some),
+        }
+    }
+
+    /// As [`cover`](Self::cover), for a record that this save has listed and now writes again, with
+    /// what another request stored meanwhile.
+    pub(in crate::keyed) async fn cover_again(
+        &self,
+        draft: &mut Draft,
+        address: &Address,
+        listing: &mut Option<Box<Listing>>,
+    ) -> Result<()> {
+        let user = self.user_of(&draft.record);
+        let needed = self.kept_until(&draft.record);
+        match (user, &*listing) {
+            (Some(user), Some(listed)) if listed.user == user && listed.until >= needed => {
+                set_listed(draft, Some(listed.until));
+            }
+            _ => {
+                if let Some(wish) = self.wish(draft) {
+                    *listing = Some(Box::pin(self.enlist(wish, &draft.record, address)).await?);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns whether a record belongs to a user, without finding out to which.
+    fn has_user(&self, record: &Record) -> bool {
+        let Some(index) = &self.users else {
+            return false;
+        };
+        record.get(&index.key).is_some_and(|text| text != "null")
+    }
+
+    /// Returns until when the store keeps a record that is written now.
+    fn kept_until(&self, record: &Record) -> Until {
+        self.after(lifetime::remaining(&self.config, record))
+    }
+
+    /// Returns until when a session is listed: long enough for writes during one more lifetime, so
+    /// that a session that lives on is listed anew at most once per lifetime.
+    fn covered_until(&self, record: &Record) -> Until {
+        let remaining = lifetime::remaining(&self.config, record);
+        self.after(remaining.map(|remaining| remaining.saturating_mul(2)))
+    }
+
+    fn after(&self, lifetime: Option<Duration>) -> Until {
+        lifetime.map_or(Until::Forever, |lifetime| {
+            let kept = lifetime.saturating_add(GRACE).as_secs();
+            Until::At(self.config.unix_now().saturating_add(kept))
+        })
+    }
+
+    /// Reads an index; `None` if there is none.
+    pub(super) fn open_index(&self, found: &Found) -> Result<Option<Index>> {
+        let stored = match found {
+            Found::Missing => return Ok(None),
+            Found::Foreign => return Err(Self::unreadable_index()),
+            Found::Record(stored) => stored,
+        };
+        let text = self.config.decode(stored.value().clone());
+        let index = text.and_then(|text| Index::parse(&text));
+        index.map(Some).ok_or_else(Self::unreadable_index)
+    }
+
+    fn unreadable_index() -> crate::error::Error {
+        Self::unavailable("the index of the user's sessions is unreadable")
+    }
+
+    /// Makes the write of an index. The store keeps it as long as the session that is covered
+    /// longest.
+    pub(super) fn index_write(&self, index: &Index) -> Result<Write> {
+        let now = self.config.unix_now();
+        let time_to_live = match index.until() {
+            Some(Until::Forever) => None,
+            Some(Until::At(until)) => Some(until.saturating_sub(now)),
+            None => Some(0),
+        };
+        let time_to_live = time_to_live.map(|seconds| whole_seconds(Duration::from_secs(seconds)));
+        Ok(Write::record(
+            self.config.encode(index.to_text())?,
+            time_to_live,
+        ))
+    }
+
+    /// Asks the store which of the listed sessions are gone. A session whose key holds a tombstone
+    /// is not: a slow Python service may write it again.
+    ///
+    /// This is housekeeping, so a store that fails or is slow only ends it.
+    async fn find_gone(&self, index: &Index, except: &str) -> HashSet<Arc<str>> {
+        let mut gone = HashSet::new();
+        let found = self.backend.bound(
+            async {
+                for entry in index.entries.iter().filter(|it| *it.suffix != *except) {
+                    let key = self.address_of(entry.suffix.clone()).key;
+                    match self.backend.read(&key).await {
+                        Ok(Found::Missing) => gone.insert(entry.suffix.clone()),
+                        Ok(Found::Record(_) | Found::Foreign) => false,
+                        Err(_) => return,
+                    };
+                }
+            },
+            1,
+        );
+        // What was found until then counts.
+        let _ = found.await;
+        gone
+    }
+}
+
+/// Sets until when the index covers the draft's session.
+fn set_listed(draft: &mut Draft, until: Option<Until>) {
+    if draft.record.listed != until {
+        Arc::make_mut(&mut draft.record).listed = until;
+    }
+}
+
+struct Enlist<'a, B> {
+    storage: &'a KeyedStorage<B>,
+    entry: Entry,
+    /// The sessions that are gone, once the store was asked. They never come back.
+    gone: Option<HashSet<Arc<str>>>,
+    is_login: bool,
+    index: Index,
+}
+
+/// The session is listed already.
+struct Covered;
+
+impl<B: Backend> Change for Enlist<'_, B> {
+    type Stop = Covered;
+
+    async fn next(&mut self, found: &Found) -> Result<Next<Covered>> {
+        let storage = self.storage;
+        self.index = storage.open_index(found)?.unwrap_or_default();
+        self.is_login = !self.index.has(&self.entry.handle);
+        if self.index.covers(&self.entry) {
+            return Ok(Next::Stop(Covered));
+        }
+        self.index
+            .drop_expired(storage.config.unix_now(), &self.entry.suffix);
+        if self.gone.is_none() && self.index.has_doubled() {
+            let gone = storage.find_gone(&self.index, &self.entry.suffix);
+            self.gone = Some(Box::pin(gone).await);
+        }
+        self.index.put(self.entry.clone());
+        if let Some(gone) = &self.gone {
+            self.index.drop_gone(gone);
+            self.index.checked = self.index.entries.len();
+        }
+        storage.index_write(&self.index).map(Next::Write)
+    }
+}
