@@ -9,7 +9,7 @@ use http::{HeaderMap, Request, Response, StatusCode};
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Write};
 use session_core::{
     Codec, CookieBuilder, CookieSettings, Error, KeyedStorage, ManualClock, MemoryBackend,
-    RequestSession, Storage,
+    RequestSession, Session, Storage, UserSessions,
 };
 use session_tests::stores::{Call, Counting, Failing, Gate};
 use session_tests::wrap_backend;
@@ -119,6 +119,8 @@ impl App {
         if let Some(cookie) = cookie {
             request = request.header(COOKIE, format!("sid={cookie}"));
         }
+        let storage = self.storage.clone();
+        let handler = move |request| handler(storage.clone(), request);
         let service = ADAPTER.service(self.storage.clone(), handler);
         let request = request.body(String::new()).unwrap();
         let response = service.call(request).await.unwrap();
@@ -150,14 +152,22 @@ impl App {
     }
 
     async fn plant_for(&self, cookie: &str, value: &'static [u8], ttl: Duration) {
-        let key = format!("sid_{cookie}");
-        let found = self.memory().read(&key).await.unwrap();
+        self.put(&format!("sid_{cookie}"), value, ttl).await;
+    }
+
+    /// Writes these bytes under a key, whatever is there.
+    pub(crate) async fn plant_at(&self, key: &str, value: &'static [u8]) {
+        self.put(key, value, HOUR).await;
+    }
+
+    async fn put(&self, key: &str, value: &'static [u8], ttl: Duration) {
+        let found = self.memory().read(key).await.unwrap();
         let only_if = match &found {
             Found::Record(stored) => OnlyIf::Unchanged(stored),
             _ => OnlyIf::Missing,
         };
         let write = Write::record(value, Some(ttl));
-        let outcome = self.memory().write(&key, write, only_if).await.unwrap();
+        let outcome = self.memory().write(key, write, only_if).await.unwrap();
         assert!(matches!(outcome, Outcome::Written(_)));
     }
 
@@ -166,6 +176,13 @@ impl App {
         self.plant_for(cookie, b"{}", SECOND).await;
         self.clock.advance(SECOND);
         assert_eq!(self.stored(cookie).await, None);
+    }
+
+    /// Takes a key out of the store, as eviction would.
+    pub(crate) async fn take_away(&self, key: &str) {
+        self.put(key, b"{}", SECOND).await;
+        self.clock.advance(SECOND);
+        assert_eq!(self.memory().read(key).await.unwrap(), Found::Missing);
     }
 
     /// Borrows the store behind what counts, fails and holds calls.
@@ -183,7 +200,9 @@ impl App {
     pub(crate) async fn live(&self) -> Vec<String> {
         let mut live = Vec::new();
         for key in self.counts().created() {
-            let identity = key.strip_prefix("sid_").unwrap().to_owned();
+            let Some(identity) = key.strip_prefix("sid_").map(str::to_owned) else {
+                continue; // an index of users
+            };
             if self.keys(&identity).await.is_some() && !live.contains(&identity) {
                 live.push(identity);
             }
@@ -242,8 +261,32 @@ pub(crate) fn settings() -> CookieBuilder {
     CookieSettings::builder("sid").max_age(HOUR)
 }
 
+/// Ends sessions of the session's user. Returns how many ended, or 401 without a user.
+async fn end(
+    storage: &dyn Storage,
+    session: &Session,
+    verb: &str,
+    handle: &str,
+) -> Result<Response<String>, Error> {
+    let Some(sessions) = UserSessions::of_session(storage, session)? else {
+        let mut response = Response::default();
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        return Ok(response);
+    };
+    let ended = match verb {
+        "end" => sessions.end(handle).await?,
+        "end-others" => sessions.end_others().await?,
+        "end-all" => sessions.end_all().await?,
+        _ => sessions.list().await?.len(),
+    };
+    Ok(Response::new(ended.to_string()))
+}
+
 /// `/set/KEY/VALUE`, `/remove/KEY`, `/read` and a path for each verb.
-async fn handler(request: Request<String>) -> Result<Response<String>, Error> {
+async fn handler(
+    storage: Arc<KeyedStorage<Shared>>,
+    request: Request<String>,
+) -> Result<Response<String>, Error> {
     let path = request.uri().path().to_owned();
     let mut parts = path[1..].split('/');
     let verb = parts.next().unwrap();
@@ -260,6 +303,17 @@ async fn handler(request: Request<String>) -> Result<Response<String>, Error> {
         }
         _ => request.session().await?,
     };
+    let verb = match verb.strip_prefix("write-") {
+        Some(verb) => {
+            session.insert("written", 1)?;
+            verb
+        }
+        None => verb,
+    };
+    if let "sessions" | "end" | "end-others" | "end-all" = verb {
+        let handle = parts.next().unwrap_or_default();
+        return end(&storage, &session, verb, handle).await;
+    }
     let mut key = || parts.next().unwrap();
     match verb {
         "read" | "anonymous" => {}
@@ -292,7 +346,7 @@ async fn handler(request: Request<String>) -> Result<Response<String>, Error> {
                 session.remove(&key)?;
             }
         }
-        "login" => session.insert("user", "alice")?,
+        "login" => session.insert("user", parts.next().unwrap_or("alice"))?,
         _ => panic!("no such path: {path}"),
     }
     Ok(Response::new(session.keys().join(" ")))

@@ -12,6 +12,8 @@ mod emptied;
 mod explicit_save;
 mod foreign;
 mod grace;
+mod p11;
+mod p11_races;
 mod p12;
 mod p2;
 mod p3;
