@@ -3,7 +3,9 @@
 //!
 //! A few things exist only here, because aiohttp_session has nothing like them: the routes
 //! `POST /renew` and `POST /clear`, the storage `memory`, and the flags `--adapter`, `--rolling`,
-//! `--absolute-max-age` and `--hash-identities`.
+//! `--absolute-max-age` and `--hash-identities`. The flag `--user-index KEY` adds the routes
+//! `GET /sessions`, `POST /sessions/end`, `POST /sessions/end-others` and
+//! `POST /sessions/end-all`.
 //!
 //! ```text
 //! cargo run --bin parity -- --port 8002 --storage fernet --key $KEY --max-age 3600
@@ -23,12 +25,12 @@ use std::fmt::Write as _;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::response::IntoResponse;
-use axum::routing::{get, post};
+use axum::routing::{any, get, post};
 use bytes::Bytes;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderValue, LOCATION};
 use http::{Method, Request, Response, StatusCode, Uri};
@@ -43,7 +45,7 @@ use serde_json::value::RawValue;
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
 use session_core::{
     CookieSettings, Identity, MemoryStorage, RequestSession as _, SameSite, Session, Sessions,
-    Storage,
+    Storage, UserSession, UserSessions,
 };
 use session_hyper::SessionService;
 use session_memcached::MemcachedStorage;
@@ -56,7 +58,7 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 const USAGE: &str = "usage: parity --port N --storage simple|fernet|nacl|memory|redis|memcached \
 [--adapter hyper|axum] [--host H] [--key BASE64] [--redis-url URL] [--memcached ADDRESS] [--max-age N|none] \
 [--absolute-max-age N] [--rolling] [--hash-identities] [--cookie-name NAME] [--domain D] \
-[--path P] [--samesite S] [--secure] [--no-httponly]";
+[--path P] [--samesite S] [--secure] [--no-httponly] [--user-index KEY]";
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
@@ -74,16 +76,22 @@ async fn main() -> Result<(), BoxError> {
         flags.need("--storage")?,
         listener.local_addr()?
     );
+    let of_users = flags.get("--user-index").map(|_| storage.clone());
     match adapter {
-        "axum" => axum::serve(listener, router(storage)).await?,
-        _ => serve(listener, storage).await?,
+        "axum" => axum::serve(listener, router(storage, of_users)).await?,
+        _ => serve(listener, storage, of_users).await?,
     }
     Ok(())
 }
 
 /// Serves through hyper. Axum has such a loop.
-async fn serve(listener: TcpListener, storage: Arc<dyn Storage>) -> Result<(), BoxError> {
-    let sessions = SessionService::new(storage, service_fn(handle));
+async fn serve(
+    listener: TcpListener,
+    storage: Arc<dyn Storage>,
+    of_users: Option<Arc<dyn Storage>>,
+) -> Result<(), BoxError> {
+    let handler = service_fn(move |request| handle_with_users(request, of_users.clone()));
+    let sessions = SessionService::new(storage, handler);
     loop {
         let (stream, _) = listener.accept().await?;
         let sessions = sessions.clone();
@@ -134,9 +142,19 @@ fn trouble() -> Response<Content> {
 type Answer = Result<Response<Content>, Failure>;
 
 /// Returns the routes for axum.
-fn router(storage: Arc<dyn Storage>) -> Router {
+fn router(storage: Arc<dyn Storage>, of_users: Option<Arc<dyn Storage>>) -> Router {
     let delete = async |session: Session, uri: Uri| delete(&session, uri.path());
-    Router::new()
+    let mut routes = Router::new();
+    if let Some(users) = of_users {
+        for route in OF_USERS {
+            let users = users.clone();
+            let handler = async move |session: Session, method: Method, uri: Uri, body: Bytes| {
+                of_user(&*users, &session, &method, uri.path(), &body).await
+            };
+            routes = routes.route(route, any(handler));
+        }
+    }
+    routes
         .route("/get", get(async |session: Session| view(&session)))
         .route("/noop", get(async || noop()))
         .route("/touch", get(async |session: Session| touch(&session)))
@@ -180,12 +198,37 @@ fn router(storage: Arc<dyn Storage>) -> Router {
         .layer(SessionLayer::new(storage))
 }
 
+/// Serves the routes for hyper, and those about the sessions of a user if `of_users`, the storage,
+/// keeps an index of them.
+async fn handle_with_users<B>(
+    request: Request<B>,
+    of_users: Option<Arc<dyn Storage>>,
+) -> Result<Response<Content>, session_core::Error>
+where
+    B: Body<Data: Send, Error: Send> + Send,
+{
+    let is_of_users = OF_USERS.contains(&request.uri().path());
+    let Some(storage) = of_users.filter(|_| is_of_users) else {
+        return handle(request).await;
+    };
+    let (head, body) = request.into_parts();
+    let answer = async {
+        let session = head.session().await?;
+        of_user(&*storage, &session, &head.method, head.uri.path(), &read(body).await?).await
+    };
+    respond_for_hyper(answer.await)
+}
+
 /// Serves the routes for hyper.
 pub(crate) async fn handle<B>(request: Request<B>) -> Result<Response<Content>, session_core::Error>
 where
     B: Body<Data: Send, Error: Send> + Send,
 {
-    match route(request).await {
+    respond_for_hyper(route(request).await)
+}
+
+fn respond_for_hyper(answer: Answer) -> Result<Response<Content>, session_core::Error> {
+    match answer {
         Ok(response) => Ok(response),
         Err(Failure::Session(error)) => Err(error),
         Err(Failure::Other) => Ok(trouble()),
@@ -230,6 +273,67 @@ where
             _ => Ok(not_found()),
         },
     }
+}
+
+/// The routes about the sessions of the session's user.
+const OF_USERS: [&str; 4] = [
+    "/sessions",
+    "/sessions/end",
+    "/sessions/end-others",
+    "/sessions/end-all",
+];
+
+/// Serves the routes about the sessions of the session's user.
+async fn of_user(
+    storage: &dyn Storage,
+    session: &Session,
+    method: &Method,
+    path: &str,
+    body: &[u8],
+) -> Answer {
+    #[derive(Deserialize)]
+    struct Id {
+        id: String,
+    }
+    let is_list = path == OF_USERS[0];
+    match (is_list, method) {
+        (true, &Method::GET | &Method::HEAD) | (false, &Method::POST) => {}
+        (true, _) => return Ok(not_allowed(Some("GET,HEAD"))),
+        (false, _) => return Ok(not_allowed(Some("POST"))),
+    }
+    let Some(sessions) = UserSessions::of_session(storage, session)? else {
+        return Ok(text(StatusCode::UNAUTHORIZED, "401: Unauthorized"));
+    };
+    let ended = match path {
+        "/sessions/end" => {
+            let Id { id } = serde_json::from_slice(body)?;
+            sessions.end(&id).await?
+        }
+        "/sessions/end-others" => sessions.end_others().await?,
+        "/sessions/end-all" => sessions.end_all().await?,
+        _ => return view_all(&sessions.list().await?),
+    };
+    Ok(json(format!("{{\"ended\": {ended}}}")))
+}
+
+/// Responds with the sessions of a user.
+fn view_all(sessions: &[UserSession]) -> Answer {
+    let mut out = String::from("{\"sessions\": [");
+    let mut comma = "";
+    for session in sessions {
+        write!(
+            out,
+            "{comma}{{\"id\": \"{}\", \"current\": {}, \"created\": {}, \"data\": ",
+            session.handle(),
+            session.is_current(),
+            unix_seconds(session.created()),
+        )?;
+        write_data(&mut out, session.keys(), |key| session.get(key))?;
+        out.push('}');
+        comma = ", ";
+    }
+    out.push_str("]}");
+    Ok(json(out))
 }
 
 fn noop() -> Response<Content> {
@@ -348,20 +452,29 @@ const POSTS: [&str; 7] = [
 
 /// Answers with what the session looks like now, as the twin spells it.
 fn view(session: &Session) -> Answer {
-    let created = match session.created().duration_since(UNIX_EPOCH) {
-        Ok(since) => i128::from(since.as_secs()),
-        Err(before) => -i128::from(before.duration().as_secs()),
-    };
+    let created = unix_seconds(session.created());
     let identity = session.identity();
     let identity = serde_json::to_string(&identity.as_ref().map(Identity::as_str))?;
     let mut out = format!(
-        "{{\"new\": {}, \"identity\": {identity}, \"created\": {created}, \"data\": {{",
+        "{{\"new\": {}, \"identity\": {identity}, \"created\": {created}, \"data\": ",
         session.is_new()
     );
+    write_data(&mut out, session.keys(), |key| session.get(key))?;
+    out.push('}');
+    Ok(json(out))
+}
+
+/// Writes the values of a session as a JSON object.
+fn write_data(
+    out: &mut String,
+    keys: Vec<String>,
+    get: impl Fn(&str) -> session_core::Result<Option<Box<RawValue>>>,
+) -> Result<(), Failure> {
+    out.push('{');
     let mut comma = "";
-    for key in session.keys() {
+    for key in keys {
         // A key that is not Unicode (a lone surrogate from Python) has no value to ask for.
-        if let Some(value) = session.get::<Box<RawValue>>(&key)? {
+        if let Some(value) = get(&key)? {
             write!(
                 out,
                 "{comma}{}: {}",
@@ -371,8 +484,15 @@ fn view(session: &Session) -> Answer {
             comma = ", ";
         }
     }
-    out.push_str("}}");
-    Ok(json(out))
+    out.push('}');
+    Ok(())
+}
+
+fn unix_seconds(time: SystemTime) -> i128 {
+    match time.duration_since(UNIX_EPOCH) {
+        Ok(since) => i128::from(since.as_secs()),
+        Err(before) => -i128::from(before.duration().as_secs()),
+    }
 }
 
 fn json(text: String) -> Response<Content> {
@@ -494,22 +614,37 @@ async fn storage(flags: &Flags) -> Result<Arc<dyn Storage>, BoxError> {
     if hash && matches!(kind, "simple" | "fernet" | "nacl") {
         return Err(format!("--hash-identities: {kind} keeps no identities\n{USAGE}").into());
     }
+    let index = flags.get("--user-index");
+    if index.is_some() && matches!(kind, "simple" | "fernet" | "nacl") {
+        return Err(format!("--user-index: {kind} keeps no index of users\n{USAGE}").into());
+    }
     Ok(match kind {
         "simple" => Arc::new(SimpleCookieStorage::unprotected().with_cookie(cookie)),
         "fernet" => Arc::new(EncryptedCookieStorage::new(key()?).with_cookie(cookie)),
         "nacl" => Arc::new(NaClCookieStorage::new(key()?).with_cookie(cookie)),
-        "memory" => Arc::new(
-            MemoryStorage::default()
-                .with_cookie(cookie)
-                .hash_identities(hash),
-        ),
+        "memory" => {
+            let storage = MemoryStorage::default();
+            let storage = storage.with_cookie(cookie).hash_identities(hash);
+            match index {
+                Some(key) => Arc::new(storage.with_user_index(key)),
+                None => Arc::new(storage),
+            }
+        }
         "redis" => {
             let storage = RedisStorage::connect(flags.need("--redis-url")?).await?;
-            Arc::new(storage.with_cookie(cookie).hash_identities(hash))
+            let storage = storage.with_cookie(cookie).hash_identities(hash);
+            match index {
+                Some(key) => Arc::new(storage.with_user_index(key)),
+                None => Arc::new(storage),
+            }
         }
         "memcached" => {
             let storage = MemcachedStorage::connect(flags.need("--memcached")?).await?;
-            Arc::new(storage.with_cookie(cookie).hash_identities(hash))
+            let storage = storage.with_cookie(cookie).hash_identities(hash);
+            match index {
+                Some(key) => Arc::new(storage.with_user_index(key)),
+                None => Arc::new(storage),
+            }
         }
         other => return Err(format!("there is no storage {other}\n{USAGE}").into()),
     })
@@ -568,7 +703,7 @@ impl Flags {
                 }
                 "--port" | "--host" | "--storage" | "--key" | "--redis-url" | "--memcached"
                 | "--max-age" | "--absolute-max-age" | "--cookie-name" | "--domain" | "--path"
-                | "--samesite" | "--adapter" => value
+                | "--samesite" | "--adapter" | "--user-index" => value
                     .or_else(|| arguments.next())
                     .ok_or_else(|| format!("{name} needs a value\n{USAGE}"))?,
                 _ => return Err(format!("{name} is no flag of this program\n{USAGE}").into()),
