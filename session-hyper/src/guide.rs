@@ -31,3 +31,7 @@ pub mod backend {}
 #[doc = include_str!("guide/rustdoc-links.txt")]
 #[doc = include_str!("guide/adapter.md")]
 pub mod adapter {}
+
+#[doc = include_str!("guide/rustdoc-links.txt")]
+#[doc = include_str!("guide/sessions-of-a-user.md")]
+pub mod sessions_of_a_user {}
