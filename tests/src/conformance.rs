@@ -16,7 +16,8 @@
 //!
 //! [`conformance!`](macro@crate::conformance) is for a storage that keeps the session in its cookie.
 //! [`keyed_conformance!`](macro@crate::keyed_conformance) is for one that keeps it on a server: it
-//! adds the rules in [`keyed`], which a cookie cannot keep. A failure reads `mine: the_rule`.
+//! adds the rules in [`keyed`], which a cookie cannot keep.
+//! [`users_conformance!`](macro@crate::users_conformance) is for one with an index of users. A failure reads `mine: the_rule`.
 //!
 //! The rules move the clock that they pass in, and rely on nothing else that expires: a real
 //! server's clock stands outside of them. They share no identity, so that all may run at once
@@ -32,6 +33,7 @@ use session_core::{
 
 pub mod backend;
 pub mod keyed;
+pub mod users;
 
 /// Makes fresh storages; an `async fn(CookieSettings, ManualClock) -> impl Storage` is one.
 pub trait Maker: Send + Sync + 'static {
@@ -79,6 +81,17 @@ macro_rules! keyed_conformance {
         mod $maker {
             $crate::__every_storage!($maker);
             $crate::__keyed_storage!($maker);
+        }
+    };
+}
+
+/// Makes a `#[tokio::test]` of each rule that every server-side storage with an index of users keeps.
+/// The maker calls `with_user_index("user")`.
+#[macro_export]
+macro_rules! users_conformance {
+    ($maker:ident) => {
+        mod $maker {
+            $crate::__users_storage!($maker);
         }
     };
 }

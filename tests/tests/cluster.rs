@@ -11,7 +11,7 @@ use redis::cluster_async::ClusterConnection;
 use session_core::{CookieSettings, Identity, ManualClock, Storage};
 use session_redis::{RedisBackend, RedisStorage};
 use session_tests::cluster::{RedisCluster, SLOTS, slot_of};
-use session_tests::{backend_conformance, keyed_conformance};
+use session_tests::{backend_conformance, keyed_conformance, users_conformance};
 use tokio::task::JoinSet;
 
 static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(RedisCluster::start);
@@ -22,11 +22,19 @@ async fn cluster(cookie: CookieSettings, clock: ManualClock) -> RedisStorage<Clu
         .with_clock(clock)
 }
 
+async fn cluster_of_users(
+    cookie: CookieSettings,
+    clock: ManualClock,
+) -> RedisStorage<ClusterConnection> {
+    cluster(cookie, clock).await.with_user_index("user")
+}
+
 async fn cluster_backend() -> RedisBackend<ClusterConnection> {
     RedisBackend::new(CLUSTER.connection().await)
 }
 
 keyed_conformance!(cluster);
+users_conformance!(cluster_of_users);
 backend_conformance!(cluster_backend);
 
 #[tokio::test]

@@ -6,7 +6,9 @@
 )]
 
 use session_core::{Codec, CookieSettings, ManualClock, MemoryBackend, MemoryStorage, Result};
-use session_tests::{backend_conformance, full_backend_conformance, keyed_conformance};
+use session_tests::{
+    backend_conformance, full_backend_conformance, keyed_conformance, users_conformance,
+};
 
 async fn memory(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
     MemoryStorage::new(MemoryBackend::new().with_clock(clock.clone()))
@@ -20,6 +22,18 @@ async fn memory_hashed(cookie: CookieSettings, clock: ManualClock) -> MemoryStor
 
 async fn memory_with_codec(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
     memory(cookie, clock).await.with_codec(Masked)
+}
+
+async fn memory_of_users(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
+    memory(cookie, clock).await.with_user_index("user")
+}
+
+async fn memory_of_users_hashed(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
+    memory_of_users(cookie, clock).await.hash_identities(true)
+}
+
+async fn memory_of_users_with_codec(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
+    memory_of_users(cookie, clock).await.with_codec(Masked)
 }
 
 async fn memory_backend() -> MemoryBackend {
@@ -51,5 +65,8 @@ impl Codec for Masked {
 keyed_conformance!(memory);
 keyed_conformance!(memory_hashed);
 keyed_conformance!(memory_with_codec);
+users_conformance!(memory_of_users);
+users_conformance!(memory_of_users_hashed);
+users_conformance!(memory_of_users_with_codec);
 backend_conformance!(memory_backend, no_timer);
 full_backend_conformance!(full_memory_backend);

@@ -12,7 +12,9 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
-use session_core::{CookieChange, CookieSettings, Error, ErrorKind, ManualClock, Result, Storage};
+use session_core::{
+    CookieChange, CookieSettings, Error, ErrorKind, ManualClock, Result, Storage, UserSessions,
+};
 use session_redis::{RedisBackend, RedisStorage};
 use session_tests::backend_conformance;
 use session_tests::logs::Logs;
@@ -61,7 +63,8 @@ async fn life(url: &str) -> Result<()> {
     let storage = RedisStorage::connect(url)
         .await?
         .with_cookie(cookie)
-        .with_clock(clock.clone());
+        .with_clock(clock.clone())
+        .with_user_index("user");
     let session = storage.load(&[]).await?;
     session.insert("a", 1)?;
     storage.save(&session).await?;
@@ -99,6 +102,12 @@ async fn life(url: &str) -> Result<()> {
     storage.save(&cleared).await?;
     cleared.clear()?;
     assert_eq!(storage.save(&cleared).await?, CookieChange::Remove);
+    let login = storage.load(&[]).await?;
+    login.insert("user", 1)?;
+    storage.save(&login).await?;
+    let sessions = UserSessions::of_user(&storage, &1)?;
+    assert_eq!(sessions.list().await?.len(), 1);
+    assert_eq!(sessions.end_all().await?, 1);
     Ok(())
 }
 
@@ -151,7 +160,7 @@ async fn without_any_of_the_documented_rights_an_error_says_which_is_missing() {
         }
         missed += 1;
     }
-    assert_eq!(missed, 6);
+    assert_eq!(missed, 7);
 }
 
 /// The documented rights are enough for all commands. Only a Redis without memory needs `DEL`.

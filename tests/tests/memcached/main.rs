@@ -13,7 +13,9 @@ use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{CookieSettings, ErrorKind, ManualClock, Storage};
 use session_memcached::{MemcachedBackend, MemcachedStorage};
 use session_tests::memcached::MemcachedServer;
-use session_tests::{backend_conformance, full_backend_conformance, keyed_conformance};
+use session_tests::{
+    backend_conformance, full_backend_conformance, keyed_conformance, users_conformance,
+};
 
 mod memory;
 mod scripted;
@@ -42,6 +44,16 @@ async fn memcached_hashed(cookie: CookieSettings, clock: ManualClock) -> Memcach
     memcached(cookie, clock).await.hash_identities(true)
 }
 
+async fn memcached_of_users(cookie: CookieSettings, clock: ManualClock) -> MemcachedStorage {
+    memcached(cookie, clock).await.with_user_index("user")
+}
+
+async fn memcached_of_users_hashed(cookie: CookieSettings, clock: ManualClock) -> MemcachedStorage {
+    memcached_hashed(cookie, clock)
+        .await
+        .with_user_index("user")
+}
+
 async fn memcached_backend() -> MemcachedBackend {
     backend(&TCP)
 }
@@ -57,6 +69,8 @@ fn backend(server: &MemcachedServer) -> MemcachedBackend {
 
 keyed_conformance!(memcached);
 keyed_conformance!(memcached_hashed);
+users_conformance!(memcached_of_users);
+users_conformance!(memcached_of_users_hashed);
 backend_conformance!(memcached_backend);
 backend_conformance!(memcached_backend_on_a_socket);
 full_backend_conformance!(full_memcached);

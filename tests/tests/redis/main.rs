@@ -15,7 +15,9 @@ use session_core::keyed::{Found, Outcome, Stored, Write};
 use session_core::{CookieSettings, Error, ManualClock};
 use session_redis::{RedisBackend, RedisStorage};
 use session_tests::redis::{Monitor, RedisServer};
-use session_tests::{backend_conformance, full_backend_conformance, keyed_conformance};
+use session_tests::{
+    backend_conformance, full_backend_conformance, keyed_conformance, users_conformance,
+};
 
 mod commands;
 mod limits;
@@ -47,12 +49,25 @@ async fn redis_by_url(cookie: CookieSettings, clock: ManualClock) -> RedisStorag
         .hash_identities(true)
 }
 
+async fn redis_of_users(
+    cookie: CookieSettings,
+    clock: ManualClock,
+) -> RedisStorage<MultiplexedConnection> {
+    redis(cookie, clock).await.with_user_index("user")
+}
+
+async fn redis_of_users_hashed(cookie: CookieSettings, clock: ManualClock) -> RedisStorage {
+    redis_by_url(cookie, clock).await.with_user_index("user")
+}
+
 async fn redis_backend() -> RedisBackend<MultiplexedConnection> {
     RedisBackend::new(SERVER.connection().await).with_timeout(PATIENCE)
 }
 
 keyed_conformance!(redis);
 keyed_conformance!(redis_by_url);
+users_conformance!(redis_of_users);
+users_conformance!(redis_of_users_hashed);
 backend_conformance!(redis_backend);
 full_backend_conformance!(full_redis);
 

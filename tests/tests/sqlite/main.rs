@@ -16,7 +16,7 @@ use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{CookieSettings, KeyedStorage, ManualClock, Result};
 use session_examples::sqlite::SqliteBackend;
 use session_tests::processes::Folder;
-use session_tests::{backend_conformance, keyed_conformance};
+use session_tests::{backend_conformance, keyed_conformance, users_conformance};
 
 mod file;
 mod program;
@@ -36,12 +36,20 @@ async fn sqlite_hashed(cookie: CookieSettings, clock: ManualClock) -> KeyedStora
     sqlite(cookie, clock).await.hash_identities(true)
 }
 
+async fn sqlite_of_users(
+    cookie: CookieSettings,
+    clock: ManualClock,
+) -> KeyedStorage<SqliteBackend> {
+    sqlite(cookie, clock).await.with_user_index("user")
+}
+
 async fn sqlite_backend() -> SqliteBackend {
     open(&new_file()).await
 }
 
 keyed_conformance!(sqlite);
 keyed_conformance!(sqlite_hashed);
+users_conformance!(sqlite_of_users);
 backend_conformance!(sqlite_backend);
 
 /// A path that no other test has.
