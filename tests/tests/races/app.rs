@@ -11,7 +11,9 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde_json::{Map, Value, json};
 use session_core::keyed::Backend;
-use session_core::{CookieSettings, KeyedStorage, ManualClock, RequestSession, Session};
+use session_core::{
+    CookieSettings, KeyedStorage, ManualClock, RequestSession, Session, UserSessions,
+};
 use session_memcached::MemcachedBackend;
 use session_redis::RedisBackend;
 use session_tests::server::Server;
@@ -57,7 +59,8 @@ async fn run(backend: impl Backend) {
     };
     let storage = KeyedStorage::new(Gate::new(backend))
         .with_cookie(cookie.build().unwrap())
-        .with_clock(clock.clone());
+        .with_clock(clock.clone())
+        .with_user_index("account");
     let app = Arc::new(App {
         storage: Arc::new(storage),
         clock,
@@ -121,7 +124,7 @@ impl<B: Backend> App<B> {
 
     async fn session(&self, request: &Request<Incoming>, words: &[&str]) -> Answer {
         let session = match words {
-            ["login"] => request.new_session()?,
+            ["login" | "login-as", ..] => request.new_session()?,
             _ => request.session().await?,
         };
         let hold = self.in_handlers.lock().unwrap().pop_front();
@@ -151,6 +154,17 @@ impl<B: Backend> App<B> {
                 }
             }
             ["login"] => session.insert("user", "alice")?,
+            ["login-as", account] => session.insert("account", account)?,
+            ["list" | "end-others" | "end-all"] => {
+                let sessions = UserSessions::of_session(&self.storage, &session)?;
+                let sessions = sessions.ok_or("nobody is logged in")?;
+                let count = match words[0] {
+                    "list" => sessions.list().await?.len(),
+                    "end-others" => sessions.end_others().await?,
+                    _ => sessions.end_all().await?,
+                };
+                return Ok(Response::new(count.to_string().into()));
+            }
             _ => return Err(format!("no such path: {words:?}").into()),
         }
         Ok(Response::new(view(&session)?.into()))

@@ -1,4 +1,4 @@
-//! P2, P3 and P12 on real Redis and memcached, through two server processes that share the store:
+//! P2, P3, P11 and P12 on real Redis and memcached, through two server processes that share the store:
 //! concurrent requests lose nothing, what has ended stays ended, and a login stays.
 //!
 //! The processes run this program with other arguments, see [`app`]. `SESSION_TEST_RUNS=N` runs each
@@ -39,6 +39,7 @@ fn runs(usual: usize) -> usize {
 
 mod app;
 mod emptied;
+mod p11;
 mod p12;
 mod p2;
 mod p3;
