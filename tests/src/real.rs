@@ -155,6 +155,19 @@ impl RealStore {
         clock: Option<ManualClock>,
         hash_identities: bool,
     ) -> Arc<dyn Storage> {
+        self.storage_of_users(cookie, clock, hash_identities, None)
+            .await
+    }
+
+    /// Makes a storage as [`storage`](Self::storage) does. It has an index of the users that the
+    /// session key `user` identifies, if there is one.
+    pub async fn storage_of_users(
+        &self,
+        cookie: CookieSettings,
+        clock: Option<ManualClock>,
+        hash_identities: bool,
+        user: Option<&str>,
+    ) -> Arc<dyn Storage> {
         let clock = StoreClock(clock);
         match &self.server {
             Server::Redis { server, .. } => {
@@ -169,7 +182,10 @@ impl RealStore {
                     .with_cookie(cookie)
                     .with_clock(clock)
                     .hash_identities(hash_identities);
-                Arc::new(storage)
+                match user {
+                    Some(user) => Arc::new(storage.with_user_index(user)),
+                    None => Arc::new(storage),
+                }
             }
             Server::Memcached { server, .. } => {
                 let backend = MemcachedBackend::open(&server.address()).unwrap();
@@ -177,7 +193,10 @@ impl RealStore {
                     .with_cookie(cookie)
                     .with_clock(clock)
                     .hash_identities(hash_identities);
-                Arc::new(storage)
+                match user {
+                    Some(user) => Arc::new(storage.with_user_index(user)),
+                    None => Arc::new(storage),
+                }
             }
         }
     }

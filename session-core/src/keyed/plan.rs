@@ -144,6 +144,27 @@ mod tests {
         }
     }
 
+    /// A save that gives a stored session another user moves it. Only an end comes first.
+    #[test]
+    fn plans_of_a_save_that_changes_the_user() {
+        for (identity, cleared, plan) in [
+            (Keep, false, Plan::Renew),
+            (Keep, true, Plan::Renew),
+            (Rotate, false, Plan::Renew),
+            (End, false, Plan::End),
+        ] {
+            let situation = Situation {
+                place: &in_store(false),
+                origin: &Origin::default(),
+                delta: &delta(identity, true, cleared),
+                is_refresh: false,
+                is_empty: false,
+                is_login: true,
+            };
+            assert_eq!(Plan::of(situation), plan, "{situation:?}");
+        }
+    }
+
     #[test]
     fn plans_of_a_new_session() {
         for (ended_by, identity, is_empty, plan) in [

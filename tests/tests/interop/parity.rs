@@ -89,6 +89,55 @@ async fn the_route_clear_ends_the_session() {
 }
 
 #[tokio::test]
+async fn the_flag_user_index_lists_and_ends_the_sessions_of_a_user() {
+    for kind in KINDS {
+        let parity = Parity::start(kind, &["--user-index", "user", "--max-age", "3600"]);
+        let (one, other) = (parity.log_in().await, parity.log_in().await);
+        let ask = async |method, path, cookie, body: &str| {
+            send(
+                &parity.process,
+                method,
+                path,
+                Some(String::clone(cookie)),
+                body,
+            )
+            .await
+        };
+        let listed = ask("GET", "/sessions", &one, "").await;
+        let listed: serde_json::Value = serde_json::from_str(&listed.body).unwrap();
+        let sessions = listed["sessions"].as_array().unwrap();
+        assert_eq!(sessions.len(), 2, "{kind}");
+        assert_eq!(sessions[0]["current"], true);
+        assert_eq!(sessions[1]["current"], false);
+        assert_eq!(sessions[1]["data"], serde_json::json!({"user": "alice"}));
+        assert!(sessions[1]["created"].as_u64().unwrap().abs_diff(now()) < 60);
+        let id = serde_json::json!({"id": sessions[1]["id"]}).to_string();
+        let ended = ask("POST", "/sessions/end", &one, &id).await;
+        assert_eq!(
+            (ended.status, &*ended.body),
+            (200, "{\"ended\": 1}"),
+            "{kind}"
+        );
+        parity.assert_data(&other, "{}").await;
+        let ended = ask("POST", "/sessions/end", &one, &id).await;
+        assert_eq!(ended.body, "{\"ended\": 0}");
+        let other = parity.log_in().await;
+        let ended = ask("POST", "/sessions/end-others", &one, "").await;
+        assert_eq!(ended.body, "{\"ended\": 1}");
+        parity.assert_data(&other, "{}").await;
+        parity.assert_data(&one, "{\"user\": \"alice\"}").await;
+        let ended = ask("POST", "/sessions/end-all", &one, "").await;
+        assert_eq!(ended.body, "{\"ended\": 1}");
+        assert!(ended.set_cookie.unwrap().is_removal());
+        for (method, path) in [("GET", "/sessions"), ("POST", "/sessions/end-all")] {
+            assert_eq!(ask(method, path, &one, "").await.status, 401);
+        }
+        let refused = ask("GET", "/sessions/end-all", &one, "").await;
+        assert_eq!((refused.status, &*refused.allow), (405, "POST"));
+    }
+}
+
+#[tokio::test]
 async fn the_routes_renew_and_clear_take_only_post() {
     let parity = Parity::start("memory", &[]);
     for path in ["/renew", "/clear"] {

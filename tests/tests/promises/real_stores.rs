@@ -1,10 +1,10 @@
-//! P2, P4, P8 and P12 over a real Redis and memcached, through two processes: what the table of
+//! P2, P4, P8, P11 and P12 over a real Redis and memcached, through two processes: what the table of
 //! tombstones and the rules about foreign data mean there.
 
 use std::sync::Arc;
 
-use session_core::{CookieChange, ErrorKind, ManualClock, Result, Session, Storage};
-use session_tests::real::{KINDS, Lease};
+use session_core::{CookieChange, ErrorKind, ManualClock, Result, Session, Storage, UserSessions};
+use session_tests::real::{KINDS, Lease, Left};
 
 use crate::app::{HOUR, SECOND, settings};
 
@@ -219,5 +219,66 @@ async fn p2_two_hundred_writers_of_one_process_cost_a_command_each_in_redis() {
         let all = calls.read + calls.create + calls.update + calls.end;
         assert!(all <= 200 * commands, "{kind}: {calls:?}");
         assert_eq!(stores.keys(&client).await.len(), 201);
+    }
+}
+
+/// What a login, an ordinary request and an end cost, and that no key is left without a time to live.
+#[tokio::test]
+async fn p11_an_index_in_real_stores_costs_two_commands_a_login_and_expires() {
+    // memcached answers a write with no version, so a write costs a `gets` more.
+    for (kind, extra) in KINDS.into_iter().zip([0, 1]) {
+        for hash in [false, true] {
+            let store = Lease::of(kind);
+            let clock = ManualClock::at(std::time::SystemTime::now());
+            let cookies = || settings().build().unwrap();
+            let storage = store
+                .storage_of_users(cookies(), Some(clock.clone()), hash, Some("user"))
+                .await;
+            let log_in = async || {
+                let session = storage.load(&[]).await.unwrap();
+                session.insert("user", "alice").unwrap();
+                cookie(storage.save(&session).await.unwrap())
+            };
+            log_in().await;
+            store.take_calls();
+            let client = log_in().await;
+            let calls = store.take_calls();
+            let all = calls.read + calls.create + calls.update + calls.end;
+            assert!((3..=3 + extra).contains(&all), "{kind}: {calls:?}");
+            changed(&storage, &client, |session| session.insert("k", 1))
+                .await
+                .unwrap();
+            let calls = store.take_calls();
+            let all = calls.read + calls.create + calls.update + calls.end;
+            assert!((2..=2 + extra).contains(&all), "{kind}: {calls:?}");
+
+            let keys = store.keys();
+            let index: Vec<&String> = keys.iter().filter(|key| key.starts_with('@')).collect();
+            assert_eq!((keys.len(), index.len()), (3, 1), "{keys:?}");
+            for key in &keys {
+                let Left::Seconds(left) = store.left(key) else {
+                    panic!("{kind}: {key} has no time to live");
+                };
+                let least = if key.starts_with('@') { 7200 } else { 3600 };
+                assert!((least..least + 310).contains(&left), "{kind}: {left}");
+            }
+            let value = String::from_utf8(store.get(index[0]).unwrap()).unwrap();
+            assert_eq!(value.contains(&client), !hash, "{kind}");
+            assert!(!value.contains("alice") && !index[0].contains("alice"));
+
+            let session = storage.load(&[&client]).await.unwrap();
+            let sessions = UserSessions::of_session(&storage, &session).unwrap();
+            let sessions = sessions.unwrap();
+            assert_eq!(sessions.list().await.unwrap().len(), 2);
+            assert_eq!(sessions.end_all().await.unwrap(), 2);
+            assert_eq!(storage.save(&session).await.unwrap(), CookieChange::Remove);
+            // An index that is lost is an error for a session that should be in it.
+            let client = log_in().await;
+            store.put(index[0], b"{}");
+            let session = storage.load(&[&client]).await.unwrap();
+            let sessions = UserSessions::of_session(&storage, &session).unwrap();
+            let error = sessions.unwrap().end_all().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{kind}");
+        }
     }
 }
