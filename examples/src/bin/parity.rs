@@ -214,7 +214,14 @@ where
     let (head, body) = request.into_parts();
     let answer = async {
         let session = head.session().await?;
-        of_user(&*storage, &session, &head.method, head.uri.path(), &read(body).await?).await
+        of_user(
+            &*storage,
+            &session,
+            &head.method,
+            head.uri.path(),
+            &read(body).await?,
+        )
+        .await
     };
     respond_for_hyper(answer.await)
 }

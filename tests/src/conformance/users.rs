@@ -8,7 +8,7 @@ use session_core::{
 };
 use tokio::task::JoinSet;
 
-use super::{Client, HOUR, MINUTE, Maker, SECOND, fresh, settings, timed};
+use super::{Client, HOUR, MINUTE, Maker, fresh, settings, timed};
 
 #[doc(hidden)]
 #[macro_export]
@@ -249,7 +249,7 @@ pub async fn a_session_lives_on_and_is_listed(make: impl Maker) {
     let user = user();
     let mut client = login(&storage, &user).await;
     for turn in 0..10 {
-        clock.advance(HOUR - SECOND);
+        clock.advance(MINUTE * 59);
         let session = client.load(&storage).await;
         session.insert("turn", turn).unwrap();
         client.save(&storage, &session).await;
