@@ -14,6 +14,10 @@ mod emptied;
 mod explicit_save;
 #[path = "promises/grace.rs"]
 mod grace;
+#[path = "promises/p11.rs"]
+mod p11;
+#[path = "promises/p11_races.rs"]
+mod p11_races;
 #[path = "promises/p12.rs"]
 mod p12;
 #[path = "promises/p2.rs"]
