@@ -65,7 +65,7 @@ pub use cookie::change::CookieChange;
 pub use cookie::same_site::SameSite;
 pub use cookie::settings::{CookieSettings, DEFAULT_NAME, MAX_COOKIE_BYTES};
 pub use error::{Error, ErrorKind, Result};
-pub use keyed::{KeyedStorage, MemoryBackend, MemoryStorage};
+pub use keyed::{KeyedStorage, MemoryBackend, MemoryStorage, UserIndex};
 pub use record::codec::Codec;
 pub use session::Session;
 pub use session::identity::Identity;

@@ -67,7 +67,7 @@ macro_rules! keyed_storage {
             /// identifies the user, or a `UserIndex` with a limit. See
             /// `KeyedStorage::with_user_index`.
             #[must_use]
-            pub fn with_user_index(self, index: impl Into<$crate::keyed::UserIndex>) -> Self {
+            pub fn with_user_index(self, index: impl Into<$crate::UserIndex>) -> Self {
                 Self(self.0.with_user_index(index))
             }
 

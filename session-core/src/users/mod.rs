@@ -84,14 +84,20 @@ impl<'a> UserSessions<'a> {
     /// [`ErrorKind::Settings`] if the storage keeps no index of users, or did not load the session.
     pub fn of_session(storage: &'a dyn Storage, session: &'a Session) -> Result<Option<Self>> {
         let users = users_of(storage)?;
-        let state = session.state();
-        if !storage.config().is_same(&state.config) {
+        let (is_own, record) = {
+            let state = session.state();
+            (
+                storage.config().is_same(&state.config),
+                state.record.clone(),
+            )
+        };
+        if !is_own {
             return Err(Error::with_message(
                 ErrorKind::Settings,
                 "the session belongs to another storage: use the one that loaded it",
             ));
         }
-        let user = state.record.get(users.key()).and_then(User::of_json);
+        let user = record.get(users.key()).and_then(User::of_json);
         Ok(user.map(|user| Self {
             users,
             user,

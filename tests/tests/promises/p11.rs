@@ -2,9 +2,9 @@
 //! it costs, and what fails.
 
 use serde_json::{Value, json};
-use session_core::keyed::{Backend as _, Found, UserIndex};
+use session_core::keyed::{Backend as _, Found};
 use session_core::{
-    CookieBuilder, CookieChange, ErrorKind, KeyedStorage, Session, Storage, UserSession,
+    CookieBuilder, CookieChange, ErrorKind, KeyedStorage, Session, Storage, UserIndex, UserSession,
     UserSessions,
 };
 use session_tests::stores::{Calls, When};

@@ -227,7 +227,7 @@ impl<B: Backend> Change for Enlist<'_, B> {
     async fn next(&mut self, found: &Found) -> Result<Next<Covered>> {
         let storage = self.storage;
         self.index = storage.open_index(found)?.unwrap_or_default();
-        self.is_login = !self.index.has(&self.entry.handle);
+        self.is_login = !self.index.has(&self.entry);
         if self.index.covers(&self.entry) {
             return Ok(Next::Stop(Covered));
         }

@@ -86,9 +86,10 @@ impl Index {
         entries.any(|it| it.suffix == entry.suffix && it.until >= entry.until)
     }
 
-    /// Returns whether a session of this handle is listed.
-    pub(super) fn has(&self, handle: &str) -> bool {
-        self.entries.iter().any(|entry| *entry.handle == *handle)
+    /// Returns whether the session of `entry` is listed, be it under another key.
+    pub(super) fn has(&self, entry: &Entry) -> bool {
+        let mut entries = self.entries.iter();
+        entries.any(|it| it.suffix == entry.suffix || it.handle == entry.handle)
     }
 
     /// Puts an entry into the list. A session that is listed already keeps its place, and a renewed

@@ -36,8 +36,7 @@ const DEFAULT_LIMIT: usize = 500;
 /// [`with_user_index`](KeyedStorage::with_user_index) takes one, or only the key.
 ///
 /// ```
-/// use session_core::MemoryStorage;
-/// use session_core::keyed::UserIndex;
+/// use session_core::{MemoryStorage, UserIndex};
 ///
 /// let storage = MemoryStorage::default().with_user_index("user");
 /// let storage = MemoryStorage::default().with_user_index(UserIndex::new("user").limit(10));
