@@ -1,7 +1,7 @@
 //! What a web session is, wire compatible with Python's aiohttp_session.
 //!
 //! An application takes a storage and an adapter for its server from the crates beside this one:
-//! `session-cookie`, `session-redis` or `session-memcached`, and `session-hyper`. This crate is what
+//! `session-cookie`, `session-redis` or `session-memcached`, and `session-tower` or `session-hyper`. This crate is what
 //! they share. It also has a storage in memory:
 //!
 //! ```

@@ -62,6 +62,12 @@
 //! | another request ended the session while this one changed it | 409 |
 //! | the session is too large; a value has another type; the layer is missing; anything else | 500 |
 //!
+//! # What it logs
+//!
+//! Failures, with their cause and without secrets, through [`tracing`](https://docs.rs/tracing).
+//! Without a subscriber, such as `tracing_subscriber::fmt().init()`, a 503 or a forgotten layer
+//! leaves no trace.
+//!
 //! # Features
 //!
 //! `axum` (on by default): the extractors, and `Error` as a response. It needs `axum-core` alone.
@@ -76,6 +82,7 @@ mod service;
 pub use service::{SessionLayer, SessionService};
 pub use session_core::adapter::{DefaultAnswer, ErrorAnswer, SessionFuture, status};
 pub use session_core::{
-    CookieSettings, Error, ErrorKind, MemoryStorage, RequestSession, Result, Session, Sessions,
-    Storage,
+    CookieBuilder, CookieChange, CookieSettings, Error, ErrorKind, Identity, KeyedStorage,
+    ManualClock, MemoryBackend, MemoryStorage, RequestSession, Result, SameSite, Session, Sessions,
+    Storage, UserSession, UserSessions,
 };

@@ -167,7 +167,10 @@ async fn visit(server: &Process) {
     let answer = server.send(stolen).await;
     assert_eq!(answer.status(), StatusCode::CONFLICT);
     let page = String::from_utf8(answer.body().to_vec()).unwrap();
-    assert!(page.contains("logged out in another window"), "{page}");
+    assert!(
+        page.contains("login has changed in another window"),
+        "{page}"
+    );
     assert!(other.page("/account").await.contains("<b>eve</b>"));
 }
 
@@ -207,9 +210,29 @@ async fn behind_https_the_cookie_is_one_of_its_host_alone() {
 }
 
 #[tokio::test]
-async fn sigterm_ends_the_program_when_its_requests_are_done() {
+async fn a_websocket_of_a_stranger_is_refused() {
+    let server = start(|_| ());
+    let mut browser = Browser::new(&server);
+    browser.ask("GET", "/account", "").await; // a session without a user
+    let url = format!("ws://{}/notes", server.address());
+    let mut request = url.into_client_request().unwrap();
+    let pair = browser.pair().parse().unwrap();
+    request.headers_mut().insert("cookie", pair);
+    let error = connect_async(request).await.unwrap_err();
+    assert!(error.to_string().contains("401"), "{error}");
+}
+
+/// A note that was sent before SIGTERM is taken, and the socket is closed properly.
+#[tokio::test]
+async fn sigterm_ends_the_program_when_its_requests_and_sockets_are_done() {
     let mut server = start(|_| ());
-    Browser::new(&server).post("/login", LOGIN).await;
+    let mut browser = Browser::new(&server);
+    browser.post("/login", LOGIN).await;
+    let mut socket = browser.socket().await;
+    assert_eq!(note(&mut socket, "a").await, "note 1");
     server.signal("TERM");
+    let closed = socket.next().await.unwrap().unwrap();
+    assert!(closed.is_close(), "{closed:?}");
+    drop(socket);
     assert!(server.wait().success());
 }

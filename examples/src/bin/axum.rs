@@ -28,13 +28,17 @@ use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Router, serve};
 use serde::{Deserialize, Serialize};
-use session_core::{CookieSettings, ErrorKind, Identity, MemoryStorage, Storage};
 use session_examples::escape;
 use session_redis::RedisStorage;
-use session_tower::{Error, Session, SessionLayer, Sessions, status};
+use session_tower::{
+    CookieSettings, Error, ErrorKind, Identity, MemoryStorage, Session, SessionLayer, Sessions,
+    Storage, status,
+};
 use tokio::net::TcpListener;
 use tokio::signal;
 use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 const HOUR: Duration = Duration::from_secs(3600);
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -47,25 +51,48 @@ async fn main() -> Result<(), Box<dyn StdError>> {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
         .init();
-    let app = app(storage().await?);
+    let state = AppState {
+        storage: storage().await?,
+        sockets: TaskTracker::new(),
+        stop: CancellationToken::new(),
+    };
     let port = std::env::var("PORT").map_or(Ok(8080), |port| port.parse())?;
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("Listening on http://{}", listener.local_addr()?);
-    serve(listener, app)
-        .with_graceful_shutdown(shutdown())
+    let stop = state.stop.clone();
+    let shutdown = async move {
+        shutdown().await;
+        stop.cancel();
+    };
+    // Waits for requests, but not for websockets.
+    serve(listener, app(state.clone()))
+        .with_graceful_shutdown(shutdown)
         .await?;
+    state.sockets.close();
+    state.sockets.wait().await;
     Ok(())
 }
 
-async fn storage() -> session_core::Result<Arc<dyn Storage>> {
+#[derive(Clone)]
+struct AppState {
+    storage: Arc<dyn Storage>,
+    /// The websockets that are open.
+    sockets: TaskTracker,
+    /// Tells them to stop.
+    stop: CancellationToken,
+}
+
+async fn storage() -> Result<Arc<dyn Storage>, Error> {
     let cookie = cookie()?;
     Ok(match std::env::var("REDIS_URL") {
-        Ok(url) => Arc::new(RedisStorage::connect(&url).await?.with_cookie(cookie)),
-        Err(_) => Arc::new(MemoryStorage::default().with_cookie(cookie)),
+        Ok(url) if !url.is_empty() => {
+            Arc::new(RedisStorage::connect(&url).await?.with_cookie(cookie))
+        }
+        _ => Arc::new(MemoryStorage::default().with_cookie(cookie)),
     })
 }
 
-fn cookie() -> session_core::Result<CookieSettings> {
+fn cookie() -> Result<CookieSettings, Error> {
     let is_https = std::env::var_os("HTTPS").is_some();
     // A browser takes a `__Host-` cookie only from https, for one host and all paths. So no sibling
     // domain can set it.
@@ -78,33 +105,35 @@ fn cookie() -> session_core::Result<CookieSettings> {
         .build()
 }
 
-fn app(storage: Arc<dyn Storage>) -> Router {
+fn app(state: AppState) -> Router {
+    let sessions = SessionLayer::new(state.storage.clone()).on_error(sorry);
     let members = Router::new()
         .route("/account", get(account))
         .route("/preferences", post(save_preferences))
         .route("/checkout", post(check_out))
         .route("/paid", get(paid))
-        .route("/notes", get(notes))
         .layer(middleware::from_fn(require_login));
     Router::new()
         .route("/", get(home))
         .route("/login", post(log_in))
         .route("/logout", post(log_out))
         .route("/bank", get(bank))
+        .route("/notes", get(notes)) // a websocket: it refuses, and does not redirect
         .merge(members)
         // After all routes, and after the guard, which needs the session.
-        .layer(SessionLayer::new(storage.clone()).on_error(sorry))
-        .with_state(storage)
+        .layer(sessions)
+        .with_state(state)
 }
 
-/// Shows the page for a failed session: the store does not answer, or another request was faster to
-/// log out.
+/// Shows the page for a failed session.
 fn sorry(error: &Error) -> Response {
-    let text = match error.kind() {
-        ErrorKind::Ended => "You have logged out in another window.",
-        _ => "Please try again in a minute.",
+    let status = status(error);
+    let text = match status {
+        StatusCode::CONFLICT => "Your login has changed in another window. Please reload the page.",
+        StatusCode::SERVICE_UNAVAILABLE => "Please try again in a minute.",
+        _ => "Something is wrong here. We have been told.",
     };
-    (status(error), page(&format!("<p>{text}</p>"))).into_response()
+    (status, page(&format!("<p>{text}</p>"))).into_response()
 }
 
 /// Lets only those pass who are logged in.
@@ -112,9 +141,9 @@ async fn require_login(session: Session, request: Request, next: Next) -> Result
     if session.contains_key("user") {
         return Ok(next.run(request).await);
     }
-    if session.was_replaced() {
-        // The browser is about to get the cookie of a login, so this is not the time for a message.
-        return Ok(StatusCode::CONFLICT.into_response());
+    if session.was_ended() {
+        // The browser sent this before it had its newer cookie.
+        return Err(ErrorKind::Ended.into());
     }
     Flash::set(&session, "Please log in first.")?;
     Ok(Redirect::to("/").into_response())
@@ -222,22 +251,25 @@ async fn paid(session: Session) -> Result<Response, Error> {
 /// Upgrades to a websocket that adds each line to the session's notes.
 async fn notes(
     session: Session,
-    State(storage): State<Arc<dyn Storage>>,
+    State(state): State<AppState>,
     upgrade: WebSocketUpgrade,
 ) -> Response {
     // The response leaves now, so `session` cannot be changed any more. Its identity is how the
     // socket finds it in the store.
-    match session.identity() {
-        Some(identity) => upgrade.on_upgrade(|socket| take_notes(socket, storage, identity)),
-        None => StatusCode::UNAUTHORIZED.into_response(),
-    }
+    let identity = session.identity().filter(|_| session.contains_key("user"));
+    let Some(identity) = identity else {
+        return StatusCode::UNAUTHORIZED.into_response();
+    };
+    let sockets = state.sockets.clone();
+    upgrade.on_upgrade(move |socket| sockets.track_future(take_notes(socket, state, identity)))
 }
 
-async fn take_notes(mut socket: WebSocket, storage: Arc<dyn Storage>, identity: Identity) {
+async fn take_notes(mut socket: WebSocket, state: AppState, identity: Identity) {
     let mut check = interval(LOGOUT_CHECK);
     check.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         let note = tokio::select! {
+            () = state.stop.cancelled() => break,
             _ = check.tick() => None,
             message = socket.recv() => match message {
                 Some(Ok(Message::Text(text))) => Some(text.to_string()),
@@ -245,11 +277,12 @@ async fn take_notes(mut socket: WebSocket, storage: Arc<dyn Storage>, identity: 
                 Some(Ok(_)) => continue,
             },
         };
-        let answer = match take_note(&*storage, &identity, note).await {
+        // Not inside `select`, so a note that was received is saved.
+        let answer = match take_note(&*state.storage, &identity, note).await {
             Ok(Some(answer)) => answer,
             Ok(None) => break,
             Err(error) => {
-                tracing::error!(%error, "note not taken");
+                tracing::error!(?error, "note not taken"); // the cause, and no secret
                 break;
             }
         };
@@ -267,7 +300,7 @@ async fn take_note(
     storage: &dyn Storage,
     identity: &Identity,
     note: Option<String>,
-) -> session_core::Result<Option<Option<String>>> {
+) -> Result<Option<Option<String>>, Error> {
     let session = storage.load(&[identity.as_str()]).await?;
     if session.is_new() {
         return Ok(None);
@@ -308,7 +341,7 @@ fn page(body: &str) -> Html<String> {
     Html(session_examples::page(StatusCode::OK, "Lamps", body).into_body())
 }
 
-/// Waits for Ctrl-C or, as sent by a service manager, SIGTERM. The requests that run are finished.
+/// Waits for Ctrl-C or, as sent by a service manager, SIGTERM.
 async fn shutdown() {
     let mut terminate = match signal::unix::signal(signal::unix::SignalKind::terminate()) {
         Ok(terminate) => terminate,

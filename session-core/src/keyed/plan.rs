@@ -67,10 +67,7 @@ impl Plan {
             }
             Place::InStore { emptied: true, .. } if it.is_empty => Self::Nothing,
             place => {
-                let is_ended = matches!(
-                    it.origin.ended_by,
-                    Some(EndedBy::Logout | EndedBy::Login | EndedBy::Renewal)
-                );
+                let is_ended = it.origin.ended_by.is_some_and(EndedBy::refuses_changes);
                 if is_ended && (renews || !it.is_empty) {
                     Self::Refuse
                 } else if it.is_empty {

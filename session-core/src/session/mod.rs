@@ -90,13 +90,40 @@ impl Session {
     /// Returns whether a login or a renewal has just replaced the session that the client's cookie
     /// stood for. The client then has, or is about to get, a newer cookie.
     ///
-    /// Such a session is new and empty. A guard that sends anonymous users to the login page should
-    /// respond with 409 instead. Storages know this for one minute after the replacement.
+    /// Such a session is new and empty. Storages know this for one minute after the replacement.
+    /// [`was_ended`](Self::was_ended) also covers a logout.
     pub fn was_replaced(&self) -> bool {
         self.state()
             .origin
             .ended_by
             .is_some_and(EndedBy::is_replacement)
+    }
+
+    /// Returns whether the session that the client's cookie stood for has just ended: by a logout,
+    /// or because a login or a renewal [replaced](Self::was_replaced) it.
+    ///
+    /// Such a session is new and empty, and saving a change of it is [`ErrorKind::Ended`], a 409. A
+    /// guard returns that error instead of sending the client to the login page, because the client
+    /// has, or is about to get, a newer cookie. Storages know this for one minute after the end. A
+    /// session that was ended from elsewhere ("log out everywhere") does not count: its client may
+    /// start a new one at once.
+    ///
+    /// ```
+    /// use session_core::{ErrorKind, Result, Session};
+    ///
+    /// /// Returns whether the client is to be sent to the login page.
+    /// fn needs_login(session: &Session) -> Result<bool> {
+    ///     if session.was_ended() {
+    ///         return Err(ErrorKind::Ended.into());
+    ///     }
+    ///     Ok(!session.contains_key("user"))
+    /// }
+    /// ```
+    pub fn was_ended(&self) -> bool {
+        self.state()
+            .origin
+            .ended_by
+            .is_some_and(EndedBy::refuses_changes)
     }
 
     /// Returns when a key was last set or removed; for a new session when it was made.

@@ -84,6 +84,14 @@ pub(crate) enum EndedBy {
 }
 
 impl EndedBy {
+    /// Returns whether a request that loaded afterwards may not start another session.
+    pub(crate) fn refuses_changes(self) -> bool {
+        match self {
+            Self::Revoked => false,
+            Self::Logout | Self::Login | Self::Renewal => true,
+        }
+    }
+
     /// Returns whether the client got, or is about to get, a newer cookie.
     pub(crate) fn is_replacement(self) -> bool {
         matches!(self, Self::Login | Self::Renewal)
