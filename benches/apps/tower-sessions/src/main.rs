@@ -97,7 +97,7 @@ impl IntoResponse for Error {
         eprintln!("{}", self.0);
         let status = match self.0 {
             session::Error::Store(_) => StatusCode::SERVICE_UNAVAILABLE,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
+            session::Error::SerdeJson(_) => StatusCode::INTERNAL_SERVER_ERROR,
         };
         (status, page("<p>Please try again in a minute.</p>")).into_response()
     }
