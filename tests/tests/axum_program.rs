@@ -147,6 +147,29 @@ async fn visit(server: &Process) {
     assert_eq!(other.post("/login", remember).await, "/account");
     assert!(other.has("max-age", "2592000"), "a month");
 
+    // Where the user is logged in: one session is ended, then all others.
+    let mut phone = Browser::new(server);
+    let mut tablet = Browser::new(server);
+    for device in [&mut phone, &mut tablet] {
+        device.post("/login", LOGIN).await;
+    }
+    let page = browser.page("/sessions").await;
+    assert_eq!(page.matches("<li>").count(), 3, "{page}");
+    assert_eq!(page.matches("this browser").count(), 1, "{page}");
+    let id = page.split("value=").nth(1).unwrap();
+    let id = id.split('>').next().unwrap();
+    let form = Box::leak(format!("id={id}").into_boxed_str());
+    assert_eq!(browser.post("/sessions/end", form).await, "/sessions");
+    let page = browser.page("/sessions").await;
+    assert_eq!(page.matches("<li>").count(), 2, "{page}");
+    assert_eq!(browser.post("/sessions/end-others", "").await, "/sessions");
+    let page = browser.page("/sessions").await;
+    assert!(page.contains("Logged out in 1 other places."), "{page}");
+    assert_eq!(page.matches("<li>").count(), 1, "{page}");
+    for device in [&mut phone, &mut tablet] {
+        assert_eq!(device.ask("GET", "/account", "").await.status(), 303);
+    }
+
     // A websocket writes the session, and closes after the logout, also if it says nothing.
     let mut writer = browser.socket().await;
     let mut listener = browser.socket().await;

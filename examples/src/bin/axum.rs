@@ -11,6 +11,8 @@
 //! - `require_login`: a guard is a middleware function that takes the session as an argument.
 //! - `Flash`: a message that is shown once is a value that is taken out when it is shown.
 //! - `Preferences`: a struct that is read from the session and written back.
+//! - `sessions`: the page of your active sessions, which ends one of them or all others. The storage
+//!   keeps an index of users for it: `with_user_index("user")`.
 //! - `check_out`: `save().await` before the browser leaves for the payment page.
 //! - `notes`: a websocket outlives its response, so it loads and saves through the storage itself,
 //!   and closes after a logout.
@@ -22,7 +24,8 @@ use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
 use axum::extract::{Form, Request, State, WebSocketUpgrade};
-use axum::http::StatusCode;
+use axum::http::header::USER_AGENT;
+use axum::http::{HeaderMap, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
@@ -32,7 +35,7 @@ use session_examples::escape;
 use session_redis::RedisStorage;
 use session_tower::{
     CookieSettings, Error, ErrorKind, Identity, MemoryStorage, Session, SessionLayer, Sessions,
-    Storage, status,
+    Storage, UserSessions, status,
 };
 use tokio::net::TcpListener;
 use tokio::signal;
@@ -86,9 +89,13 @@ async fn storage() -> Result<Arc<dyn Storage>, Error> {
     let cookie = cookie()?;
     Ok(match std::env::var("REDIS_URL") {
         Ok(url) if !url.is_empty() => {
-            Arc::new(RedisStorage::connect(&url).await?.with_cookie(cookie))
+            let storage = RedisStorage::connect(&url).await?;
+            Arc::new(storage.with_cookie(cookie).with_user_index("user"))
         }
-        _ => Arc::new(MemoryStorage::default().with_cookie(cookie)),
+        _ => {
+            let storage = MemoryStorage::default();
+            Arc::new(storage.with_cookie(cookie).with_user_index("user"))
+        }
     })
 }
 
@@ -106,10 +113,13 @@ fn cookie() -> Result<CookieSettings, Error> {
 }
 
 fn app(state: AppState) -> Router {
-    let sessions = SessionLayer::new(state.storage.clone()).on_error(sorry);
+    let layer = SessionLayer::new(state.storage.clone()).on_error(sorry);
     let members = Router::new()
         .route("/account", get(account))
         .route("/preferences", post(save_preferences))
+        .route("/sessions", get(sessions))
+        .route("/sessions/end", post(end_session))
+        .route("/sessions/end-others", post(end_other_sessions))
         .route("/checkout", post(check_out))
         .route("/paid", get(paid))
         .layer(middleware::from_fn(require_login));
@@ -121,7 +131,7 @@ fn app(state: AppState) -> Router {
         .route("/notes", get(notes)) // a websocket: it refuses, and does not redirect
         .merge(members)
         // After all routes, and after the guard, which needs the session.
-        .layer(sessions)
+        .layer(layer)
         .with_state(state)
 }
 
@@ -157,7 +167,11 @@ struct Login {
     remember: Option<String>,
 }
 
-async fn log_in(sessions: Sessions, Form(login): Form<Login>) -> Result<Redirect, Error> {
+async fn log_in(
+    sessions: Sessions,
+    headers: HeaderMap,
+    Form(login): Form<Login>,
+) -> Result<Redirect, Error> {
     if login.user.is_empty() || login.password != "open sesame" {
         let session = sessions.session().await?;
         Flash::set(&session, "That is not the password.")?;
@@ -165,6 +179,8 @@ async fn log_in(sessions: Sessions, Form(login): Form<Login>) -> Result<Redirect
     }
     let session = sessions.new_session()?; // the client's old cookie is worthless from now on
     session.insert("user", &login.user)?;
+    let browser = headers.get(USER_AGENT).and_then(|it| it.to_str().ok());
+    session.insert("browser", browser.unwrap_or("unknown"))?;
     if login.remember.is_some() {
         session.set_max_age(MONTH)?;
     }
@@ -214,6 +230,7 @@ async fn account(session: Session) -> Result<Html<String>, Error> {
 <label>Lines on a page <input name=page_size type=number value={page_size}></label>
 <button>Save</button></form>
 <form method=post action=/checkout><button>Buy a lamp</button></form>
+<p><a href=/sessions>Where you are logged in</a></p>
 <form method=post action=/logout><button>Log out</button></form>",
         escape(&user),
         escape(&theme)
@@ -227,6 +244,59 @@ async fn save_preferences(
     session.set_data(&preferences)?; // writes the fields that changed
     Flash::set(&session, "Saved.")?;
     Ok(Redirect::to("/account"))
+}
+
+/// Shows where the user is logged in.
+async fn sessions(session: Session, State(state): State<AppState>) -> Result<Html<String>, Error> {
+    let flash = Flash::take(&session)?;
+    let mut rows = Vec::new();
+    if let Some(of_user) = UserSessions::of_session(&*state.storage, &session)? {
+        for it in of_user.list().await? {
+            let browser: String = it.get("browser")?.unwrap_or_default();
+            let end = if it.is_current() {
+                "this browser".to_owned()
+            } else {
+                format!(
+                    "<form method=post action=/sessions/end>
+<button name=id value={}>Log out there</button></form>",
+                    it.handle() // public: it ends a session of this user, and nothing else
+                )
+            };
+            rows.push(format!("<li>{} {end}</li>", escape(&browser)));
+        }
+    }
+    Ok(page(&format!(
+        "{flash}<ul>{}</ul>
+<form method=post action=/sessions/end-others><button>Log out everywhere else</button></form>",
+        rows.concat()
+    )))
+}
+
+#[derive(Deserialize)]
+struct EndSession {
+    id: String,
+}
+
+async fn end_session(
+    session: Session,
+    State(state): State<AppState>,
+    Form(EndSession { id }): Form<EndSession>,
+) -> Result<Redirect, Error> {
+    if let Some(of_user) = UserSessions::of_session(&*state.storage, &session)? {
+        of_user.end(&id).await?;
+    }
+    Ok(Redirect::to("/sessions"))
+}
+
+async fn end_other_sessions(
+    session: Session,
+    State(state): State<AppState>,
+) -> Result<Redirect, Error> {
+    if let Some(of_user) = UserSessions::of_session(&*state.storage, &session)? {
+        let ended = of_user.end_others().await?;
+        Flash::set(&session, &format!("Logged out in {ended} other places."))?;
+    }
+    Ok(Redirect::to("/sessions"))
 }
 
 async fn check_out(session: Session) -> Result<Redirect, Error> {
