@@ -53,6 +53,9 @@
 //!
 //! - If the connection was dropped, a command is sent once more on a new one, within the same
 //!   timeout. A write that was carried out although its answer was lost is recognized by its bytes.
+//!   If another request changed the session between the two, the repeated change is merged onto it.
+//!   So a value that the other request took out may be there again: a token that must work only
+//!   once belongs in a database.
 //! - The script of `EVALSHA` compares the record with the one that was loaded and replaces it in
 //!   the same step. If it differs, the answer is the stored value. If the server does not know the
 //!   script, the backend sends it once with `EVAL`.

@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::adapter::load_once::{LoadOnce, Turn};
 use crate::adapter::storages::{Inner, Mount};
+use crate::cookie::change::CookieChange;
 use crate::cookie::request::CookieLines;
 use crate::error::{Error, ErrorChain, ErrorKind, Result};
 use crate::session::Session;
@@ -56,6 +57,14 @@ impl Context {
             is_asked: AtomicBool::new(false),
             is_closed: AtomicBool::new(false),
         }))
+    }
+
+    /// Returns whether these are its storages.
+    pub(super) fn serves(&self, inner: &Inner) -> bool {
+        let ours = &self.0.storages;
+        let mut pairs = ours.mounts().zip(inner.mounts());
+        ours.more.len() == inner.more.len()
+            && pairs.all(|(ours, theirs)| ours.storage.config().is_same(theirs.storage.config()))
     }
 
     /// Returns the storage of the cookie called `name`, or the first one, and its place.
@@ -108,9 +117,12 @@ impl Context {
         let name = mount.cookie_name();
         let mut cookies: Vec<Identity> = Vec::new();
         // What this request itself has saved before is not in its cookies.
+        let mut unsent = CookieChange::Keep;
         let earlier = login.take().map(Ok).or_else(|| slot.loaded.get());
         if let Some(Ok(earlier)) = earlier {
             let mut state = earlier.state();
+            // The cookie of an explicit save, should this login fail or be dropped.
+            unsent = std::mem::replace(&mut state.unsent, CookieChange::Keep);
             state.is_committed = true; // nobody saves it any more, except an end
             if let Place::InStore { identity, .. } = &state.place {
                 cookies.push(identity.clone());
@@ -132,6 +144,7 @@ impl Context {
             .config()
             .login_session(lines.have(name), cookies);
         session.state().hook = Some(mount.clone());
+        session.state().unsent = unsent;
         *login = Some(session.clone());
         Ok(session)
     }

@@ -31,7 +31,8 @@ pin_project! {
     pub struct SessionFuture<F, A, B> {
         #[pin]
         handler: F,
-        request: OpenRequest,
+        // None: an outer service with the same storages serves the request.
+        request: Option<OpenRequest>,
         answer: A,
         // Boxed, but only for the requests that changed their session.
         saving: Option<(Saving, Outcome<B>)>,
@@ -56,10 +57,10 @@ impl Drop for OpenRequest {
 }
 
 impl<F, A, B> SessionFuture<F, A, B> {
-    pub(super) fn new(context: Context, handler: F, answer: A) -> Self {
+    pub(super) fn new(context: Option<Context>, handler: F, answer: A) -> Self {
         Self {
             handler,
-            request: OpenRequest(context),
+            request: context.map(OpenRequest),
             answer,
             saving: None,
         }
@@ -76,7 +77,10 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let context = &this.request.0;
+        let Some(OpenRequest(context)) = this.request else {
+            return this.handler.poll(cx);
+        };
+        let context = &*context;
         if this.saving.is_none() {
             let outcome = match ready!(this.handler.poll(cx)) {
                 Ok(mut response) => match response.extensions_mut().remove::<Error>() {

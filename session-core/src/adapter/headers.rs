@@ -12,12 +12,10 @@ pub(super) fn set_cookie(
     header: HeaderValue,
     former_removals: &[HeaderValue],
 ) -> bool {
-    replace_cookie(headers, header);
-    for removal in former_removals {
-        headers.append(SET_COOKIE, removal.clone());
-    }
+    // The removals come first: a browser may take a former place for the present one.
+    replace_cookie(headers, header, former_removals);
     let was_public = is_public(headers);
-    if was_public {
+    if was_public || may_be_shared(headers) {
         make_private(headers);
     }
     forbid_storing(headers);
@@ -36,6 +34,15 @@ pub(super) fn forbid_storing(headers: &mut HeaderMap) {
 pub(super) fn is_public(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(CACHE_CONTROL).iter();
     lines.any(|line| directives(line).any(is_for_shared_caches))
+}
+
+/// Returns whether a shared cache may store the response (RFC 9111, section 3).
+fn may_be_shared(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(CACHE_CONTROL);
+    let is = |directive: &[u8]| {
+        directive.eq_ignore_ascii_case(b"private") || directive.eq_ignore_ascii_case(b"no-store")
+    };
+    headers.contains_key(CACHE_CONTROL) && !lines.iter().any(|line| directives(line).any(is))
 }
 
 fn directives(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
@@ -89,10 +96,16 @@ fn place(header: &HeaderValue) -> (&[u8], Vec<u8>, &[u8]) {
     (name.trim_ascii(), domain, path)
 }
 
-fn replace_cookie(headers: &mut HeaderMap, header: HeaderValue) {
+fn replace_cookie(headers: &mut HeaderMap, header: HeaderValue, before: &[HeaderValue]) {
     let mut entry = match headers.entry(SET_COOKIE) {
         Entry::Vacant(entry) => {
-            entry.insert(header);
+            let mut all = before.iter().cloned().chain([header]);
+            if let Some(first) = all.next() {
+                entry.insert(first);
+            }
+            for value in all {
+                headers.append(SET_COOKIE, value);
+            }
             return;
         }
         Entry::Occupied(entry) => entry,
@@ -103,7 +116,7 @@ fn replace_cookie(headers: &mut HeaderMap, header: HeaderValue) {
         // Without a Path the browser derives one, which may be ours.
         theirs.0 == name && theirs.1 == domain && (theirs.2 == path || theirs.2.is_empty())
     };
-    if !entry.iter().any(is_ours) {
+    if before.is_empty() && !entry.iter().any(is_ours) {
         entry.append(header);
         return;
     }
@@ -113,7 +126,11 @@ fn replace_cookie(headers: &mut HeaderMap, header: HeaderValue) {
         .cloned()
         .collect();
     entry.remove();
-    for value in others.into_iter().chain([header]) {
+    for value in others
+        .into_iter()
+        .chain(before.iter().cloned())
+        .chain([header])
+    {
         headers.append(SET_COOKIE, value);
     }
 }
@@ -160,9 +177,15 @@ mod tests {
     fn what_is_for_shared_caches_becomes_private() {
         for (before, after, was_public) in [
             (&[][..], &["no-store"][..], false),
-            (&["no-cache"], &["no-cache"], false),
+            (&["no-store"], &["no-store"], false),
+            (&["no-cache"], &["private, no-cache"], false),
+            (
+                &["max-age=60", "immutable"],
+                &["private, max-age=60, immutable"],
+                false,
+            ),
             (&["private, max-age=5"], &["private, max-age=5"], false),
-            (&["publication=1"], &["publication=1"], false),
+            (&["publication=1"], &["private, publication=1"], false),
             (&["public"], &["private"], true),
             (&["Public, max-age=60"], &["private, max-age=60"], true),
             (

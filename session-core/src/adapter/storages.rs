@@ -86,9 +86,17 @@ impl Storages {
         F: Future<Output = std::result::Result<Response<ResB>, E>>,
         E: 'static,
     {
+        // The layer is there twice: the outer one serves the request.
+        let is_served = request
+            .extensions()
+            .get::<Context>()
+            .is_some_and(|outer| outer.serves(&self.0));
+        if is_served {
+            return SessionFuture::new(None, handler(request), answer);
+        }
         let context = Context::new(&self.0);
         request.extensions_mut().insert(context.clone());
-        SessionFuture::new(context, handler(request), answer)
+        SessionFuture::new(Some(context), handler(request), answer)
     }
 }
 

@@ -11,6 +11,9 @@ use crate::cookie::set_cookie::{Attributes, SetCookie};
 use crate::cookie::settings::{CookieSettings, DEFAULT_NAME, whole_seconds};
 use crate::error::{Error, ErrorKind, Result};
 
+/// A former domain and path.
+type Place = (Option<String>, Option<String>);
+
 /// Builds [`CookieSettings`].
 #[derive(Clone, Debug)]
 #[must_use]
@@ -21,7 +24,7 @@ pub struct CookieBuilder {
     persistent: bool,
     rolling: bool,
     absolute_max_age: Option<Duration>,
-    former: Vec<Attributes>,
+    former: Vec<Place>,
 }
 
 impl CookieBuilder {
@@ -90,11 +93,7 @@ impl CookieBuilder {
     /// ```
     pub fn former(mut self, domain: impl Into<String>, path: impl Into<String>) -> Self {
         let text = |text: String| Some(text).filter(|text| !text.is_empty());
-        self.former.push(Attributes {
-            domain: text(domain.into()),
-            path: text(path.into()),
-            ..self.attributes.clone()
-        });
+        self.former.push((text(domain.into()), text(path.into())));
         self
     }
 
@@ -172,17 +171,30 @@ impl CookieBuilder {
     pub(super) fn finish(self) -> CookieSettings {
         CookieSettings {
             header: SetCookie::new(&self.name, &self.attributes, self.max_age),
-            former: self
-                .former
-                .iter()
-                .map(|it| removal(&self.name, it))
-                .collect(),
+            former: self.removals(),
             name: self.name,
             max_age: self.max_age,
             persistent: self.persistent,
             rolling: self.rolling,
             absolute_max_age: self.absolute_max_age,
         }
+    }
+
+    /// Returns the attributes with which a browser keeps the cookies of former places.
+    fn former_attributes(&self) -> impl Iterator<Item = Attributes> {
+        self.former.iter().map(|(domain, path)| Attributes {
+            domain: domain.clone(),
+            path: path.clone(),
+            ..self.attributes.clone()
+        })
+    }
+
+    fn removals(&self) -> Vec<HeaderValue> {
+        let removal = |attributes| {
+            let header = SetCookie::new(&self.name, &attributes, None);
+            header.write("", Some(Duration::ZERO), UNIX_EPOCH)
+        };
+        self.former_attributes().map(removal).collect()
     }
 
     /// Returns the first thing that is wrong with the settings, as the text of an error.
@@ -238,18 +250,18 @@ impl CookieBuilder {
                 "browsers refuse a __Host- cookie unless its path is '/'",
             ),
             (
-                self.former.iter().any(|former| {
-                    former
-                        .domain
-                        .as_deref()
-                        .is_some_and(|domain| !is_domain(domain))
-                        || former.path.as_deref().is_some_and(|path| !is_path(path))
+                is_host && !self.former.is_empty(),
+                "a __Host- cookie has no former place: browsers refuse it with another one",
+            ),
+            (
+                self.former.iter().any(|(domain, path)| {
+                    domain.as_deref().is_some_and(|domain| !is_domain(domain))
+                        || path.as_deref().is_some_and(|path| !is_path(path))
                 }),
                 "a former domain must be a host name, and a former path start with '/'",
             ),
             (
-                self.former
-                    .iter()
+                self.former_attributes()
                     .any(|former| former.is_same_place(attributes)),
                 "a former domain and path must differ from the present ones",
             ),
@@ -265,10 +277,6 @@ impl CookieBuilder {
         let first = faults.into_iter().find(|(is_wrong, _)| *is_wrong);
         first.map(|(_, why)| why)
     }
-}
-
-fn removal(name: &str, attributes: &Attributes) -> HeaderValue {
-    SetCookie::new(name, attributes, None).write("", Some(Duration::ZERO), UNIX_EPOCH)
 }
 
 /// The cookie is called [`DEFAULT_NAME`].
@@ -355,6 +363,7 @@ mod tests {
                 "domain with a long part",
                 builder("a").domain("a".repeat(64)),
             ),
+            ("former of __Host-", builder("__Host-a").former("", "/app")),
             ("former domain", builder("a").former("a b", "/")),
             ("former path", builder("a").former("", "app")),
             (

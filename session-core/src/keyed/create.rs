@@ -70,9 +70,12 @@ impl<B: Backend> KeyedStorage<B> {
                 .backend
                 .write(key, write.clone(), OnlyIf::Missing)
                 .await?;
-            // Own bytes count only if an earlier try may have written them.
+            // Own bytes count only if an earlier try may have written them. Nobody else draws the
+            // same 128 random bits, so under such an identity the first try may have been repeated
+            // by the connection itself, as that of a Redis Cluster does.
+            let is_random = !is_chosen && self.key_factory.is_none();
             if let Outcome::Found(Found::Record(found)) = &outcome
-                && before.contains(found.value())
+                && (before.contains(found.value()) || (is_random && found.value() == write.value()))
             {
                 let found = found.clone();
                 let mut again = write;

@@ -73,7 +73,13 @@ impl Session {
 impl State {
     /// Begins a save; `None` if there is nothing to save.
     fn begin_save(&mut self, session: &Session) -> Option<Draft> {
-        if !self.is_due() {
+        // A read restarts the lifetime when the request is over. Only then it is known whether it
+        // was activity.
+        let is_open_read = self.hook.is_some()
+            && !self.is_committed
+            && !self.delta.is_change()
+            && !self.origin.is_login;
+        if !self.is_due() || is_open_read {
             return None;
         }
         self.saving = Some(Saving::default());

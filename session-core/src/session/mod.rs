@@ -174,11 +174,14 @@ impl Session {
     pub fn set_max_age(&self, max_age: impl Into<Option<Duration>>) -> Result<()> {
         let mut state = self.open()?;
         let max_age = max_age.into().map(whole_seconds);
-        let lifetime = if max_age == state.config.cookie().max_age() {
-            Lifetime::Default
-        } else {
-            max_age.map_or(Lifetime::Unlimited, Lifetime::For)
-        };
+        // The usual lifetime says nothing, except that it makes the cookie survive the browser.
+        let cookie = state.config.cookie();
+        let lifetime =
+            if max_age == cookie.max_age() && (max_age.is_none() || cookie.is_persistent()) {
+                Lifetime::Default
+            } else {
+                max_age.map_or(Lifetime::Unlimited, Lifetime::For)
+            };
         Arc::make_mut(&mut state.record).lifetime = lifetime;
         state.delta.touched = true;
         state.delta.lifetime = true;

@@ -179,7 +179,7 @@ impl State {
 
     /// Lets a session that was only read keep the lifetime that it has.
     pub(crate) fn forget_refresh(&mut self) {
-        self.refresh &= self.delta.is_change();
+        self.refresh = false;
     }
 
     pub(crate) fn set(&mut self, key: &str, text: String) {

@@ -12,5 +12,6 @@ mod app;
 mod arguments;
 mod errors;
 mod forgotten;
+mod hostile;
 mod layers;
 mod websocket;
