@@ -10,7 +10,7 @@ rule that repeats a command once), requests are cancelled, time passes, Python a
     session_model.py --all-breaks [--runs N]                     every planted fault; exit status 1 if one is not caught
     session_model.py --queue                                     commands per writer, with and without the queue
 
-Not modelled: a limit of sessions per user, save() inside a handler, eviction, clock skew, several cookies or storages.
+Not modelled: save() inside a handler, eviction, clock skew, several cookies or storages.
 Single flags (see FLAGS) can be set with --set NAME=0|1, to see what each is for."""
 import argparse, random, sys, collections
 
@@ -39,7 +39,7 @@ BREAKS = ["blind-write", "no-merge", "delete", "mark-first", "no-follow", "answe
           # the queue
           "queue-blind", "queue-sleep", "queue-waiter-leak",
           # another program's data
-          "foreign-replaced", "foreign-ended", "foreign-overwritten", "foreign-adopted", "foreign-stays"]
+          "limit-never", "limit-no-follow", "foreign-replaced", "foreign-ended", "foreign-overwritten", "foreign-adopted", "foreign-stays"]
 ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
 ap.add_argument("--runs", type=int, default=20000); ap.add_argument("--seed", type=int, default=1)
 ap.add_argument("--design", default="fixed"); ap.add_argument("--set", nargs="*", default=[]); ap.add_argument("--break", dest="brk", default="")
@@ -75,6 +75,7 @@ class World:
         self.commands, self.by_value, self.native, self.ends_queue = 0, rnd.random() < 0.6, rnd.random() < 0.5, rnd.random() < 0.5
         self.queues, self.lin, self.known, self.bad, self.delayed = {}, {}, {}, [], []
         self.faulty, self.foreign, self.queued = rnd.random() < 0.7, rnd.random() < 0.3, True
+        self.limit, self.listing, self.owner_ghost = rnd.choice([None, None, 1, 2, 3]), {}, {}
         self.stats, self.last_of, self.waits = collections.Counter(), {}, set()
         # For the checks, beside what the store holds: when and by whom a key's session was replaced, the column of the table that a
         # request finds at a key, and when Python or another program last wrote there.
@@ -98,9 +99,9 @@ class World:
         if old and is_foreign(old[0]) and not is_foreign(v):
             if not (who and who.kind in ("logout", "invset") and who.loaded_key == k): self.bads(f"F: a {who and who.kind} overwrote foreign data")
             if is_opaque(old[0]): self.bads("F: foreign data that nobody can compare was overwritten")
-        if old and is_rec(old[0]) and type(v) is not Forgot and not self.is_twin(k, old[0].ghost) and (is_tomb(v) and v[1] != "moved" or v == PY): self.lin[old[0].ghost]["dead"] = True; expired(self, old[0]) or self.ends_it()
+        if old and is_rec(old[0]) and type(v) is not Forgot and not self.is_twin(k, old[0].ghost) and (is_tomb(v) and v[1] != "moved" or v == PY): self.lin[old[0].ghost]["dead"] = True; expired(self, old[0]) or v == REVOKED or self.ends_it()
         if is_tomb(v) and (old and is_rec(old[0]) or v == REPLACED or type(v) is Forgot):
-            self.cause[k] = "moved" if moved_to(v) else CAUSE.get(who.kind if who else None, "ended")
+            self.cause[k] = "moved" if moved_to(v) else "revoked" if v == REVOKED else CAUSE.get(who.kind if who else None, "ended")
             if type(v) is not Forgot and self.cause[k] != "revoked": self.replaced[k] = self.now; self.by[k] = who.kind if who else None
         if is_rec(v) and self.lin[v.ghost]["u"] != user_of(v): self.lin[v.ghost].update(u=user_of(v), since=self.step)
         if is_rec(v): self.last_of[k] = (v.ghost, v.created + age_of(v)); self.cause.pop(k, None)
@@ -172,16 +173,41 @@ def add(w, user, key, upto, handle):
     while True:
         now = yield from read(w, idx(user)); have = now[0][1] if now else ()
         if any(k == key and u >= upto for k, u, _ in have): return have
-        keep = tuple(e for e in have if e[0] != key)
-        if len(keep) > 3:
+        if any(e[0] == key for e in have): keep = tuple((key, upto, handle) if e[0] == key else e for e in have)
+        else:                                                      # a renewed session gets the place behind its old record
+            at = max([i + 1 for i, e in enumerate(have) if e[2] == handle], default=len(have)); keep = have[:at] + ((key, upto, handle),) + have[at:]
+        if len(keep) > 4:
             left = []
             for e in keep:
-                r = yield from read(w, e[0])
-                if r and (is_rec(r[0]) or F["keep_tombs"] and is_tomb(r[0])): left.append(e)
+                r = e[0] != key and (yield from read(w, e[0]))
+                if e[0] == key or r and (is_rec(r[0]) or F["keep_tombs"] and is_tomb(r[0])): left.append(e)
             keep = tuple(left)
-        new = keep + ((key, upto, handle),)
+        new = keep
         ok, _ = yield from write(w, idx(user), ("idx", new), index_ttl(w, new, upto), now or "missing")
         if ok: return new
+def enforce(w, key, handle):
+    """After a login: ends the oldest sessions beyond the limit, by their place in the index. What has ended already counts."""
+    user, entries = w.listing.pop(key, (None, ()))
+    if not entries or not w.limit: return
+    handles = list(dict.fromkeys(h for _, _, h in entries)); surplus, live = len(handles) - w.limit, []
+    for h in handles:
+        if surplus <= 0: break
+        if h == handle: continue
+        alive = False
+        for k, _, of in entries:
+            if of != h: continue
+            now = yield from read(w, k)
+            while now and moved_to(now[0]) and B != "limit-no-follow": now = yield from read(w, moved_to(now[0]))   # listed after our look
+            alive = alive or bool(now and is_rec(now[0]) and user_of(now[0]) == user and not expired(w, now[0]))
+        if alive and B != "limit-never": live.append(h)
+        else: surplus -= 1
+    for h in live[:max(surplus, 0)]:
+        for k, _, of in entries:
+            if of == h: yield from end(w, k, REVOKED, user, handle, ghost_limit=w.owner_ghost.get(key))
+def limited(w, key, handle):
+    """A failure at the limit costs no login."""
+    try: yield from enforce(w, key, handle)
+    except Unavailable: w.stats.update(["limit not enforced"])
 def remove(w, user, gone):
     while True:
         now = yield from read(w, idx(user))
@@ -284,6 +310,7 @@ def carry_out(w, s, delta, baton=None, blind=False):
             now = yield from read(w, s.cookie)
             if now and is_foreign(now[0]): rec = stamp(w, None, delta, s.cookie); yield from write(w, s.cookie, rec, ttl_of(w, rec), "present"); return ("set", s.cookie)
         key, _ = yield from create(w, delta)
+        yield from limited(w, key, key)
         if s.exp and F["start_ends"]: yield from end(w, s.cookie, REPLACED if F["why"] else ENDED)
         return ("set", key)
     if s.emptied:
@@ -342,7 +369,9 @@ def create(w, delta, handle=None, old=None):
         if user is not None and B == "list-first": yield from add(w, user, k, rec.listed, rec.handle)
         ok, now = yield from write(w, k, rec, ttl_of(w, rec), "missing")
         if not ok: continue
-        if user is not None and B not in ("list-first", "answer-first") and not (B == "renew-no-list" and old): yield from add(w, user, k, rec.listed, rec.handle)
+        if user is not None and B not in ("list-first", "answer-first") and not (B == "renew-no-list" and old):
+            entries = yield from add(w, user, k, rec.listed, rec.handle)
+            if old is None or user_of(old) != user: w.listing[k], w.owner_ghost[k] = (user, entries), rec.ghost
         return k, now
 
 
@@ -378,7 +407,10 @@ def renew(w, s, delta, baton=None):
             if now and now[0] == mark: return ("set", new)
             if now and is_rec(now[0]): yield from forget(w, new, mine); raise
             ok = False
-        if ok: s.left = (mark, None, None); return ("set", new)
+        if ok:
+            s.left = (mark, None, None)
+            yield from limited(w, new, handle)
+            return ("set", new)
         try: seen = same_session(w, s, handle, now)
         except Ended: yield from forget(w, new, mine); raise
         if s.emptied and B == "empty-no-merge": continue
@@ -390,7 +422,7 @@ def renew(w, s, delta, baton=None):
         mine = st
 
 
-def end(w, key, kind, user=None, keep=None, seen=None, ghost_keep=None, over=False, loaded=None):
+def end(w, key, kind, user=None, keep=None, seen=None, ghost_keep=None, ghost_limit=None, over=False, loaded=None):
     """Ends what is at `key` by compare-and-swap, following `moved`. Returns "done", or why there was nothing to end.
     `over`: a login's, leaves `kind` whatever is there, foreign data excepted. `keep`: handle or key of a session that stays.
     `loaded`: the key that an invalidated session was loaded from; what another program has put there since ends, too."""
@@ -421,6 +453,7 @@ def end(w, key, kind, user=None, keep=None, seen=None, ghost_keep=None, over=Fal
         only = "present" if B == "present-end" or B in ("foreign-replaced", "foreign-ended") and is_opaque(v) else now or "missing"
         ok, _ = yield from write(w, key, kind, TOMB, only)
         if ok and is_rec(v) and ghost_keep is not None and v.ghost == ghost_keep and not w.lin[v.ghost]["python"]: w.bads("end_others ended the session that is kept")
+        if ok and is_rec(v) and v.ghost == ghost_limit and not w.lin[v.ghost]["python"]: w.bads("P11: the limit ended the session that has just logged in")
         if not ok and B != "end-once": continue
         if over and F["refresh_moved"] and B != "login-keeps-moved":
             for k, st in trail:
@@ -458,6 +491,7 @@ def invalidate_and_set(w, s, delta, baton=None):
         except Unavailable: yield from forget(w, key, mine); raise
         s.left = (ENDED, None, None) if found == "done" else None
         if found in ("replaced", "ended") and not s.exp and B != "set-blind-chain": yield from forget(w, key, mine); raise Ended
+    yield from limited(w, key, key)
     return ("set", key)
 
 
@@ -471,6 +505,7 @@ def login(w, s, delta, baton=None):
             s.left = (REPLACED, None, None) if found == "done" else None
     except Unavailable: yield from forget(w, key, mine); raise
     if B == "answer-first": w.late.append(add(w, delta["set"]["user"], key, cover(w, mine[0]), key))
+    yield from limited(w, key, key)
     return ("set", key)
 
 
@@ -777,6 +812,10 @@ def check(w, ends, browsers):
             if u and k not in listed[u]: w.bads(f"P11: {k} of {u} lives and is not listed")
             for user, began in ends:
                 if u == user and w.lin[g]["answered"] is not None and w.lin[g]["answered"] < began and max(w.lin[g]["since"], w.lin[g]["ua"]) < began: w.bads(f"P11: {k} of {u} lives after end_all")
+    if w.limit and not (w.faulty or w.foreign or A.python):        # every login has enforced it
+        for u in ("u1", "u2"):
+            n = sum(1 for g, lives in usable.items() if any(user_of(rec) == u for _, rec in lives))
+            if n > w.limit: w.bads(f"P11: {n} sessions of {u} live, and the limit is {w.limit}")
     for (proc, k), q in w.queues.items(): w.bads(f"queue: the entry of {k} is left behind")
     for u in listed:                                               # the index after one more login (every pruning goes through `add`)
         g = add(w, u, "last", w.now + 1000, "last")
@@ -832,7 +871,7 @@ def main():
     return 1 if broken else 0
 
 
-EXTRA = {"queue-leak": ["--kinds", "login:1,write:20", "--cancel", ".03"], "queue-waiter-leak": ["--kinds", "login:1,write:20", "--cancel", ".03"],
+EXTRA = {"limit-no-follow": ["--kinds", "login:4,renew:4,inplace:2"], "queue-leak": ["--kinds", "login:1,write:20", "--cancel", ".03"], "queue-waiter-leak": ["--kinds", "login:1,write:20", "--cancel", ".03"],
          "queue-sleep": ["--kinds", "login:1,write:20", "--faults", ".3"], "expired-stays": ["--slow", "--kinds", "login:3,write:4,logout:2,read:1"],
          "no-refresh": ["--slow", "--kinds", "login:1,write:3,read:9"], "empty-no-merge": ["--kinds", "login:1,write:8,empty:6"], "login-keeps-py": ["--python"], "chain-end-stays": ["--kinds", "login:2,renew:3,logout:4"], "py-409": ["--python"], "set-blind-chain": ["--kinds", "login:3,renew:3,invset:4"]}
 def all_breaks():

@@ -7,7 +7,7 @@ use session_core::{
     CookieBuilder, CookieChange, ErrorKind, KeyedStorage, Session, Storage, UserIndex, UserSession,
     UserSessions,
 };
-use session_tests::stores::{Calls, When};
+use session_tests::stores::{Call, Calls, When};
 
 use crate::app::{App, HOUR, MINUTE, SECOND, Shared, settings};
 
@@ -504,6 +504,24 @@ async fn p11_a_login_beyond_the_limit_ends_the_oldest() {
     app.ask(Some(&anonymous), "/set/user/alice").await;
     assert_eq!(app.keys(&cookies[0]).await, None);
     assert_eq!(list(&app, "alice").await.len(), 3);
+}
+
+/// The renewal is listed after the login has read the index.
+#[tokio::test]
+async fn p11_the_limit_ends_a_session_that_is_renewed_at_that_moment() {
+    let app = with(settings(), UserIndex::new("user").limit(1));
+    let oldest = login(&app, "alice").await;
+    let index = index_key(&app);
+    let hold = app.gate().hold_on(&index, &[Call::Update], When::After);
+    let other = app.another();
+    let logs_in = tokio::spawn(async move { other.ask(None, "/login").await });
+    hold.reached().await;
+    let renewed = app.ask(Some(&oldest), "/renew").await.cookie().unwrap();
+    hold.open();
+    let new = logs_in.await.unwrap().cookie().unwrap();
+    assert_eq!(app.keys(&oldest).await, None);
+    assert_eq!(app.keys(&renewed).await, None);
+    assert_eq!(app.keys(&new).await.unwrap(), ["user"]);
 }
 
 #[tokio::test]

@@ -1,13 +1,18 @@
 //! The limit of sessions per user: a login beyond it ends the oldest.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::error::{ErrorChain, Result};
 use crate::keyed::KeyedStorage;
-use crate::keyed::backend::{Backend, Found};
+use crate::keyed::backend::Backend;
+use crate::keyed::end::MAX_HOPS;
 use crate::keyed::load::Opened;
+use crate::keyed::tombstone::Tombstone;
 use crate::keyed::users::enlist::Listing;
 use crate::keyed::users::own::Own;
+use crate::record::Record;
+use crate::session::identity::Identity;
 
 impl<B: Backend> KeyedStorage<B> {
     /// Ends the oldest sessions of a user who has more than the limit allows after a login.
@@ -50,12 +55,10 @@ impl<B: Backend> KeyedStorage<B> {
                 if *entry.handle != *handle {
                     continue;
                 }
-                let address = self.address_of(entry.suffix.clone());
-                let found = self.backend.read(&address.key).await?;
-                if found == Found::Missing {
-                    gone.insert(entry.suffix.clone());
-                } else if let Opened::Record(record) = self.open(&found, self.config.unix_now()) {
-                    is_live |= self.is_live(&record, &listing.user);
+                match self.find_session(&entry.suffix).await? {
+                    At::Record(record) => is_live |= self.is_live(&record, &listing.user),
+                    At::Gone => drop(gone.insert(entry.suffix.clone())),
+                    At::Ended => {}
                 }
             }
             if is_live {
@@ -76,4 +79,31 @@ impl<B: Backend> KeyedStorage<B> {
         self.take_out(&listing.user, gone).await;
         Ok(())
     }
+
+    /// Finds a listed session. A renewal may have moved it since the index was read.
+    async fn find_session(&self, suffix: &Arc<str>) -> Result<At> {
+        let mut suffix = suffix.clone();
+        for hop in 0..MAX_HOPS {
+            let found = self.backend.read(&self.address_of(suffix).key).await?;
+            match self.open(&found, self.config.unix_now()) {
+                Opened::Record(record) => return Ok(At::Record(record)),
+                Opened::Missing if hop == 0 => return Ok(At::Gone),
+                Opened::Tombstone(Tombstone::Moved(to)) => match Identity::parse(&to) {
+                    Some(to) => suffix = to.text(),
+                    None => return Ok(At::Ended),
+                },
+                _ => return Ok(At::Ended),
+            }
+        }
+        Ok(At::Ended)
+    }
+}
+
+/// Where a listed session is.
+enum At {
+    Record(Arc<Record>),
+    /// It has ended, and its key holds something else.
+    Ended,
+    /// The key that the index lists is missing.
+    Gone,
 }
