@@ -232,6 +232,33 @@ async fn p11_a_save_that_changes_the_user_moves_the_session() {
     assert!(app.keys(&bob).await.is_some());
 }
 
+/// A slow request sets the user that the session had when it was loaded. Meanwhile the session got
+/// another one, or none.
+#[tokio::test]
+async fn p11_a_user_that_a_slow_request_sets_again_moves_the_session() {
+    const BOBS: &[u8] = br#"{"created": 1700000000, "session": {"user": "bob", "n": 1}}"#;
+    for is_removed in [true, false] {
+        let app = app();
+        let cookie = login(&app, "alice").await;
+        let slow = app.storage.load(&[&cookie]).await.unwrap();
+        slow.insert("user", "alice").unwrap();
+        if is_removed {
+            app.ask(Some(&cookie), "/remove/user").await;
+        } else {
+            app.plant(&cookie, BOBS).await;
+        }
+        let saved = app.storage.save(&slow).await.unwrap();
+        let CookieChange::Set { value, .. } = saved else {
+            panic!("{saved:?}")
+        };
+        assert_ne!(value, cookie);
+        assert_eq!(app.keys(&cookie).await, None);
+        assert_eq!(list(&app, "alice").await.len(), 1);
+        assert_eq!(list(&app, "bob").await.len(), 0);
+        assert_eq!(app.ask(Some(&value), "/end-all").await.body, "1");
+    }
+}
+
 #[tokio::test]
 async fn p11_any_json_value_is_a_user() {
     let long = "x".repeat(3000);
