@@ -74,7 +74,8 @@ impl Storages {
     /// Gives the request its sessions, lets `handler` make a future of it, and returns the future
     /// that runs it and saves the sessions. `answer` writes the response if a session fails.
     ///
-    /// A service inside another one shadows it.
+    /// A service inside another one shadows it, unless both have the same storages: then the outer
+    /// one alone serves the request.
     pub fn serve<ReqB, ResB, E, A, F>(
         &self,
         mut request: Request<ReqB>,
