@@ -459,6 +459,24 @@ async fn p11_the_index_outlives_a_session_with_a_lifetime_of_its_own() {
     assert_eq!(app.ask(Some(&cookie), "/end-all").await.body, "1");
 }
 
+/// Another request gives the session a longer life while it is renewed.
+#[tokio::test]
+async fn p11_a_renewal_that_takes_a_longer_life_along_is_listed_that_long() {
+    let app = app();
+    let cookie = login(&app, "alice").await;
+    let hold = app.gate().hold(Call::End, When::Before);
+    let renewal = app.another().start(&cookie, "/renew");
+    hold.reached().await;
+    let session = app.storage.load(&[&cookie]).await.unwrap();
+    session.set_max_age(HOUR * 1000).unwrap();
+    app.storage.save(&session).await.unwrap();
+    hold.open();
+    let new = renewal.await.unwrap().cookie().unwrap();
+    app.clock.advance(HOUR * 999);
+    assert_eq!(list(&app, "alice").await.len(), 1);
+    assert_eq!(app.ask(Some(&new), "/end-all").await.body, "1");
+}
+
 #[tokio::test]
 async fn p11_every_key_has_a_time_to_live_where_sessions_have_one() {
     let app = app();

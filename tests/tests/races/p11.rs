@@ -3,7 +3,7 @@
 
 use tokio::task::JoinSet;
 
-use crate::pair::{A, B, Pair};
+use crate::pair::{A, Answer, B, Pair};
 
 /// What a slower request does. A login is no slower request of an old session.
 const CHANGES: [&str; 6] = [
