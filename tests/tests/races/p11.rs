@@ -112,7 +112,7 @@ async fn p11_an_end_of_all_wins_whatever_runs_at_that_moment(pair: &Pair) {
         }
         let answers = requests.join_all().await;
         assert_eq!(ends.await.unwrap().status, 200);
-        cookies.extend(answers.iter().filter_map(crate::pair::Answer::cookie));
+        cookies.extend(answers.iter().filter_map(Answer::cookie));
         cookies.sort();
         cookies.dedup();
         let mut live = 0;
