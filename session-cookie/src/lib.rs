@@ -47,10 +47,7 @@ pub use simple::SimpleCookieStorage;
 
 use std::time::SystemTime;
 
-use session_core::{CookieChange, Result, Session, SessionConfig};
-
-/// How many distinct cookies of one name are tried. A client chooses how many it sends.
-const MAX_CANDIDATES: usize = 8;
+use session_core::{CookieChange, MAX_TRIED_COOKIES, Result, Session, SessionConfig};
 
 /// A session, and when its cookie was written.
 type Opened = (Session, SystemTime);
@@ -79,7 +76,7 @@ fn load(
             if tried.contains(cookie) {
                 continue;
             }
-            if tried.len() == MAX_CANDIDATES {
+            if tried.len() == MAX_TRIED_COOKIES {
                 break;
             }
             tried.push(cookie);

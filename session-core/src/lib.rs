@@ -62,6 +62,7 @@ pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::SessionConfig;
 pub use cookie::builder::CookieBuilder;
 pub use cookie::change::CookieChange;
+pub use cookie::request::MAX_TRIED_COOKIES;
 pub use cookie::same_site::SameSite;
 pub use cookie::settings::{CookieSettings, DEFAULT_NAME, MAX_COOKIE_BYTES};
 pub use error::{Error, ErrorKind, Result};

@@ -21,6 +21,8 @@ mod parity;
 mod random;
 #[path = "interop/suite.rs"]
 mod suite;
+#[path = "interop/users.rs"]
+mod users;
 #[path = "interop/walk.rs"]
 mod walk;
 

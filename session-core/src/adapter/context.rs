@@ -8,10 +8,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crate::adapter::load_once::{LoadOnce, Turn};
 use crate::adapter::storages::{Inner, Mount};
 use crate::cookie::change::CookieChange;
-use crate::cookie::request::CookieLines;
+use crate::cookie::request::{CookieLines, MAX_TRIED_COOKIES};
 use crate::error::{Error, ErrorChain, ErrorKind, Result};
 use crate::session::Session;
-use crate::session::identity::{Identity, MAX_CANDIDATES};
+use crate::session::identity::Identity;
 use crate::session::state::Place;
 
 /// The sessions of one request, not loaded yet. Clones are the same context.
@@ -130,7 +130,7 @@ impl Context {
             cookies.append(&mut state.origin.cookies.clone());
         }
         for value in lines.values(name) {
-            if cookies.len() >= MAX_CANDIDATES {
+            if cookies.len() >= MAX_TRIED_COOKIES {
                 break;
             }
             if let Some(identity) = Identity::parse(&value)

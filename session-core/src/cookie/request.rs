@@ -9,6 +9,9 @@ use memchr::memchr;
 
 use crate::cookie::quote::unquote;
 
+/// How many distinct cookies of one name a storage tries. A client chooses how many it sends.
+pub const MAX_TRIED_COOKIES: usize = 8;
+
 /// The Cookie header lines of a request, not parsed yet. They share the request's memory.
 #[derive(Clone, Default)]
 pub(crate) struct CookieLines {

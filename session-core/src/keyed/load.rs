@@ -3,13 +3,14 @@
 use std::sync::Arc;
 
 use crate::config::Content;
+use crate::cookie::request::MAX_TRIED_COOKIES;
 use crate::error::Result;
 use crate::keyed::KeyedStorage;
 use crate::keyed::backend::{Backend, Found};
 use crate::keyed::tombstone::Tombstone;
 use crate::record::stored::Stored;
 use crate::record::{Record, Unreadable};
-use crate::session::identity::{Identity, MAX_CANDIDATES};
+use crate::session::identity::Identity;
 use crate::session::state::{EndedBy, Origin, Place};
 use crate::session::{Session, lifetime};
 
@@ -51,7 +52,7 @@ impl<B: Backend> KeyedStorage<B> {
             let Some(identity) = self.parse(cookie).filter(|one| !tried.contains(one)) else {
                 continue;
             };
-            if tried.len() == MAX_CANDIDATES {
+            if tried.len() == MAX_TRIED_COOKIES {
                 break;
             }
             let key = self.address(&identity).key;
@@ -120,7 +121,7 @@ impl<B: Backend> KeyedStorage<B> {
     /// Adds the identities that the cookies spell, up to the limit.
     fn add_candidates(&self, tried: &mut Vec<Identity>, cookies: &[&str], except: &Identity) {
         for cookie in cookies {
-            if tried.len() + 1 >= MAX_CANDIDATES {
+            if tried.len() + 1 >= MAX_TRIED_COOKIES {
                 return;
             }
             if let Some(identity) = self.parse(cookie)

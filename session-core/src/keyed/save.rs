@@ -10,7 +10,7 @@ use crate::keyed::backend::Backend;
 use crate::keyed::create::Created;
 use crate::keyed::end::{Ender, Was};
 use crate::keyed::plan::{Plan, Situation};
-use crate::keyed::swap::PATIENCE;
+use crate::keyed::swap::RETRY_TIMEOUTS;
 use crate::keyed::users::Listing;
 use crate::session::identity::Identity;
 use crate::session::state::{EndedBy, Place};
@@ -23,7 +23,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(300);
 
 /// How many times the backend's limit for one call a whole save may take, not counting a wait for
 /// another save of the same handle.
-const MAX_CALLS: u32 = PATIENCE + 1;
+const SAVE_TIMEOUTS: u32 = RETRY_TIMEOUTS + 1;
 
 /// What a save did.
 pub(super) struct Saved {
@@ -47,7 +47,7 @@ impl<B: Backend> KeyedStorage<B> {
             Poll::Ready(draft) => draft,
             Poll::Pending => {
                 let other = session.begin_next_save();
-                self.backend.bound(other, PATIENCE).await?
+                self.backend.bound(other, RETRY_TIMEOUTS).await?
             }
         };
         let Some(mut draft) = draft else {
@@ -72,7 +72,7 @@ impl<B: Backend> KeyedStorage<B> {
             // The rare ones are boxed: their futures are many times larger than an update's.
             _ => {
                 let rare = Box::pin(self.carry_out(plan, &mut draft));
-                self.backend.bound(rare, MAX_CALLS).await?
+                self.backend.bound(rare, SAVE_TIMEOUTS).await?
             }
         };
         let saved = saved?;
@@ -123,7 +123,7 @@ impl<B: Backend> KeyedStorage<B> {
         let created = self.create(draft, false).await?;
         let mut has_ended_one = false;
         let ends = Box::pin(self.replace_old(draft, &created.identity, &mut has_ended_one));
-        let ended = self.backend.bound(ends, PATIENCE).await;
+        let ended = self.backend.bound(ends, RETRY_TIMEOUTS).await;
         if let Err(error) = ended.and_then(|ended| ended) {
             if !has_ended_one {
                 self.take_back(draft).await;

@@ -13,7 +13,7 @@ use crate::record::stored::Stored;
 const ROUNDS: usize = 128;
 
 /// How many times the backend's limit for one call a write may take after its first call.
-pub(super) const PATIENCE: u32 = 4;
+pub(super) const RETRY_TIMEOUTS: u32 = 4;
 
 /// A change of one key.
 pub(super) trait Change: Send {
@@ -84,7 +84,7 @@ impl<B: Backend> KeyedStorage<B> {
             };
             self.compete(address, found, change, turn).await
         });
-        self.backend.bound(competing, PATIENCE).await?
+        self.backend.bound(competing, RETRY_TIMEOUTS).await?
     }
 
     async fn compete<C: Change>(

@@ -28,10 +28,6 @@ use crate::error::{Error, ErrorKind, Result};
 #[derive(Clone, Eq, Hash, PartialEq)]
 pub struct Identity(Arc<str>);
 
-/// How many distinct identities of a client's cookies are considered. A client chooses how many it
-/// sends.
-pub(crate) const MAX_CANDIDATES: usize = 8;
-
 impl Identity {
     /// Draws a new identity from the operating system's random generator.
     ///

@@ -172,7 +172,7 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Committed`] after the response's headers have left.
     pub fn set_max_age(&self, max_age: impl Into<Option<Duration>>) -> Result<()> {
-        let mut state = self.open()?;
+        let mut state = self.lock_for_change()?;
         let max_age = max_age.into().map(whole_seconds);
         // The usual lifetime says nothing, except that it makes the cookie survive the browser.
         let cookie = state.config.cookie();
@@ -198,7 +198,7 @@ impl Session {
     /// [`ErrorKind::Committed`] after the response's headers have left.
     #[doc(alias = "touch")]
     pub fn changed(&self) -> Result<()> {
-        self.open()?.delta.touched = true;
+        self.lock_for_change()?.delta.touched = true;
         Ok(())
     }
 
@@ -217,7 +217,7 @@ impl Session {
     #[doc(alias = "destroy")]
     #[doc(alias = "flush")]
     pub fn invalidate(&self) -> Result<()> {
-        self.open()?.invalidate();
+        self.lock_for_change()?.invalidate();
         Ok(())
     }
 
@@ -234,7 +234,7 @@ impl Session {
     #[doc(alias = "cycle_id")]
     #[doc(alias = "regenerate")]
     pub fn renew(&self) -> Result<()> {
-        let mut state = self.open()?;
+        let mut state = self.lock_for_change()?;
         state.delta.identity = state.delta.identity.max(IdentityChange::Rotate);
         Ok(())
     }
@@ -249,7 +249,7 @@ impl Session {
     /// The save fails with [`ErrorKind::Identity`] if the store already holds something under this
     /// identity, or if the identity holds a `_` and the storage has no key factory.
     pub fn set_new_identity(&self, identity: Identity) -> Result<()> {
-        let mut state = self.open()?;
+        let mut state = self.lock_for_change()?;
         if !state.is_new() {
             return Err(Error::with_message(
                 ErrorKind::Identity,
@@ -280,7 +280,7 @@ impl Session {
     /// - [`ErrorKind::Settings`] if the session was not loaded through a session service: save it
     ///   with [`Storage::save`](crate::Storage::save).
     pub async fn save(&self) -> Result<()> {
-        let hook = self.open()?.hook.clone().ok_or_else(|| {
+        let hook = self.lock_for_change()?.hook.clone().ok_or_else(|| {
             Error::with_message(
                 ErrorKind::Settings,
                 "this session was not loaded by a session service: use Storage::save",
@@ -296,7 +296,7 @@ impl Session {
     }
 
     /// Locks the state for a change.
-    fn open(&self) -> Result<MutexGuard<'_, State>> {
+    fn lock_for_change(&self) -> Result<MutexGuard<'_, State>> {
         let state = self.state();
         if state.is_committed {
             Err(ErrorKind::Committed.into())

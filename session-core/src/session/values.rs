@@ -37,7 +37,7 @@ impl Session {
     /// - [`ErrorKind::Committed`] after the response's headers have left.
     pub fn insert(&self, key: &str, value: impl Serialize) -> Result<()> {
         let text = to_text(&value)?;
-        self.open()?.set(key, text);
+        self.lock_for_change()?.set(key, text);
         Ok(())
     }
 
@@ -46,7 +46,7 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Committed`] after the response's headers have left.
     pub fn remove(&self, key: &str) -> Result<bool> {
-        Ok(self.open()?.remove(key))
+        Ok(self.lock_for_change()?.remove(key))
     }
 
     /// Removes the value under `key` and returns it; `None` if there is none. Useful for messages
@@ -70,12 +70,12 @@ impl Session {
     /// - [`ErrorKind::Committed`] after the response's headers have left.
     pub fn take<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
         loop {
-            let before = self.open()?.record.clone();
+            let before = self.lock_for_change()?.record.clone();
             let Some(text) = before.get(key) else {
                 return Ok(None);
             };
             let value = parse(text)?;
-            let mut state = self.open()?;
+            let mut state = self.lock_for_change()?;
             if state.record.get(key) == Some(text) {
                 drop(before); // so that the removal does not have to copy the record
                 state.remove(key);
@@ -108,7 +108,7 @@ impl Session {
     where
         T: Serialize + DeserializeOwned + Default,
     {
-        drop(self.open()?); // refused before the closure runs
+        drop(self.lock_for_change()?); // refused before the closure runs
         let mut value: T = self.get(key)?.unwrap_or_default();
         let result = change(&mut value);
         self.insert(key, &value)?;
@@ -130,11 +130,11 @@ impl Session {
         mut change: impl FnMut(Option<T>) -> T,
     ) -> Result<T> {
         loop {
-            let before = self.open()?.record.clone();
+            let before = self.lock_for_change()?.record.clone();
             let text_before = before.get(key);
             let after = change(text_before.map(parse).transpose()?);
             let text = to_text(&after)?;
-            let mut state = self.open()?;
+            let mut state = self.lock_for_change()?;
             if state.record.get(key) == text_before {
                 drop(before); // so that the change does not have to copy the record
                 state.set(key, text);
@@ -188,13 +188,13 @@ impl Session {
     /// - [`ErrorKind::Committed`] after the response's headers have left.
     pub fn set_data<T: Serialize + DeserializeOwned>(&self, data: &T) -> Result<()> {
         let after = fields(data)?;
-        let record = self.open()?.record.clone();
+        let record = self.lock_for_change()?.record.clone();
         // A session that is no `T` yet, a new one say, has only what is stored.
         let before = data_of::<T>(&record)
             .and_then(|before| fields(&before))
             .ok();
         let old = before.as_ref().unwrap_or(&record);
-        let mut state = self.open()?;
+        let mut state = self.lock_for_change()?;
         for name in after.names() {
             let Some(text) = after.get(&name) else {
                 continue;
@@ -240,7 +240,7 @@ impl Session {
     /// # Errors
     /// [`ErrorKind::Committed`] after the response's headers have left.
     pub fn clear(&self) -> Result<()> {
-        let mut state = self.open()?;
+        let mut state = self.lock_for_change()?;
         if !state.record.is_empty() {
             state.clear();
         }

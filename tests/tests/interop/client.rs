@@ -36,6 +36,11 @@ pub(crate) struct Answer {
 
 impl Pair {
     pub(crate) fn start(kind: &str, max_age: Option<u64>) -> Self {
+        Self::start_with(kind, max_age, &[])
+    }
+
+    /// The same, with flags for our program alone.
+    pub(crate) fn start_with(kind: &str, max_age: Option<u64>, ours: &[&str]) -> Self {
         let max_age = max_age.map_or("none".to_owned(), |age| age.to_string());
         let key = URL_SAFE.encode(vectors::key());
         let mut flags = ["--storage", kind, "--key", &key, "--max-age", &max_age]
@@ -48,7 +53,8 @@ impl Pair {
             parity: Process::start(
                 Command::new(program("parity"))
                     .args(["--port", "0", "--adapter", ADAPTER.name()])
-                    .args(&flags),
+                    .args(&flags)
+                    .args(ours),
             ),
             store,
         }

@@ -16,6 +16,7 @@ mod model;
 mod parity;
 mod random;
 mod suite;
+mod users;
 mod walk;
 
 use session_tests::adapter::Adapter;

@@ -15,7 +15,7 @@ use crate::users::{User, Which};
 
 /// How long an end may take. It must follow the tombstones of renewals that ran when it began, and
 /// they stay for a minute.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIME_LIMIT: Duration = Duration::from_secs(30);
 
 impl<B: Backend> KeyedStorage<B> {
     /// Ends sessions of a user and returns how many.
@@ -74,7 +74,7 @@ impl<B: Backend> KeyedStorage<B> {
     /// Gives up before a tombstone that was there at the beginning can expire.
     fn check_time(&self, began: SystemTime) -> Result<()> {
         match self.config.now().duration_since(began) {
-            Ok(elapsed) if elapsed >= PATIENCE => Err(Self::unavailable(
+            Ok(elapsed) if elapsed >= TIME_LIMIT => Err(Self::unavailable(
                 "ending the sessions took longer than 30 seconds",
             )),
             _ => Ok(()),
