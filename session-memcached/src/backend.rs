@@ -63,6 +63,16 @@ impl MemcachedBackend {
         self
     }
 
+    /// Removes a small value if it still has this version: a `cas` of one that has expired.
+    pub(crate) async fn remove(&self, key: &str, version: NonZeroU64) -> Result<()> {
+        let cas = Command::Cas {
+            value: b"",
+            exptime: EXPIRED,
+            version,
+        };
+        self.call(key)?.request(cas).await.map(drop)
+    }
+
     /// Starts a call of the contract, which must end within the timeout.
     fn call<'a>(&'a self, key: &'a str) -> Result<Call<'a>> {
         if !is_valid_key(key) {

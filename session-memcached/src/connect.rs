@@ -38,15 +38,15 @@ impl MemcachedBackend {
         Ok(backend)
     }
 
-    /// Creates a value, reads it and replaces it. Another instance may do the same at the same time,
-    /// so a conflict is fine. Tombstones, because a server without free memory is no obstacle.
+    /// Creates a value, reads it and removes it. Another instance may do the same at the same time,
+    /// so a conflict is fine. A tombstone, because a server without free memory is no obstacle.
     async fn try_commands(&self) -> Result<()> {
-        let write = |text| Write::tombstone(text, TRIED);
-        self.write(CONNECT_KEY, write("{ }"), OnlyIf::Missing)
-            .await?;
-        if let Found::Record(stored) = self.read(CONNECT_KEY).await? {
-            let only_if = OnlyIf::Unchanged(&stored);
-            self.write(CONNECT_KEY, write("{}"), only_if).await?;
+        let write = Write::tombstone("{ }", TRIED);
+        self.write(CONNECT_KEY, write, OnlyIf::Missing).await?;
+        if let Found::Record(stored) = self.read(CONNECT_KEY).await?
+            && let Some(version) = stored.version()
+        {
+            self.remove(CONNECT_KEY, version).await?;
         }
         Ok(())
     }

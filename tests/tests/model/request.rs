@@ -211,7 +211,11 @@ impl Request {
             self.rolls = false;
             self.login &= !delta.is_empty();
         }
-        let plan = self.plan(&delta, local.is_empty());
+        // Until the response nobody knows whether a read was activity, so an explicit save of a
+        // served session leaves the refresh to the end.
+        let is_explicit = self.served.is_some() && end.is_none();
+        let rolls = self.rolls && (!is_explicit || !delta.is_empty() || self.login);
+        let plan = self.plan(&delta, local.is_empty(), rolls);
         let save = Save {
             plan,
             delta,
@@ -219,7 +223,7 @@ impl Request {
             local,
             at: now,
             tick,
-            rolls: self.rolls,
+            rolls,
             is_dropped,
             calls: 0,
             faults: 0,
@@ -244,9 +248,9 @@ impl Request {
         handle.drafted = begun;
     }
 
-    fn plan(&self, delta: &[Done], is_empty: bool) -> Plan {
+    fn plan(&self, delta: &[Done], is_empty: bool, rolls: bool) -> Plan {
         let (ends, renews) = (invalidates(delta), has(delta, &What::Renewed));
-        let is_due = !delta.is_empty() || self.login || self.rolls;
+        let is_due = !delta.is_empty() || self.login || rolls;
         if !is_due {
             return Plan::Nothing;
         }

@@ -186,7 +186,7 @@ async fn p3_a_slower_reader_is_answered_and_writes_nothing(pair: &Pair) {
                     panic!("{left:?}")
                 };
                 assert_eq!(identity, &old);
-                assert!(record.ends_with("\"session\": {}}"), "{record}");
+                assert!(record.contains("\"session\": {}"), "{record}");
             } else {
                 assert_left(records, end, &old, ended.cookie().as_ref(), "/read");
             }
