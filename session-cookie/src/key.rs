@@ -102,6 +102,7 @@ impl Drop for Key {
 impl From<Key> for FernetKey {
     fn from(key: Key) -> Self {
         let text = Zeroizing::new(key.to_base64());
+        // A `Key` has exactly 32 bytes, whatever it was made of, and that is all that `new` checks.
         Self(Fernet::new(&text).expect("the base64 of 32 bytes is a Fernet key"))
     }
 }

@@ -1,8 +1,8 @@
 //! What a web session is, wire compatible with Python's aiohttp_session.
 //!
 //! An application takes a storage and an adapter for its server from the crates beside this one:
-//! `session-cookie`, `session-redis` or `session-memcached`, and `session-tower` or `session-hyper`. This crate is what
-//! they share. It also has a storage in memory:
+//! `session-cookie`, `session-redis` or `session-memcached`, and `session-tower` or `session-hyper`.
+//! This crate is what they share. It also has a storage in memory:
 //!
 //! ```
 //! use session_core::{CookieChange, MemoryStorage, Storage};

@@ -23,6 +23,7 @@ pub(crate) fn build(address: Address, connections: usize) -> Pool<Connector> {
         ..PoolConfig::new(connections.clamp(1, MAX_CONNECTIONS))
     };
     let pool = Pool::builder(Connector(address)).config(config);
+    // It fails only for timeouts without a runtime, and this pool sets none. No outside data counts.
     pool.build()
         .expect("only a pool with its own timeouts needs a runtime")
 }

@@ -56,8 +56,8 @@ use tokio::net::TcpListener;
 pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 const USAGE: &str = "usage: parity --port N --storage simple|fernet|nacl|memory|redis|memcached \
-[--adapter hyper|axum] [--host H] [--key BASE64] [--redis-url URL] [--memcached ADDRESS] [--max-age N|none] \
-[--absolute-max-age N] [--rolling] [--hash-identities] [--cookie-name NAME] [--domain D] \
+[--adapter hyper|axum] [--host H] [--key BASE64] [--redis-url URL] [--memcached ADDRESS] \
+[--max-age N|none] [--absolute-max-age N] [--rolling] [--hash-identities] [--cookie-name NAME] [--domain D] \
 [--path P] [--samesite S] [--secure] [--no-httponly] [--user-index KEY]";
 
 #[tokio::main]

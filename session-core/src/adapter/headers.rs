@@ -5,8 +5,10 @@ use http::{HeaderMap, HeaderValue};
 use memchr::memchr;
 
 /// Puts our cookie into the headers, in the place of one of the same name, domain and path that the
-/// handler set. The response is then not to be stored, unless the handler said something else about
-/// caching. Shared caches never store it. Cookies of former places are removed. Returns whether the handler had said that they may.
+/// handler set, and removes cookies of former places.
+///
+/// Shared caches must not store the response then. No cache stores it unless the handler said
+/// something about caching. Returns whether the handler had said that shared caches may.
 pub(super) fn set_cookie(
     headers: &mut HeaderMap,
     header: HeaderValue,

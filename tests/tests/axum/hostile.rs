@@ -10,8 +10,8 @@ use axum::routing::get;
 use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
 use http::{HeaderMap, Request, StatusCode};
 use session_core::{
-    CookieChange, CookieSettings, Error, ErrorKind, KeyedStorage, ManualClock, MemoryBackend,
-    MemoryStorage, Session, Sessions, Storage,
+    CookieChange, CookieSettings, Error, ErrorKind, Identity, KeyedStorage, ManualClock,
+    MemoryBackend, MemoryStorage, Session, Sessions, Storage,
 };
 use session_tests::stores::{Failing, When};
 use session_tower::SessionLayer;
@@ -223,21 +223,27 @@ async fn p8_the_cookie_of_a_saved_login_travels_although_another_login_is_droppe
     );
 }
 
+/// A rolling storage, its clock, and a session in it whose lifetime is half over.
+async fn half_over() -> (Arc<MemoryStorage>, ManualClock, Identity) {
+    let clock = ManualClock::at(SystemTime::now());
+    let settings = CookieSettings::builder("sid").max_age(HOUR).rolling(true);
+    let storage = MemoryStorage::new(MemoryBackend::new().with_clock(clock.clone()))
+        .with_cookie(settings.build().unwrap())
+        .with_clock(clock.clone());
+    let storage = Arc::new(storage);
+    let session = storage.load(&[]).await.unwrap();
+    session.insert("k", 1).unwrap();
+    storage.save(&session).await.unwrap();
+    let identity = session.identity().unwrap();
+    clock.advance(HOUR / 2);
+    (storage, clock, identity)
+}
+
 /// A passive read does not restart the lifetime, also where a middleware saves.
 #[tokio::test]
 async fn a_passive_read_and_an_explicit_save_do_not_restart_the_lifetime() {
     for saves in [false, true] {
-        let clock = ManualClock::at(SystemTime::now());
-        let settings = CookieSettings::builder("sid").max_age(HOUR).rolling(true);
-        let storage = MemoryStorage::new(MemoryBackend::new().with_clock(clock.clone()))
-            .with_cookie(settings.build().unwrap())
-            .with_clock(clock.clone());
-        let storage = Arc::new(storage);
-        let session = storage.load(&[]).await.unwrap();
-        session.insert("k", 1).unwrap();
-        storage.save(&session).await.unwrap();
-        let identity = session.identity().unwrap();
-        clock.advance(HOUR / 2);
+        let (storage, clock, identity) = half_over().await;
         let handler = async move |sessions: Sessions| -> Result<(), Error> {
             let session = sessions.passive_session().await?;
             if saves {
@@ -260,17 +266,7 @@ async fn a_passive_read_and_an_explicit_save_do_not_restart_the_lifetime() {
 async fn a_passive_read_and_a_touch_do_not_restart_the_lifetime() {
     let mut wrong = Vec::new();
     for touch in ["changed", "set_max_age", "renew"] {
-        let clock = ManualClock::at(SystemTime::now());
-        let settings = CookieSettings::builder("sid").max_age(HOUR).rolling(true);
-        let storage = MemoryStorage::new(MemoryBackend::new().with_clock(clock.clone()))
-            .with_cookie(settings.build().unwrap())
-            .with_clock(clock.clone());
-        let storage = Arc::new(storage);
-        let session = storage.load(&[]).await.unwrap();
-        session.insert("k", 1).unwrap();
-        storage.save(&session).await.unwrap();
-        let identity = session.identity().unwrap();
-        clock.advance(HOUR / 2);
+        let (storage, clock, identity) = half_over().await;
         let kept: Arc<Mutex<Option<Session>>> = Arc::default();
         let keeper = kept.clone();
         let handler = async move |sessions: Sessions| -> Result<(), Error> {
