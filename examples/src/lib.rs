@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 pub type BoxError = Box<dyn Error + Send + Sync>;
 
 /// What a handler returns.
-pub type Answer = Result<Response<String>, BoxError>;
+pub type HandlerResult = Result<Response<String>, BoxError>;
 
 const MAX_FORM_BYTES: usize = 4096;
 

@@ -93,4 +93,4 @@ mod service;
 
 pub use service::SessionService;
 pub use session_core::RequestSession;
-pub use session_core::adapter::{DefaultAnswer, ErrorAnswer, SessionFuture, status};
+pub use session_core::adapter::{DefaultErrorResponse, ErrorResponse, SessionFuture, status};

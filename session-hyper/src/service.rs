@@ -4,17 +4,17 @@ use std::fmt;
 
 use http::{Request, Response};
 use hyper::service::Service;
-use session_core::adapter::{DefaultAnswer, ErrorAnswer, SessionFuture, Storages};
+use session_core::adapter::{DefaultErrorResponse, ErrorResponse, SessionFuture, Storages};
 use session_core::{Error, Result, Storage};
 
 /// A hyper service that gives a handler its sessions.
 ///
 /// Cheap to clone: use a clone for each connection.
 #[derive(Clone)]
-pub struct SessionService<S, A = DefaultAnswer> {
+pub struct SessionService<S, A = DefaultErrorResponse> {
     storages: Storages,
     inner: S,
-    answer: A,
+    error_response: A,
 }
 
 impl<S> SessionService<S> {
@@ -24,7 +24,7 @@ impl<S> SessionService<S> {
         Self {
             storages: Storages::new(storage),
             inner,
-            answer: DefaultAnswer,
+            error_response: DefaultErrorResponse,
         }
     }
 }
@@ -53,18 +53,18 @@ impl<S, A> SessionService<S, A> {
         }
     }
 
-    /// Lets `answer` write the response to a request whose session failed.
+    /// Lets `error_response` write the response to a request whose session failed.
     ///
     /// [`status`](session_core::adapter::status) says which status fits. The response must not hold
     /// the error's text. `Cache-Control: no-store` is added unless the response has its own.
-    pub fn on_error<F, B>(self, answer: F) -> SessionService<S, F>
+    pub fn on_error<F, B>(self, error_response: F) -> SessionService<S, F>
     where
         F: Fn(&Error) -> Response<B>,
     {
         SessionService {
             storages: self.storages,
             inner: self.inner,
-            answer,
+            error_response,
         }
     }
 }
@@ -72,7 +72,7 @@ impl<S, A> SessionService<S, A> {
 impl<S, A, ReqB, ResB> Service<Request<ReqB>> for SessionService<S, A>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>, Error: 'static>,
-    A: ErrorAnswer<ResB> + Clone,
+    A: ErrorResponse<ResB> + Clone,
 {
     type Response = Response<ResB>;
     type Error = S::Error;
@@ -80,7 +80,7 @@ where
 
     fn call(&self, request: Request<ReqB>) -> Self::Future {
         self.storages
-            .serve(request, self.answer.clone(), |request| {
+            .serve(request, self.error_response.clone(), |request| {
                 self.inner.call(request)
             })
     }

@@ -80,7 +80,7 @@ pub mod guide;
 mod service;
 
 pub use service::{SessionLayer, SessionService};
-pub use session_core::adapter::{DefaultAnswer, ErrorAnswer, SessionFuture, status};
+pub use session_core::adapter::{DefaultErrorResponse, ErrorResponse, SessionFuture, status};
 pub use session_core::{
     CookieBuilder, CookieChange, CookieSettings, Error, ErrorKind, Identity, KeyedStorage,
     ManualClock, MemoryBackend, MemoryStorage, RequestSession, Result, SameSite, Session, Sessions,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::task::{Context, Poll};
 
 use http::{Request, Response};
-use session_core::adapter::{DefaultAnswer, ErrorAnswer, SessionFuture, Storages};
+use session_core::adapter::{DefaultErrorResponse, ErrorResponse, SessionFuture, Storages};
 use session_core::{Error, Result, Storage};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -15,9 +15,9 @@ use tower_service::Service;
 /// are there already. A layer that needs the session, such as a guard, is added before this one, so
 /// that this one runs first.
 #[derive(Clone)]
-pub struct SessionLayer<A = DefaultAnswer> {
+pub struct SessionLayer<A = DefaultErrorResponse> {
     storages: Storages,
-    answer: A,
+    error_response: A,
 }
 
 impl SessionLayer {
@@ -26,7 +26,7 @@ impl SessionLayer {
     pub fn new(storage: impl Storage) -> Self {
         Self {
             storages: Storages::new(storage),
-            answer: DefaultAnswer,
+            error_response: DefaultErrorResponse,
         }
     }
 }
@@ -55,7 +55,7 @@ impl<A> SessionLayer<A> {
         }
     }
 
-    /// Lets `answer` write the response to a request whose session failed, whether in a load, in the
+    /// Lets `error_response` write the response to a request whose session failed, whether in a load, in the
     /// handler or in a save.
     ///
     /// [`status`](session_core::adapter::status) says which status fits. The response must not hold
@@ -74,13 +74,13 @@ impl<A> SessionLayer<A> {
     /// # let _: axum::Router = axum::Router::new().layer(layer);
     /// # }
     /// ```
-    pub fn on_error<F, B>(self, answer: F) -> SessionLayer<F>
+    pub fn on_error<F, B>(self, error_response: F) -> SessionLayer<F>
     where
         F: Fn(&Error) -> Response<B>,
     {
         SessionLayer {
             storages: self.storages,
-            answer,
+            error_response,
         }
     }
 }
@@ -91,7 +91,7 @@ impl<S, A: Clone> Layer<S> for SessionLayer<A> {
     fn layer(&self, inner: S) -> Self::Service {
         SessionService {
             storages: self.storages.clone(),
-            answer: self.answer.clone(),
+            error_response: self.error_response.clone(),
             inner,
         }
     }
@@ -99,16 +99,16 @@ impl<S, A: Clone> Layer<S> for SessionLayer<A> {
 
 /// A tower service that gives a handler its sessions, made by [`SessionLayer`].
 #[derive(Clone)]
-pub struct SessionService<S, A = DefaultAnswer> {
+pub struct SessionService<S, A = DefaultErrorResponse> {
     storages: Storages,
-    answer: A,
+    error_response: A,
     inner: S,
 }
 
 impl<S, A, ReqB, ResB> Service<Request<ReqB>> for SessionService<S, A>
 where
     S: Service<Request<ReqB>, Response = Response<ResB>, Error: 'static>,
-    A: ErrorAnswer<ResB> + Clone,
+    A: ErrorResponse<ResB> + Clone,
 {
     type Response = Response<ResB>;
     type Error = S::Error;
@@ -120,7 +120,7 @@ where
 
     fn call(&mut self, request: Request<ReqB>) -> Self::Future {
         self.storages
-            .serve(request, self.answer.clone(), |request| {
+            .serve(request, self.error_response.clone(), |request| {
                 self.inner.call(request)
             })
     }

@@ -13,7 +13,7 @@ use http::{Request, header};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Incoming};
 use hyper::service::{Service as _, service_fn};
-use session_core::adapter::{DefaultAnswer, ErrorAnswer, Storages};
+use session_core::adapter::{DefaultErrorResponse, ErrorResponse, Storages};
 use session_core::{Error, Result, Storage};
 use session_hyper::SessionService;
 use session_tower::SessionLayer;
@@ -78,22 +78,22 @@ impl Adapter {
         E: Into<BoxError> + 'static,
     {
         if self == Self::Hyper {
-            let serving = Storages::new(storage).serve(request, DefaultAnswer, handler);
+            let serving = Storages::new(storage).serve(request, DefaultErrorResponse, handler);
             return serving.await.map_err(Into::into);
         }
         // The handler of a router must not borrow. It passes the request on to this task.
         let (requests, mut received) = mpsc::unbounded_channel();
         let pass_on = move |request: Request<R>| {
-            let (answer, answered) = oneshot::channel();
-            let is_passed_on = requests.send((request, answer)).is_ok();
+            let (response, outcome) = oneshot::channel();
+            let is_passed_on = requests.send((request, response)).is_ok();
             assert!(is_passed_on, "the test has ended");
-            async { answered.await.expect("the handler responds") }
+            async { outcome.await.expect("the handler responds") }
         };
         let service = self.service(storage, pass_on);
         let handling = async {
-            let (request, answer) = received.recv().await.expect("the handler is called");
-            let answered = handler(request).await.map_err(Into::into);
-            let _: Result<(), Result<_, BoxError>> = answer.send(answered);
+            let (request, response) = received.recv().await.expect("the handler is called");
+            let outcome = handler(request).await.map_err(Into::into);
+            let _: Result<(), Result<_, BoxError>> = response.send(outcome);
         };
         tokio::join!(service.call(request), handling).0
     }
@@ -103,7 +103,7 @@ impl Adapter {
 ///
 /// A session error that the handler returns becomes a response in axum, as its `?` makes one. Axum
 /// has nothing like another error, so the handler panics there.
-pub struct Service<H, A = DefaultAnswer>(Inner<H, A>);
+pub struct Service<H, A = DefaultErrorResponse>(Inner<H, A>);
 
 enum Inner<H, A> {
     Hyper(SessionService<Handler<H>, A>),
@@ -131,23 +131,23 @@ impl<H, A> Service<H, A> {
         })
     }
 
-    /// Lets `answer` write the response to a request whose session failed.
-    pub fn on_error<F, B>(self, answer: F) -> Service<H, impl Answer>
+    /// Lets `response` write the response to a request whose session failed.
+    pub fn on_error<F, B>(self, response: F) -> Service<H, impl OnError>
     where
         F: Fn(&Error) -> http::Response<B> + Clone + Send + Sync + 'static,
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
-        let answer = move |error: &Error| answer(error).map(Body::new);
+        let response = move |error: &Error| response(error).map(Body::new);
         Service(match self.0 {
-            Inner::Hyper(service) => Inner::Hyper(service.on_error(answer)),
-            Inner::Axum(layer, handler) => Inner::Axum(layer.on_error(answer), handler),
+            Inner::Hyper(service) => Inner::Hyper(service.on_error(response)),
+            Inner::Axum(layer, handler) => Inner::Axum(layer.on_error(response), handler),
         })
     }
 
     /// Serves it over TCP.
     pub async fn serve<F, B, E>(self) -> Server
     where
-        A: Answer,
+        A: OnError,
         H: Fn(Request<Incoming>) -> F + Clone + Send + Sync + 'static,
         F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
         B: HttpBody<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
@@ -172,7 +172,7 @@ impl<H, A> Service<H, A> {
         request: Request<R>,
     ) -> Result<http::Response<String>, BoxError>
     where
-        A: Answer,
+        A: OnError,
         H: Fn(Request<R>) -> F + Clone + Send + Sync + 'static,
         R: Send + 'static,
         F: Future<Output = Result<http::Response<B>, E>> + Send + 'static,
@@ -197,9 +197,9 @@ impl<H, A> Service<H, A> {
 }
 
 /// What writes the response to a failed session in either adapter.
-pub trait Answer: ErrorAnswer<Body> + Clone + Send + Sync + 'static {}
+pub trait OnError: ErrorResponse<Body> + Clone + Send + Sync + 'static {}
 
-impl<A: ErrorAnswer<Body> + Clone + Send + Sync + 'static> Answer for A {}
+impl<A: ErrorResponse<Body> + Clone + Send + Sync + 'static> OnError for A {}
 
 /// A handler as a hyper service.
 #[derive(Clone)]
@@ -216,13 +216,13 @@ where
     type Future = std::pin::Pin<Box<dyn Future<Output = Result<Response, E>> + Send>>;
 
     fn call(&self, request: Request<R>) -> Self::Future {
-        let answer = (self.0)(request);
-        Box::pin(async move { Ok(answer.await?.map(Body::new)) })
+        let response = (self.0)(request);
+        Box::pin(async move { Ok(response.await?.map(Body::new)) })
     }
 }
 
 /// Returns a router whose only handler is `handler`.
-fn router<H, R, F, B, E>(layer: SessionLayer<impl Answer>, handler: H) -> Router
+fn router<H, R, F, B, E>(layer: SessionLayer<impl OnError>, handler: H) -> Router
 where
     H: Fn(Request<R>) -> F + Clone + Send + Sync + 'static,
     R: Send + 'static,
@@ -233,9 +233,9 @@ where
     let handler = move |mut request: Request<Body>| {
         let carried = request.extensions_mut().remove::<Carried<R>>();
         let body = carried.and_then(|carried| carried.take());
-        let answer = handler(request.map(|_| body.expect("each request carries a body")));
+        let response = handler(request.map(|_| body.expect("each request carries a body")));
         async move {
-            match answer.await {
+            match response.await {
                 Ok(response) => response.map(Body::new),
                 Err(error) => match error.into().downcast::<Error>() {
                     Ok(error) => error.into_response(),

@@ -105,9 +105,9 @@ impl Browser {
     /// The cookies of all sites, as the browser has them in its jar.
     pub async fn jar(&self) -> Vec<Kept> {
         let command = DevTools("Storage.getCookies");
-        let mut answer = self.client.issue_cmd(command).await.unwrap();
-        let Value::Array(cookies) = answer["cookies"].take() else {
-            panic!("no cookies in {answer}");
+        let mut reply = self.client.issue_cmd(command).await.unwrap();
+        let Value::Array(cookies) = reply["cookies"].take() else {
+            panic!("no cookies in {reply}");
         };
         cookies.into_iter().map(Kept).collect()
     }

@@ -57,7 +57,7 @@ impl RedisCluster {
     fn form(&self) {
         let buses: Vec<String> = (0..self.nodes.len())
             .map(|node| self.say(node, "CONFIG GET cluster-port", "\r\n"))
-            .map(|answer| answer.lines().nth(4).unwrap().to_owned())
+            .map(|reply| reply.lines().nth(4).unwrap().to_owned())
             .collect();
         for node in 0..self.nodes.len() {
             self.say(

@@ -218,13 +218,13 @@ pub fn ask_raw(port: u16, question: &str, end: &str) -> Option<String> {
     let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;
     std::io::Write::write_all(&mut stream, question.as_bytes()).ok()?;
-    let mut answer = Vec::new();
+    let mut reply = Vec::new();
     let mut piece = [0; 8192];
-    while !answer.ends_with(end.as_bytes()) {
+    while !reply.ends_with(end.as_bytes()) {
         match stream.read(&mut piece).ok()? {
             0 => return None,
-            count => answer.extend_from_slice(&piece[..count]),
+            count => reply.extend_from_slice(&piece[..count]),
         }
     }
-    Some(String::from_utf8_lossy(&answer).into_owned())
+    Some(String::from_utf8_lossy(&reply).into_owned())
 }

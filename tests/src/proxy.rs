@@ -75,12 +75,12 @@ impl Proxy {
     }
 
     /// Keeps all answers back until [`pass`](Self::pass); the questions still reach the server.
-    pub fn hold_answers(&self) {
+    pub fn hold_replies(&self) {
         self.change(|weather| weather.mute = u64::MAX);
     }
 
     /// The same for the connections that there are; later ones work.
-    pub fn hold_present_answers(&self) {
+    pub fn hold_present_replies(&self) {
         let last = self.accepted();
         self.change(|weather| weather.mute = last);
     }
@@ -165,7 +165,7 @@ async fn connection(client: TcpStream, port: u16, number: u64, shared: Arc<Share
         let (from_server, to_server) = server.into_split();
         tokio::select! {
             ended = questions(from_client, to_server, number, &shared) => ended,
-            ended = answers(from_server, to_client, number, &shared) => ended,
+            ended = replies(from_server, to_client, number, &shared) => ended,
         }
     };
     let mut weather = shared.weather.subscribe();
@@ -199,7 +199,7 @@ async fn questions(
 }
 
 /// As [`questions`], with all that the test wants to happen to an answer.
-async fn answers(
+async fn replies(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     number: u64,

@@ -24,11 +24,11 @@ use tokio::task::{AbortHandle, JoinSet};
 pub type BoxError = Box<dyn StdError + Send + Sync>;
 
 /// What a client read: a name that came more than once is in the headers as often.
-pub type Answer = Response<Bytes>;
+pub type TestResponse = Response<Bytes>;
 
 /// Returns the Set-Cookie headers for the cookie `name`, whole.
-pub fn set_cookies(answer: &Answer, name: &str) -> Vec<String> {
-    let headers = answer.headers().get_all("set-cookie").iter();
+pub fn set_cookies(response: &TestResponse, name: &str) -> Vec<String> {
+    let headers = response.headers().get_all("set-cookie").iter();
     let texts = headers.map(|header| header.to_str().unwrap().to_owned());
     texts
         .filter(|text| text.split('=').next() == Some(name))
@@ -102,10 +102,10 @@ impl Server {
 
     /// Writes `request` as it is over HTTP/1, and reads the answer until the server closes: the
     /// request should say `Connection: close`, unless it is one that the server refuses.
-    pub async fn raw(&self, request: &[u8]) -> Answer {
-        let answer = self.exchange(request).await;
-        assert!(!answer.is_empty(), "the server closed without an answer");
-        parse(&answer)
+    pub async fn raw(&self, request: &[u8]) -> TestResponse {
+        let response = self.exchange(request).await;
+        assert!(!response.is_empty(), "the server closed without a response");
+        parse(&response)
     }
 
     /// Writes `request` and returns all bytes that come back until the server closes.
@@ -113,13 +113,13 @@ impl Server {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         // A server that refuses the head may close before all of it is written or read.
         let _ = stream.write_all(request).await;
-        let mut answer = Vec::new();
-        let _ = stream.read_to_end(&mut answer).await;
-        answer
+        let mut response = Vec::new();
+        let _ = stream.read_to_end(&mut response).await;
+        response
     }
 
     /// Sends `GET path` over HTTP/1 with a Cookie header line for each of `cookies`.
-    pub async fn get(&self, path: &str, cookies: &[&[u8]]) -> Answer {
+    pub async fn get(&self, path: &str, cookies: &[&[u8]]) -> TestResponse {
         let head = format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n");
         let mut request = head.into_bytes();
         for cookie in cookies {
@@ -133,7 +133,7 @@ impl Server {
 
     /// Sends `GET path` over HTTP/2, each of `cookies` in a header field of its own: the crumbs
     /// of RFC 9113, section 8.2.3.
-    pub async fn get_http2(&self, path: &str, cookies: &[&[u8]]) -> Answer {
+    pub async fn get_http2(&self, path: &str, cookies: &[&[u8]]) -> TestResponse {
         let stream = TcpStream::connect(self.address).await.unwrap();
         let io = TokioIo::new(stream);
         let (mut client, connection) =
@@ -171,12 +171,12 @@ where
     let counter = panics.clone();
     // HTTP/2 runs each request in a task of its own, so that the handlers are watched apart.
     let service = service_fn(move |request| {
-        let answer = service.call(request);
+        let response = service.call(request);
         let watch = Watch(counter.clone());
         async move {
-            let answer = answer.await;
+            let response = response.await;
             drop(watch);
-            answer
+            response
         }
     });
     let builder = auto::Builder::new(TokioExecutor::new());
@@ -199,16 +199,16 @@ impl Drop for Watch {
 }
 
 /// Takes an HTTP/1 answer apart.
-fn parse(answer: &[u8]) -> Answer {
-    let end = find(answer, b"\r\n\r\n").expect("an answer has a head");
-    let (head, body) = (&answer[..end + 2], &answer[end + 4..]);
+fn parse(response: &[u8]) -> TestResponse {
+    let end = find(response, b"\r\n\r\n").expect("a response has a head");
+    let (head, body) = (&response[..end + 2], &response[end + 4..]);
     let mut lines = head.split_inclusive(|b| *b == b'\n');
     let status = lines.next().unwrap_or_default();
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = status
         .get(9..12)
         .and_then(|code| code.try_into().ok())
-        .expect("an answer begins with a status line");
+        .expect("a response begins with a status line");
     for line in lines {
         let line = line
             .strip_suffix(b"\r\n")

@@ -161,12 +161,12 @@ impl<B> Gate<B> {
         if let Some((When::Before, hold)) = &hold {
             hold.wait().await;
         }
-        let answer = inner.await;
+        let reply = inner.await;
         if let Some((When::After, hold)) = &hold {
             hold.wait().await;
         }
         tokio::task::yield_now().await;
-        answer
+        reply
     }
 
     fn take_hold(&self, call: Call, key: &str) -> Option<(When, Hold)> {

@@ -13,7 +13,7 @@ use http::header::{COOKIE, SET_COOKIE};
 use http::{Request, Response, StatusCode};
 use hyper::service::{Service, service_fn};
 use hyper_util::service::TowerToHyperService;
-use session_core::adapter::{DefaultAnswer, SessionFuture, Storages};
+use session_core::adapter::{DefaultErrorResponse, SessionFuture, Storages};
 use session_core::{
     CookieChange, CookieSettings, Error, ErrorKind, KeyedStorage, MemoryBackend, RequestSession,
     Session, Storage, keyed,
@@ -150,7 +150,7 @@ async fn a_waiting_one_takes_over_when_the_one_who_loads_gives_up() {
 }
 
 #[tokio::test]
-async fn a_failed_load_is_the_answer_to_everybody_who_asks() {
+async fn a_failed_load_gives_every_caller_the_same_error() {
     let (storage, cookie) = store("sid").await;
     let failing = storage.backend().inner();
     failing.fail(0..=0, When::Before);
@@ -244,9 +244,9 @@ async fn a_handler_that_fails_saves_nothing() {
         Err::<Response<String>, Error>(ErrorKind::Value.into())
     });
     let service = SessionService::new(storage.clone(), of_a_session);
-    let answered = service.call(request(&[("sid", &cookie)])).await.unwrap();
-    assert_eq!(answered.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(!answered.headers().contains_key(SET_COOKIE));
+    let response = service.call(request(&[("sid", &cookie)])).await.unwrap();
+    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
+    assert!(!response.headers().contains_key(SET_COOKIE));
     assert!(unchanged().await);
 }
 
@@ -318,7 +318,7 @@ async fn of_several_storages_only_the_one_that_is_asked_for_works() {
 /// The first session was renewed before the second one failed. Without the new cookie the client
 /// would have lost that session to the failure of another.
 #[tokio::test]
-async fn the_cookie_of_a_save_travels_with_the_answer_to_a_later_save_that_failed() {
+async fn the_cookie_of_a_save_travels_with_the_response_to_a_later_save_that_failed() {
     let (user, user_cookie) = store("sid").await;
     let (cart, cart_cookie) = store("CART").await;
     cart.backend().inner().fail(1..=1, When::Before);
@@ -493,7 +493,7 @@ fn public_types_are_send_and_sync() {
     fn is<T: Send + Sync + 'static>() {}
     is::<Session>();
     is::<Storages>();
-    is::<DefaultAnswer>();
+    is::<DefaultErrorResponse>();
     is::<session_core::SessionConfig>();
     is::<session_core::Staged>();
     is::<session_core::Identity>();
@@ -527,7 +527,7 @@ fn public_types_are_send_and_sync() {
 fn futures_are_send() {
     fn is<T: Send>(_: T) {}
     fn is_type<T: Send>() {}
-    is_type::<SessionFuture<std::future::Ready<()>, DefaultAnswer, String>>();
+    is_type::<SessionFuture<std::future::Ready<()>, DefaultErrorResponse, String>>();
     let request = Request::new(std::cell::Cell::new(0));
     is(request.session());
     is(request.session_named("sid"));

@@ -70,27 +70,27 @@ impl<'a> Browser<'a> {
             request = request.header("cookie", self.pair());
         }
         let request = request.body(Full::from(form)).unwrap();
-        let answer = self.server.send(request).await;
-        let mut set = answer.headers().get_all("set-cookie").iter();
+        let response = self.server.send(request).await;
+        let mut set = response.headers().get_all("set-cookie").iter();
         if let Some(header) = set.next() {
             let cookie = SetCookie::parse(header.to_str().unwrap());
             self.cookie = (!cookie.is_removal()).then_some(cookie);
         }
         assert!(set.next().is_none(), "two cookies");
-        answer
+        response
     }
 
     async fn page(&mut self, path: &str) -> String {
-        let answer = self.ask("GET", path, "").await;
-        assert_eq!(answer.status(), 200, "{path}");
-        String::from_utf8(answer.body().to_vec()).unwrap()
+        let response = self.ask("GET", path, "").await;
+        assert_eq!(response.status(), 200, "{path}");
+        String::from_utf8(response.body().to_vec()).unwrap()
     }
 
     /// Posts a form, and returns where the browser is sent.
     async fn post(&mut self, path: &str, form: &'static str) -> String {
-        let answer = self.ask("POST", path, form).await;
-        assert_eq!(answer.status(), StatusCode::SEE_OTHER, "{path}");
-        answer.headers()["location"].to_str().unwrap().to_owned()
+        let response = self.ask("POST", path, form).await;
+        assert_eq!(response.status(), StatusCode::SEE_OTHER, "{path}");
+        response.headers()["location"].to_str().unwrap().to_owned()
     }
 
     async fn socket(&self) -> Socket {
@@ -106,15 +106,15 @@ type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
 
 async fn note(socket: &mut Socket, text: &str) -> String {
     socket.send(Message::text(text)).await.unwrap();
-    let answer = socket.next().await.unwrap().unwrap();
-    answer.into_text().unwrap().to_string()
+    let response = socket.next().await.unwrap().unwrap();
+    response.into_text().unwrap().to_string()
 }
 
 async fn visit(server: &Process) {
     let mut browser = Browser::new(server);
     // The guard sends strangers away, with a message that is shown once.
-    let answer = browser.ask("GET", "/account", "").await;
-    assert_eq!(answer.status(), StatusCode::SEE_OTHER);
+    let response = browser.ask("GET", "/account", "").await;
+    assert_eq!(response.status(), StatusCode::SEE_OTHER);
     assert!(browser.page("/").await.contains("Please log in first."));
     assert!(!browser.page("/").await.contains("Please log in first."));
     let stranger = browser.pair();
@@ -187,9 +187,9 @@ async fn visit(server: &Process) {
     // Whoever copied the cookie has nothing.
     let stolen = Request::builder().uri("/account").header("host", "lamps");
     let stolen = stolen.header("cookie", old).body(Full::default()).unwrap();
-    let answer = server.send(stolen).await;
-    assert_eq!(answer.status(), StatusCode::CONFLICT);
-    let page = String::from_utf8(answer.body().to_vec()).unwrap();
+    let response = server.send(stolen).await;
+    assert_eq!(response.status(), StatusCode::CONFLICT);
+    let page = String::from_utf8(response.body().to_vec()).unwrap();
     assert!(
         page.contains("login has changed in another window"),
         "{page}"
@@ -212,10 +212,10 @@ async fn the_program_is_used_in_redis_and_shows_a_page_when_redis_is_gone() {
     let mut browser = Browser::new(&server);
     browser.post("/login", LOGIN).await;
     redis.kill();
-    let answer = browser.ask("GET", "/account", "").await;
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(answer.headers()["cache-control"], "no-store");
-    let page = String::from_utf8(answer.body().to_vec()).unwrap();
+    let response = browser.ask("GET", "/account", "").await;
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(response.headers()["cache-control"], "no-store");
+    let page = String::from_utf8(response.body().to_vec()).unwrap();
     assert!(page.contains("Please try again in a minute."), "{page}");
     assert!(browser.cookie.is_some(), "the cookie is kept");
 }

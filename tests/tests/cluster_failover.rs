@@ -211,7 +211,7 @@ async fn p2_p3_p6_a_cluster_keeps_its_word_when_slots_move_and_a_master_dies() {
         assert!(error.took < BOUND * MAX_CALLS + SLACK, "{error:?}");
         assert!(moved.contains(&error.slot), "in another slot: {error:?}");
     }
-    a_slot_is_nobodys(&cluster, &load).await;
+    a_slot_is_free(&cluster, &load).await;
     let (errors, acknowledged) = (load.errors(), load.acknowledged());
     assert!(errors.is_empty(), "{errors:?}");
     load.assert_kept(&acknowledged, |_| true).await;
@@ -308,14 +308,14 @@ async fn patiently<T>(
     loop {
         match ask().await.map_err(|error| error.kind()) {
             Err(ErrorKind::Unavailable) if begun.elapsed() < PATIENCE => {}
-            answer => return answer,
+            reply => return reply,
         }
     }
 }
 
 /// Nobody serves a slot for a moment: the writers wait, and are not told. The moment is as short as can
 /// be, on one connection that is there already: it counts against the time that a call may take.
-async fn a_slot_is_nobodys(cluster: &RedisCluster, load: &Load) {
+async fn a_slot_is_free(cluster: &RedisCluster, load: &Load) {
     let slot = slot(&load.sessions[0].identity);
     let master = cluster.master_of(slot).await;
     let mut connection = cluster.node(master).connection().await;

@@ -101,11 +101,11 @@ async fn a_passive_read_does_not_restart_the_lifetime() {
             let service = SessionService::new(storage.clone(), service_fn(page));
             let ask = async |path: &str, cookie: &str| {
                 let request = Request::builder().uri(path).header("cookie", cookie);
-                let answer = service
+                let response = service
                     .call(request.body(String::new()).unwrap())
                     .await
                     .unwrap();
-                let set = answer.headers().get("set-cookie")?;
+                let set = response.headers().get("set-cookie")?;
                 let pair = set.to_str().unwrap().split(';').next().unwrap();
                 Some(pair.to_owned())
             };

@@ -34,8 +34,8 @@ impl Browser {
             .header("host", "shop")
             .header("cookie", cookies.collect::<Vec<_>>().join("; "))
             .body(Full::from(form));
-        let answer = self.shop.send(request.unwrap()).await;
-        for header in answer.headers().get_all("set-cookie") {
+        let response = self.shop.send(request.unwrap()).await;
+        for header in response.headers().get_all("set-cookie") {
             let cookie = SetCookie::parse(header.to_str().unwrap());
             if cookie.is_removal() {
                 self.cookies.remove(&cookie.name);
@@ -43,13 +43,13 @@ impl Browser {
                 self.cookies.insert(cookie.name, cookie.raw);
             }
         }
-        answer
+        response
     }
 
     async fn page(&mut self, path: &str) -> String {
-        let answer = self.ask("GET", path, "").await;
-        assert_eq!(answer.status(), 200);
-        String::from_utf8(answer.body().to_vec()).unwrap()
+        let response = self.ask("GET", path, "").await;
+        assert_eq!(response.status(), 200);
+        String::from_utf8(response.body().to_vec()).unwrap()
     }
 }
 

@@ -51,8 +51,8 @@ async fn p6_sessions_of_a_server_that_died_are_unavailable_and_the_others_work()
     .await;
     let mut cookies = BTreeSet::new();
     for _ in 0..60 {
-        let answer = server.get("/", &[]).await;
-        let set = set_cookies(&answer, "AIOHTTP_SESSION");
+        let response = server.get("/", &[]).await;
+        let set = set_cookies(&response, "AIOHTTP_SESSION");
         cookies.insert(pair(&set[0]).to_owned());
     }
     let keys: Vec<Vec<String>> = proxy.servers.iter().map(MemcachedServer::keys).collect();
@@ -70,12 +70,12 @@ async fn p6_sessions_of_a_server_that_died_are_unavailable_and_the_others_work()
     proxy.servers[1].kill();
     for cookie in &cookies {
         let begun = Instant::now();
-        let answer = server.get("/", &[cookie.as_bytes()]).await;
+        let response = server.get("/", &[cookie.as_bytes()]).await;
         assert!(begun.elapsed() < BOUND + SLACK, "{:?}", begun.elapsed());
         let expected = if dies(cookie) { 503 } else { 200 };
-        assert_eq!(answer.status(), expected, "{cookie}");
+        assert_eq!(response.status(), expected, "{cookie}");
         if dies(cookie) {
-            let set = set_cookies(&answer, "AIOHTTP_SESSION");
+            let set = set_cookies(&response, "AIOHTTP_SESSION");
             assert!(set.is_empty(), "{set:?}");
         }
     }
@@ -91,9 +91,9 @@ async fn p6_sessions_of_a_server_that_died_are_unavailable_and_the_others_work()
     for cookie in cookies.iter().filter(|cookie| dies(cookie)) {
         // What it held is gone; whoever had a session there gets a new one.
         loop {
-            let answer = server.get("/", &[cookie.as_bytes()]).await;
-            if answer.status() == 200 {
-                let set = set_cookies(&answer, "AIOHTTP_SESSION");
+            let response = server.get("/", &[cookie.as_bytes()]).await;
+            if response.status() == 200 {
+                let set = set_cookies(&response, "AIOHTTP_SESSION");
                 assert_ne!(pair(&set[0]), cookie);
                 break;
             }

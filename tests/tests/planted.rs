@@ -50,17 +50,17 @@ fn named(name: &'static str) -> Arc<dyn Storage> {
 }
 
 async fn ask(server: &Server, path: &str, cookies: &str) -> String {
-    let answer = server.get(path, &[cookies.as_bytes()]).await;
-    assert_eq!(answer.status(), 200, "{path}");
-    String::from_utf8(answer.body().to_vec()).unwrap()
+    let response = server.get(path, &[cookies.as_bytes()]).await;
+    assert_eq!(response.status(), 200, "{path}");
+    String::from_utf8(response.body().to_vec()).unwrap()
 }
 
 /// The `name=value` that a login as `user` gives.
 async fn login(server: &Server, name: &str, user: &str, cookies: &str) -> String {
-    let answer = server
+    let response = server
         .get(&format!("/login?{user}"), &[cookies.as_bytes()])
         .await;
-    pair(&set_cookies(&answer, name)[0]).to_owned()
+    pair(&set_cookies(&response, name)[0]).to_owned()
 }
 
 /// White space ends no value: what a sibling set as one cookie of another name is one.
@@ -115,17 +115,17 @@ async fn p3_quotes_in_other_cookies_do_not_keep_a_session_from_its_logout() {
 
 /// Also the page that lived without its session is another one with it.
 #[tokio::test]
-async fn an_answer_after_a_failed_load_varies_by_cookie() {
+async fn a_response_after_a_failed_load_varies_by_cookie() {
     let failing = Failing::new(MemoryBackend::new());
     failing.fail(0..=9, When::Before);
     let server = Server::start(Arc::new(KeyedStorage::new(failing)), handler).await;
     let cookie = format!("{DEFAULT_NAME}=0123456789abcdef0123456789abcdef");
-    let answer = server.get("/swallow", &[cookie.as_bytes()]).await;
-    assert_eq!(answer.status(), 200);
+    let response = server.get("/swallow", &[cookie.as_bytes()]).await;
+    assert_eq!(response.status(), 200);
     assert!(
-        answer.headers().contains_key("vary"),
+        response.headers().contains_key("vary"),
         "{:?}",
-        answer.headers()
+        response.headers()
     );
 }
 

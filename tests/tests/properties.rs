@@ -17,7 +17,7 @@ use proptest::prelude::*;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
-use session_core::adapter::{DefaultAnswer, Storages};
+use session_core::adapter::{DefaultErrorResponse, Storages};
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{
     CookieChange, CookieSettings, Error, ErrorKind, KeyedStorage, ManualClock, MemoryBackend,
@@ -105,7 +105,7 @@ fn ask<T>(
         Ok::<_, Error>(Response::new(()))
     };
     let storages = Storages::new(storage.clone());
-    let response = now(storages.serve(request, DefaultAnswer, handler)).unwrap();
+    let response = now(storages.serve(request, DefaultErrorResponse, handler)).unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     handled.expect("the handler was called")
 }

@@ -102,7 +102,10 @@ fn p6_a_runtime_that_stands_still_stops_no_other() {
     }));
     let begins = runtime();
     let first = async { tokio::time::timeout(ms(50), backend.read(KEY)).await };
-    assert!(begins.block_on(first).is_err(), "nobody answers there");
+    assert!(
+        begins.block_on(first).is_err(),
+        "no server listens on that port"
+    );
     let took = runtime().block_on(resumes(&backend));
     println!("another runtime goes on after {took:?}");
     drop(begins);
@@ -156,8 +159,8 @@ async fn p6_a_server_that_hangs_up_is_not_stormed() {
                         return;
                     }
                     let commands = said.matches('*').count();
-                    let answers = "+OK\r\n".repeat(commands);
-                    stream.write_all(answers.as_bytes()).await.unwrap();
+                    let replies = "+OK\r\n".repeat(commands);
+                    stream.write_all(replies.as_bytes()).await.unwrap();
                 }
             });
         }
@@ -217,12 +220,12 @@ async fn p6_a_call_of_several_commands_has_one_bound() {
                 let mut bytes = vec![0; 4096];
                 while let Ok(len @ 1..) = stream.read(&mut bytes).await {
                     tokio::time::sleep(ms(400)).await;
-                    let answer = if bytes[..len].starts_with(b"cas") {
+                    let reply = if bytes[..len].starts_with(b"cas") {
                         "EXISTS\r\n".to_owned()
                     } else {
                         format!("VALUE {KEY} 0 2 7\r\n{{}}\r\nEND\r\n")
                     };
-                    let _ = stream.write_all(answer.as_bytes()).await;
+                    let _ = stream.write_all(reply.as_bytes()).await;
                 }
             });
         }

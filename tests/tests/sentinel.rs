@@ -36,8 +36,8 @@ fn sentinel(master: &RedisServer) -> (Process, u16) {
 fn until(port: u16, question: &str, wanted: &str) {
     let begun = Instant::now();
     loop {
-        let answer = ask_raw(port, &format!("{question}\r\n"), "\r\n");
-        if answer.is_some_and(|answer| answer.contains(wanted)) {
+        let reply = ask_raw(port, &format!("{question}\r\n"), "\r\n");
+        if reply.is_some_and(|reply| reply.contains(wanted)) {
             return;
         }
         assert!(begun.elapsed() < Duration::from_secs(20), "no {wanted}");

@@ -19,7 +19,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
 #[tokio::test]
-async fn a_request_that_is_running_when_the_server_stops_is_saved_and_answered() {
+async fn a_request_that_is_running_when_the_server_stops_is_saved_and_gets_its_response() {
     let storage = Arc::new(MemoryStorage::default());
     let (begun, go, stop) = (Notify::new(), Notify::new(), Notify::new());
     let signals = Arc::new((begun, go, stop));
@@ -65,10 +65,13 @@ async fn a_request_that_is_running_when_the_server_stops_is_saved_and_answered()
     assert!(storage.backend().is_empty() && !server.is_finished());
     signals.1.notify_one();
 
-    let mut answer = String::new();
-    client.read_to_string(&mut answer).await.unwrap();
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.contains("set-cookie: AIOHTTP_SESSION="), "{answer}");
+    let mut response = String::new();
+    client.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    assert!(
+        response.contains("set-cookie: AIOHTTP_SESSION="),
+        "{response}"
+    );
     assert_eq!(storage.backend().len(), 1);
     server.await.unwrap().expect("ended in time");
 }

@@ -62,11 +62,11 @@ impl App {
     async fn ask(&self, cookie: Option<&str>, path: &str) -> (String, Option<String>) {
         let line = cookie.map(|value| format!("sid={value}"));
         let lines: Vec<&[u8]> = line.iter().map(String::as_bytes).collect();
-        let answer = self.server.get(path, &lines).await;
-        assert_eq!(answer.status(), StatusCode::OK, "{path}");
-        let set = set_cookies(&answer, "sid");
+        let response = self.server.get(path, &lines).await;
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        let set = set_cookies(&response, "sid");
         let set = set.first().map(|header| pair(header)[4..].to_owned());
-        let seen = String::from_utf8(answer.body().to_vec()).unwrap();
+        let seen = String::from_utf8(response.body().to_vec()).unwrap();
         (seen, set)
     }
 
@@ -318,7 +318,7 @@ fn finds(app: &App) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn p10_whoever_reads_a_store_of_hashed_identities_cannot_log_in() {
+async fn p10_a_reader_of_a_store_of_hashed_identities_cannot_log_in() {
     const SESSIONS: usize = 300;
     for kind in KINDS {
         for hash_identities in [true, false] {

@@ -26,7 +26,7 @@ pub(crate) async fn redis(port: u16) {
     let shared = (0..TASKS).map(|task| (connection.clone(), key(task)));
     let shared = measure("Redis GET, SET", shared.collect(), async |state| {
         let (redis, key): &mut (MultiplexedConnection, String) = state;
-        let _: Option<Vec<u8>> = redis.get(key.as_str()).await.expect("an answer");
+        let _: Option<Vec<u8>> = redis.get(key.as_str()).await.expect("a reply");
         let set = redis.set_ex(key.as_str(), RECORD, LIFE.into());
         let () = set.await.expect("an acknowledged SET");
     })
@@ -57,7 +57,7 @@ pub(crate) async fn memcached(port: u16) {
     let pool = measure("memcached gets, cas", pool, async |(memcached, key)| {
         let (_, unique) = memcached.gets_cas(&*key).await.expect("a record");
         let cas = memcached.cas(&*key, RECORD.as_bytes(), unique, LIFE);
-        assert!(cas.await.expect("an answer"));
+        assert!(cas.await.expect("a reply"));
     })
     .await;
     measure("memcached gets", pool, async |(memcached, key)| {

@@ -348,16 +348,16 @@ async fn take_notes(mut socket: WebSocket, state: AppState, identity: Identity) 
             },
         };
         // Not inside `select`, so a note that was received is saved.
-        let answer = match take_note(&*state.storage, &identity, note).await {
-            Ok(Some(answer)) => answer,
+        let reply = match take_note(&*state.storage, &identity, note).await {
+            Ok(Some(reply)) => reply,
             Ok(None) => break,
             Err(error) => {
                 tracing::error!(?error, "note not taken"); // the cause, and no secret
                 break;
             }
         };
-        if let Some(answer) = answer
-            && socket.send(answer.into()).await.is_err()
+        if let Some(reply) = reply
+            && socket.send(reply.into()).await.is_err()
         {
             return;
         }

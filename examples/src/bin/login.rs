@@ -13,10 +13,10 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use session_core::{CookieSettings, MemoryStorage, Session};
-use session_examples::{Answer, BoxError, escape, field, form, see_other, serve};
+use session_examples::{BoxError, HandlerResult, escape, field, form, see_other, serve};
 use session_hyper::{RequestSession, SessionService};
 
-async fn handler(request: Request<Incoming>) -> Answer {
+async fn handler(request: Request<Incoming>) -> HandlerResult {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/") => home(&request.session().await?),
         (&Method::GET, "/private") => private(&request.session().await?),
@@ -26,7 +26,7 @@ async fn handler(request: Request<Incoming>) -> Answer {
     }
 }
 
-fn home(session: &Session) -> Answer {
+fn home(session: &Session) -> HandlerResult {
     let flash = take_flash(session)?;
     let body = match session.get::<String>("user")? {
         Some(user) => format!(
@@ -44,7 +44,7 @@ fn home(session: &Session) -> Answer {
     Ok(page(StatusCode::OK, &body))
 }
 
-fn private(session: &Session) -> Answer {
+fn private(session: &Session) -> HandlerResult {
     let Some(user) = session.get::<String>("user")? else {
         session.insert("flash", "Please log in first.")?;
         return Ok(see_other("/"));
@@ -57,7 +57,7 @@ fn private(session: &Session) -> Answer {
     ))
 }
 
-async fn login(request: Request<Incoming>) -> Answer {
+async fn login(request: Request<Incoming>) -> HandlerResult {
     let (parts, body) = request.into_parts();
     let Some(form) = form(body).await else {
         return Ok(page(
@@ -79,7 +79,7 @@ async fn login(request: Request<Incoming>) -> Answer {
     Ok(see_other("/private"))
 }
 
-fn logout(session: &Session) -> Answer {
+fn logout(session: &Session) -> HandlerResult {
     session.invalidate()?;
     Ok(see_other("/"))
 }

@@ -19,7 +19,7 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use session_cookie::{EncryptedCookieStorage, Key};
 use session_core::CookieSettings;
-use session_examples::{Answer, BoxError, escape, field, form, see_other, serve};
+use session_examples::{BoxError, HandlerResult, escape, field, form, see_other, serve};
 use session_hyper::{RequestSession, SessionService};
 use session_redis::RedisStorage;
 
@@ -29,7 +29,7 @@ const LOGIN: &str = "login";
 /// Only these goods, so that the cart always fits into its cookie.
 const GOODS: [&str; 3] = ["apples", "pears", "plums"];
 
-async fn handler(request: Request<Incoming>) -> Answer {
+async fn handler(request: Request<Incoming>) -> HandlerResult {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/") => shop(&request).await,
         (&Method::POST, "/cart") => add(request).await,
@@ -44,7 +44,7 @@ async fn handler(request: Request<Incoming>) -> Answer {
 }
 
 /// Does not ask for the login, and so works without Redis.
-async fn shop(request: &Request<Incoming>) -> Answer {
+async fn shop(request: &Request<Incoming>) -> HandlerResult {
     let cart: BTreeMap<String, u32> = request
         .session_named(CART)
         .await?
@@ -61,7 +61,7 @@ async fn shop(request: &Request<Incoming>) -> Answer {
     Ok(page(StatusCode::OK, &rows))
 }
 
-async fn add(request: Request<Incoming>) -> Answer {
+async fn add(request: Request<Incoming>) -> HandlerResult {
     let (parts, body) = request.into_parts();
     let form = form(body).await.unwrap_or_default();
     let wanted = field(&form, "good");
@@ -77,7 +77,7 @@ async fn add(request: Request<Incoming>) -> Answer {
     Ok(see_other("/"))
 }
 
-async fn account(request: &Request<Incoming>) -> Answer {
+async fn account(request: &Request<Incoming>) -> HandlerResult {
     let user: Option<String> = request.session().await?.get("user")?;
     let body = match user {
         Some(user) => format!(
@@ -97,7 +97,7 @@ async fn account(request: &Request<Incoming>) -> Answer {
 }
 
 /// The password of everybody is "open sesame".
-async fn login(request: Request<Incoming>) -> Answer {
+async fn login(request: Request<Incoming>) -> HandlerResult {
     let (parts, body) = request.into_parts();
     let form = form(body).await.unwrap_or_default();
     let user = field(&form, "user");

@@ -139,7 +139,7 @@ fn trouble() -> Response<Content> {
     )
 }
 
-type Answer = Result<Response<Content>, Failure>;
+type HandlerResult = Result<Response<Content>, Failure>;
 
 /// Returns the routes for axum.
 fn router(storage: Arc<dyn Storage>, of_users: Option<Arc<dyn Storage>>) -> Router {
@@ -212,7 +212,7 @@ where
         return handle(request).await;
     };
     let (head, body) = request.into_parts();
-    let answer = async {
+    let response = async {
         let session = head.session().await?;
         of_user(
             &*storage,
@@ -223,7 +223,7 @@ where
         )
         .await
     };
-    respond_for_hyper(answer.await)
+    respond_for_hyper(response.await)
 }
 
 /// Serves the routes for hyper.
@@ -234,15 +234,15 @@ where
     respond_for_hyper(route(request).await)
 }
 
-fn respond_for_hyper(answer: Answer) -> Result<Response<Content>, session_core::Error> {
-    match answer {
+fn respond_for_hyper(response: HandlerResult) -> Result<Response<Content>, session_core::Error> {
+    match response {
         Ok(response) => Ok(response),
         Err(Failure::Session(error)) => Err(error),
         Err(Failure::Other) => Ok(trouble()),
     }
 }
 
-async fn route<B>(request: Request<B>) -> Answer
+async fn route<B>(request: Request<B>) -> HandlerResult
 where
     B: Body<Data: Send, Error: Send> + Send,
 {
@@ -297,7 +297,7 @@ async fn of_user(
     method: &Method,
     path: &str,
     body: &[u8],
-) -> Answer {
+) -> HandlerResult {
     #[derive(Deserialize)]
     struct Id {
         id: String,
@@ -324,7 +324,7 @@ async fn of_user(
 }
 
 /// Responds with the sessions of a user.
-fn view_all(sessions: &[UserSession]) -> Answer {
+fn view_all(sessions: &[UserSession]) -> HandlerResult {
     let mut out = String::from("{\"sessions\": [");
     let mut comma = "";
     for session in sessions {
@@ -347,12 +347,12 @@ fn noop() -> Response<Content> {
     json("{\"ok\": true}".to_owned())
 }
 
-fn touch(session: &Session) -> Answer {
+fn touch(session: &Session) -> HandlerResult {
     session.changed()?;
     view(session)
 }
 
-fn redirect(session: &Session) -> Answer {
+fn redirect(session: &Session) -> HandlerResult {
     session.insert("redirected", true)?;
     let mut response = text(StatusCode::FOUND, "302: Found");
     let headers = response.headers_mut();
@@ -360,12 +360,12 @@ fn redirect(session: &Session) -> Answer {
     Ok(response)
 }
 
-fn error(session: &Session) -> Answer {
+fn error(session: &Session) -> HandlerResult {
     session.insert("error", true)?;
     Err(Failure::Other)
 }
 
-fn stream(session: &Session) -> Answer {
+fn stream(session: &Session) -> HandlerResult {
     session.insert("streamed", true)?;
     let mut response = text(StatusCode::OK, "streamed");
     response.body_mut().known_size = false;
@@ -374,13 +374,13 @@ fn stream(session: &Session) -> Answer {
     Ok(response)
 }
 
-fn forbidden(session: &Session) -> Answer {
+fn forbidden(session: &Session) -> HandlerResult {
     session.insert("forbidden", true)?;
     Ok(text(StatusCode::FORBIDDEN, "forbidden"))
 }
 
 /// Loads no session for a body that is not JSON.
-async fn set(sessions: &Sessions, body: &[u8]) -> Answer {
+async fn set(sessions: &Sessions, body: &[u8]) -> HandlerResult {
     let Members(members) = serde_json::from_slice(body)?;
     let session = sessions.session().await?;
     for (key, value) in members {
@@ -389,22 +389,22 @@ async fn set(sessions: &Sessions, body: &[u8]) -> Answer {
     view(&session)
 }
 
-fn invalidate(session: &Session) -> Answer {
+fn invalidate(session: &Session) -> HandlerResult {
     session.invalidate()?;
     view(session)
 }
 
-fn clear(session: &Session) -> Answer {
+fn clear(session: &Session) -> HandlerResult {
     session.clear()?;
     view(session)
 }
 
-fn renew(session: &Session) -> Answer {
+fn renew(session: &Session) -> HandlerResult {
     session.renew()?;
     view(session)
 }
 
-fn login(sessions: &Sessions, body: &[u8]) -> Answer {
+fn login(sessions: &Sessions, body: &[u8]) -> HandlerResult {
     let Members(members) = match body {
         b"" => Members::default(),
         body => serde_json::from_slice(body)?,
@@ -418,13 +418,13 @@ fn login(sessions: &Sessions, body: &[u8]) -> Answer {
     view(&session)
 }
 
-fn delete(session: &Session, path: &str) -> Answer {
+fn delete(session: &Session, path: &str) -> HandlerResult {
     let key = path.strip_prefix(DELETE).unwrap_or_default();
     session.remove(&percent_decoded(key))?;
     view(session)
 }
 
-fn set_max_age(session: &Session, body: &[u8]) -> Answer {
+fn set_max_age(session: &Session, body: &[u8]) -> HandlerResult {
     #[derive(Deserialize)]
     struct MaxAge {
         max_age: Option<i64>,
@@ -458,7 +458,7 @@ const POSTS: [&str; 7] = [
 ];
 
 /// Answers with what the session looks like now, as the twin spells it.
-fn view(session: &Session) -> Answer {
+fn view(session: &Session) -> HandlerResult {
     let created = unix_seconds(session.created());
     let identity = session.identity();
     let identity = serde_json::to_string(&identity.as_ref().map(Identity::as_str))?;

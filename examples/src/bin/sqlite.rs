@@ -16,10 +16,10 @@ use hyper::body::Incoming;
 use hyper::service::service_fn;
 use session_core::{CookieSettings, KeyedStorage, Session};
 use session_examples::sqlite::SqliteBackend;
-use session_examples::{Answer, BoxError, escape, field, form, page, see_other, serve};
+use session_examples::{BoxError, HandlerResult, escape, field, form, page, see_other, serve};
 use session_hyper::{RequestSession, SessionService};
 
-async fn handler(request: Request<Incoming>) -> Answer {
+async fn handler(request: Request<Incoming>) -> HandlerResult {
     match (request.method(), request.uri().path()) {
         (&Method::GET, "/") => home(&request.session().await?),
         (&Method::POST, "/name") => name(request).await,
@@ -35,7 +35,7 @@ async fn handler(request: Request<Incoming>) -> Answer {
     }
 }
 
-fn home(session: &Session) -> Answer {
+fn home(session: &Session) -> HandlerResult {
     let visits = session.update("visits", |visits: Option<u64>| visits.unwrap_or(0) + 1)?;
     let name: Option<String> = session.get("name")?;
     let name = escape(&name.unwrap_or_else(|| "stranger".to_owned()));
@@ -47,7 +47,7 @@ fn home(session: &Session) -> Answer {
     Ok(page(StatusCode::OK, "Visits", &body))
 }
 
-async fn name(request: Request<Incoming>) -> Answer {
+async fn name(request: Request<Incoming>) -> HandlerResult {
     let (parts, body) = request.into_parts();
     let form = form(body).await.unwrap_or_default();
     parts

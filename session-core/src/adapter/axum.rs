@@ -8,7 +8,7 @@ use axum_core::extract::{FromRequestParts, OptionalFromRequestParts};
 use axum_core::response::{IntoResponse, Response};
 use http::request::Parts;
 
-use crate::adapter::answer::status;
+use crate::adapter::error_response::status;
 use crate::adapter::request::{RequestSession as _, has_context};
 use crate::adapter::sessions::Sessions;
 use crate::error::{Error, Result};

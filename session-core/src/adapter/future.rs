@@ -10,8 +10,8 @@ use std::task::{Poll, ready};
 use http::Response;
 use pin_project_lite::pin_project;
 
-use crate::adapter::answer::ErrorAnswer;
 use crate::adapter::context::Context;
+use crate::adapter::error_response::ErrorResponse;
 use crate::adapter::finish::{Keep, Saved};
 use crate::adapter::headers;
 use crate::error::{Error, ErrorChain};
@@ -25,7 +25,7 @@ pin_project! {
     ///   every response.
     /// - A session error is the handler's `Err`, as an [`Error`] or a
     ///   `Box<dyn Error + Send + Sync>` of one, or an [`Error`] in the response's extensions. The
-    ///   [`ErrorAnswer`] writes the response to it. Any other `Err` goes to the server, and nothing
+    ///   [`ErrorResponse`] writes the response to it. Any other `Err` goes to the server, and nothing
     ///   is saved.
     /// - Dropping the future ends the request: its sessions refuse changes from then on.
     pub struct SessionFuture<F, A, B> {
@@ -33,7 +33,7 @@ pin_project! {
         handler: F,
         // None: an outer service with the same storages serves the request.
         request: Option<OpenRequest>,
-        answer: A,
+        error_response: A,
         // Boxed, but only for the requests that changed their session.
         saving: Option<(Saving, Outcome<B>)>,
     }
@@ -57,11 +57,11 @@ impl Drop for OpenRequest {
 }
 
 impl<F, A, B> SessionFuture<F, A, B> {
-    pub(super) fn new(context: Option<Context>, handler: F, answer: A) -> Self {
+    pub(super) fn new(context: Option<Context>, handler: F, error_response: A) -> Self {
         Self {
             handler,
             request: context.map(OpenRequest),
-            answer,
+            error_response,
             saving: None,
         }
     }
@@ -70,7 +70,7 @@ impl<F, A, B> SessionFuture<F, A, B> {
 impl<F, A, B, E> Future for SessionFuture<F, A, B>
 where
     F: Future<Output = Result<Response<B>, E>>,
-    A: ErrorAnswer<B>,
+    A: ErrorResponse<B>,
     E: 'static,
 {
     type Output = Result<Response<B>, E>;
@@ -107,7 +107,7 @@ where
                         headers::vary(response.headers_mut());
                         response
                     }
-                    outcome => respond(context, this.answer, outcome, jobs.unsaved()),
+                    outcome => respond(context, this.error_response, outcome, jobs.unsaved()),
                 }));
             }
             *this.saving = Some((Box::pin(jobs.save()), outcome));
@@ -119,7 +119,7 @@ where
         let Some((_, outcome)) = this.saving.take() else {
             return Poll::Pending;
         };
-        Poll::Ready(Ok(respond(context, this.answer, outcome, saved)))
+        Poll::Ready(Ok(respond(context, this.error_response, outcome, saved)))
     }
 }
 
@@ -154,7 +154,7 @@ impl<B> Outcome<B> {
 
 fn respond<B>(
     context: &Context,
-    answer: &impl ErrorAnswer<B>,
+    error_response: &impl ErrorResponse<B>,
     outcome: Outcome<B>,
     mut saved: Saved,
 ) -> Response<B> {
@@ -166,7 +166,7 @@ fn respond<B>(
     let mut response = match outcome {
         Outcome::Response(response) => response,
         Outcome::SessionError(error) => {
-            let mut response = answer.answer(&error);
+            let mut response = error_response.respond(&error);
             headers::forbid_storing(response.headers_mut());
             response
         }

@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use http::{Request, Response};
-//! use session_core::adapter::{DefaultAnswer, Storages};
+//! use session_core::adapter::{DefaultErrorResponse, Storages};
 //! use session_core::{Error, MemoryStorage, RequestSession};
 //!
 //! async fn handler(request: Request<String>) -> Result<Response<String>, Error> {
@@ -18,17 +18,17 @@
 //!
 //! let storages = Storages::new(MemoryStorage::default());
 //! let request = Request::new(String::new());
-//! let response = storages.serve(request, DefaultAnswer, handler);
+//! let response = storages.serve(request, DefaultErrorResponse, handler);
 //! # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
 //! # let std::task::Poll::Ready(Ok(response)) = std::pin::pin!(response).poll(&mut context) else { panic!() };
 //! # assert_eq!(response.body(), "visit 1");
 //! # assert!(response.headers().contains_key("set-cookie"));
 //! ```
 
-mod answer;
 #[cfg(feature = "axum")]
 mod axum;
 mod context;
+mod error_response;
 mod finish;
 mod future;
 mod headers;
@@ -37,7 +37,7 @@ mod request;
 mod sessions;
 mod storages;
 
-pub use answer::{DefaultAnswer, ErrorAnswer, status};
+pub use error_response::{DefaultErrorResponse, ErrorResponse, status};
 pub use future::SessionFuture;
 pub use request::RequestSession;
 pub use sessions::Sessions;

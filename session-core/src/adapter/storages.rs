@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use http::{Request, Response};
 
-use crate::adapter::answer::ErrorAnswer;
 use crate::adapter::context::Context;
+use crate::adapter::error_response::ErrorResponse;
 use crate::adapter::future::SessionFuture;
 use crate::cookie::change::CookieChange;
 use crate::error::{Error, ErrorKind, Result};
@@ -72,18 +72,18 @@ impl Storages {
     }
 
     /// Gives the request its sessions, lets `handler` make a future of it, and returns the future
-    /// that runs it and saves the sessions. `answer` writes the response if a session fails.
+    /// that runs it and saves the sessions. `error_response` writes the response if a session fails.
     ///
     /// A service inside another one shadows it, unless both have the same storages: then the outer
     /// one alone serves the request.
     pub fn serve<ReqB, ResB, E, A, F>(
         &self,
         mut request: Request<ReqB>,
-        answer: A,
+        error_response: A,
         handler: impl FnOnce(Request<ReqB>) -> F,
     ) -> SessionFuture<F, A, ResB>
     where
-        A: ErrorAnswer<ResB>,
+        A: ErrorResponse<ResB>,
         F: Future<Output = std::result::Result<Response<ResB>, E>>,
         E: 'static,
     {
@@ -93,11 +93,11 @@ impl Storages {
             .get::<Context>()
             .is_some_and(|outer| outer.serves(&self.0));
         if is_served {
-            return SessionFuture::new(None, handler(request), answer);
+            return SessionFuture::new(None, handler(request), error_response);
         }
         let context = Context::new(&self.0);
         request.extensions_mut().insert(context.clone());
-        SessionFuture::new(Some(context), handler(request), answer)
+        SessionFuture::new(Some(context), handler(request), error_response)
     }
 }
 

@@ -72,7 +72,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
 
 /// What a key holds.
 #[derive(Clone, Debug, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "there is no fourth answer")]
+#[expect(clippy::exhaustive_enums, reason = "a key has no fourth state")]
 pub enum Found {
     /// Nothing, or a record that has expired.
     Missing,

@@ -1001,7 +1001,7 @@ async fn dropped_after<T>(patience: usize, call: impl Future<Output = T>) -> Opt
     let (call, patience_ends) = (pin!(call), pin!(patience_ends));
     tokio::select! {
         biased;
-        answer = call => Some(answer),
+        reply = call => Some(reply),
         () = patience_ends => None,
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use http::header::COOKIE;
 use http::{HeaderValue, Request, Response};
-use session_core::adapter::{DefaultAnswer, Storages};
+use session_core::adapter::{DefaultErrorResponse, Storages};
 use session_core::{
     Clock as _, CookieChange, Error, ErrorKind, Identity, RequestSession as _, Result, Session,
     Storage,
@@ -581,14 +581,18 @@ async fn login(storage: &Arc<dyn Storage>, cookie: &str) -> Result<Identity> {
     let header = HeaderValue::from_str(&format!("{name}={cookie}")).unwrap();
     request.headers_mut().insert(COOKIE, header);
     let storages = Storages::new(storage.clone());
-    let response = storages.serve(request, DefaultAnswer, async |request: Request<()>| {
-        let session = request.new_session()?;
-        session.insert("user", "alice")?;
-        session.save().await?;
-        let mut response = Response::new(());
-        response.extensions_mut().insert(session.identity());
-        Ok::<_, Error>(response)
-    });
+    let response = storages.serve(
+        request,
+        DefaultErrorResponse,
+        async |request: Request<()>| {
+            let session = request.new_session()?;
+            session.insert("user", "alice")?;
+            session.save().await?;
+            let mut response = Response::new(());
+            response.extensions_mut().insert(session.identity());
+            Ok::<_, Error>(response)
+        },
+    );
     let mut response = response.await?;
     let identity = response.extensions_mut().remove::<Option<Identity>>();
     Ok(identity.flatten().unwrap())

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use http::{HeaderValue, Request, Response, StatusCode};
-use session_core::adapter::{DefaultAnswer, Storages};
+use session_core::adapter::{DefaultErrorResponse, Storages};
 use session_core::{
     CookieChange, CookieSettings, Error, RequestSession as _, Result, Session, SessionConfig,
     Storage,
@@ -79,7 +79,7 @@ pub(super) fn candidates(lines: &[HeaderValue]) -> Vec<String> {
         Ok::<_, Error>(Response::new(()))
     };
     let storages = Storages::new(recorder.clone());
-    let response = now(storages.serve(request, DefaultAnswer, handler)).unwrap();
+    let response = now(storages.serve(request, DefaultErrorResponse, handler)).unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     assert!(!response.headers().contains_key("set-cookie"));
     let mut loads = std::mem::take(&mut *recorder.loads.lock().unwrap());

@@ -41,9 +41,9 @@ pub fn memcached(data: &[u8]) {
     let mut input = Input::new(data);
     let what = input.byte() % 7;
     let cut = usize::from(input.byte());
-    let mut answers = Vec::new();
+    let mut replies = Vec::new();
     while !input.is_empty() {
-        answers.push(input.piece().to_vec());
+        replies.push(input.piece().to_vec());
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -54,10 +54,10 @@ pub fn memcached(data: &[u8]) {
         let socket = Socket::new();
         let listener = UnixListener::bind(&socket.0).unwrap();
         let log = Log::default();
-        tokio::task::spawn_local(accept(listener, answers, cut, log.clone()));
+        tokio::task::spawn_local(accept(listener, replies, cut, log.clone()));
         let backend = MemcachedBackend::open(&format!("unix:{}", socket.0.display())).unwrap();
         let backend = backend.with_timeout(BOUND);
-        let answer = ask(&backend, what).await;
+        let reply = ask(&backend, what).await;
         let said = std::mem::take(&mut *log.borrow_mut());
         let other = Stored::with_version("other", NonZeroU64::new(9).unwrap());
         assert_eq!(backend.read(OTHER).await.unwrap(), Found::Record(other));
@@ -65,7 +65,7 @@ pub fn memcached(data: &[u8]) {
         let [last] = &after[..] else {
             panic!("one question")
         };
-        check(what, answer, &said);
+        check(what, reply, &said);
         for at in 0..said.len() {
             let next = said.get(at + 1).unwrap_or(last);
             let again = said[at].connection == next.connection;
@@ -152,8 +152,8 @@ async fn ask(backend: &MemcachedBackend, what: u8) -> Result<Got> {
 }
 
 /// Compares with what the answers say, one after the other.
-fn check(what: u8, answer: Result<Got>, said: &[Exchange]) {
-    if let Err(error) = &answer {
+fn check(what: u8, reply: Result<Got>, said: &[Exchange]) {
+    if let Err(error) = &reply {
         let text = format!("{error:?}");
         assert!(
             !text.contains("0123456789abcdef") && !text.contains(" within "),
@@ -162,10 +162,10 @@ fn check(what: u8, answer: Result<Got>, said: &[Exchange]) {
     }
     let mut said = Said {
         left: said.iter(),
-        is_ok: answer.is_ok(),
+        is_ok: reply.is_ok(),
     };
     let expected = said.expected(what);
-    assert_eq!(answer.map_err(|error| error.kind()), expected);
+    assert_eq!(reply.map_err(|error| error.kind()), expected);
     assert!(said.left.next().is_none(), "a question too many");
 }
 
@@ -270,14 +270,14 @@ fn written(value: Value) -> Outcome {
 }
 
 /// Reads an answer as memcached's `doc/protocol.txt` says it, the whole in view.
-fn fit(question: Question, answer: &[u8]) -> Fit {
-    let Some(end) = answer.iter().position(|b| *b == b'\n') else {
+fn fit(question: Question, reply: &[u8]) -> Fit {
+    let Some(end) = reply.iter().position(|b| *b == b'\n') else {
         return Fit::Part;
     };
-    let Some(line) = answer[..end].strip_suffix(b"\r") else {
+    let Some(line) = reply[..end].strip_suffix(b"\r") else {
         return Fit::No;
     };
-    let rest = &answer[end + 1..];
+    let rest = &reply[end + 1..];
     let Ok(text) = str::from_utf8(line) else {
         return Fit::No;
     };
@@ -356,18 +356,18 @@ struct Exchange {
 
 type Log = Rc<RefCell<Vec<Exchange>>>;
 
-async fn accept(listener: UnixListener, answers: Vec<Vec<u8>>, cut: usize, log: Log) {
-    let answers = Rc::new(RefCell::new(answers.into_iter()));
+async fn accept(listener: UnixListener, replies: Vec<Vec<u8>>, cut: usize, log: Log) {
+    let replies = Rc::new(RefCell::new(replies.into_iter()));
     for number in 0.. {
         let (stream, _) = listener.accept().await.unwrap();
-        tokio::task::spawn_local(serve(stream, number, answers.clone(), cut, log.clone()));
+        tokio::task::spawn_local(serve(stream, number, replies.clone(), cut, log.clone()));
     }
 }
 
 async fn serve(
     mut stream: UnixStream,
     connection: usize,
-    answers: Rc<RefCell<impl Iterator<Item = Vec<u8>>>>,
+    replies: Rc<RefCell<impl Iterator<Item = Vec<u8>>>>,
     cut: usize,
     log: Log,
 ) -> Option<()> {
@@ -385,18 +385,18 @@ async fn serve(
             stream.write_all(OTHERS.as_bytes()).await.ok()?;
             continue;
         }
-        let answer = answers.borrow_mut().next();
-        let fit = answer
+        let reply = replies.borrow_mut().next();
+        let fit = reply
             .as_ref()
-            .map_or(Fit::Part, |answer| fit(question, answer));
+            .map_or(Fit::Part, |reply| fit(question, reply));
         note(fit.clone());
-        let answer = answer?;
+        let reply = reply?;
         // What comes unasked comes with the answer: later ones are a test of the pool's, with a clock.
         let cut = match fit {
-            Fit::More(_) => answer.len(),
-            _ => cut.min(answer.len()),
+            Fit::More(_) => reply.len(),
+            _ => cut.min(reply.len()),
         };
-        let (first, second) = answer.split_at(cut);
+        let (first, second) = reply.split_at(cut);
         stream.write_all(first).await.ok()?;
         tokio::task::yield_now().await;
         stream.write_all(second).await.ok()?;

@@ -27,9 +27,9 @@ const TOMBSTONE: &str = "{ }";
 pub fn redis(data: &[u8]) {
     let mut input = Input::new(data);
     let what = input.byte() % 5;
-    let mut answers = Vec::new();
-    while !input.is_empty() && answers.len() < 5 {
-        answers.push(input.piece().to_vec());
+    let mut replies = Vec::new();
+    while !input.is_empty() && replies.len() < 5 {
+        replies.push(input.piece().to_vec());
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -43,7 +43,7 @@ pub fn redis(data: &[u8]) {
         let connected = MultiplexedConnection::new_with_config(&info, ours, config);
         let (connection, driver) = connected.await.expect("nothing is asked yet");
         let driver = tokio::spawn(driver);
-        let server = tokio::spawn(serve(theirs, answers.clone(), asked.clone()));
+        let server = tokio::spawn(serve(theirs, replies.clone(), asked.clone()));
         let backend = RedisBackend::new(connection).with_timeout(BOUND);
         let got = timeout(BOUND, ask(&backend, what)).await;
         drop(backend);
@@ -61,7 +61,7 @@ pub fn redis(data: &[u8]) {
         );
     }
     let mut said = Said {
-        answers: answers.iter(),
+        replies: replies.iter(),
         asked: Vec::new(),
     };
     let expected = said.expected(what);
@@ -113,12 +113,12 @@ enum Expected {
 
 /// The answers, and the commands to which they are answers.
 struct Said<'a> {
-    answers: std::slice::Iter<'a, Vec<u8>>,
+    replies: std::slice::Iter<'a, Vec<u8>>,
     asked: Vec<Vec<String>>,
 }
 
 /// One answer.
-enum Answer {
+enum Reply {
     Value(Value),
     /// An error of the server, with this line.
     Refused(String),
@@ -136,49 +136,49 @@ impl Said<'_> {
         match what {
             0 => {
                 // A connection that was closed shows at the first command, which is repeated.
-                let answer = self.to(&["GET", KEY]);
-                if let Answer::None = answer {
+                let reply = self.to(&["GET", KEY]);
+                if let Reply::None = reply {
                     self.asked.push(words(&["GET", KEY]));
                 }
-                found(answer, Got::Read)
+                found(reply, Got::Read)
             }
             1 | 4 => match self.to(&["SET", KEY, value, "NX", "GET", "EX", "60"]) {
-                Answer::Refused(line) if is_tombstone && has_code(&line, "OOM") => {
+                Reply::Refused(line) if is_tombstone && has_code(&line, "OOM") => {
                     stored_or_found(self.to(&["GET", KEY]), value)
                 }
-                answer => stored_or_found(answer, value),
+                reply => stored_or_found(reply, value),
             },
             _ => match self.script(&["was", value, "60"]) {
-                Answer::Refused(line) if is_tombstone && has_code(&line, "OOM") => {
+                Reply::Refused(line) if is_tombstone && has_code(&line, "OOM") => {
                     swapped(self.script(&["was"]), value)
                 }
-                answer => swapped(answer, value),
+                reply => swapped(reply, value),
             },
         }
     }
 
     /// Returns the answer to a command.
-    fn to(&mut self, command: &[&str]) -> Answer {
+    fn to(&mut self, command: &[&str]) -> Reply {
         self.asked.push(words(command));
-        let Some(answer) = self.answers.next() else {
-            return Answer::None;
+        let Some(reply) = self.replies.next() else {
+            return Reply::None;
         };
-        if !is_one(answer) {
-            return Answer::Unsure;
+        if !is_one(reply) {
+            return Reply::Unsure;
         }
-        if let Some(line) = answer.strip_prefix(b"-") {
+        if let Some(line) = reply.strip_prefix(b"-") {
             let line = line.strip_suffix(b"\r\n").unwrap();
-            return Answer::Refused(String::from_utf8_lossy(line).into());
+            return Reply::Refused(String::from_utf8_lossy(line).into());
         }
-        redis::parse_redis_value(answer).map_or(Answer::Unsure, Answer::Value)
+        redis::parse_redis_value(reply).map_or(Reply::Unsure, Reply::Value)
     }
 
     /// Returns the answer to the script, which the server may not know yet.
-    fn script(&mut self, arguments: &[&str]) -> Answer {
+    fn script(&mut self, arguments: &[&str]) -> Reply {
         let call = |name| [&[name, "SCRIPT", "1", KEY], arguments].concat();
         match self.to(&call("EVALSHA")) {
-            Answer::Refused(line) if code_of(&line) == "NOSCRIPT" => self.to(&call("EVAL")),
-            answer => answer,
+            Reply::Refused(line) if code_of(&line) == "NOSCRIPT" => self.to(&call("EVAL")),
+            reply => reply,
         }
     }
 }
@@ -202,49 +202,49 @@ fn words(command: &[&str]) -> Vec<String> {
 }
 
 /// What a key holds, from an answer that is its value or nil.
-fn found(answer: Answer, got: impl Fn(Found) -> Got) -> Expected {
-    match answer {
-        Answer::Value(Value::BulkString(value)) => {
+fn found(reply: Reply, got: impl Fn(Found) -> Got) -> Expected {
+    match reply {
+        Reply::Value(Value::BulkString(value)) => {
             Expected::Got(got(Found::Record(Stored::new(value))))
         }
-        Answer::Value(Value::Nil) => Expected::Got(got(Found::Missing)),
-        Answer::Refused(line) if has_code(&line, "WRONGTYPE") => Expected::Got(got(Found::Foreign)),
-        Answer::Value(_) | Answer::Refused(_) | Answer::None => Expected::Error,
-        Answer::Unsure => Expected::Unsure,
+        Reply::Value(Value::Nil) => Expected::Got(got(Found::Missing)),
+        Reply::Refused(line) if has_code(&line, "WRONGTYPE") => Expected::Got(got(Found::Foreign)),
+        Reply::Value(_) | Reply::Refused(_) | Reply::None => Expected::Error,
+        Reply::Unsure => Expected::Unsure,
     }
 }
 
 /// Nil says that the key held nothing, so the value was stored.
-fn stored_or_found(answer: Answer, value: &'static str) -> Expected {
-    found(answer, |found| match found {
+fn stored_or_found(reply: Reply, value: &'static str) -> Expected {
+    found(reply, |found| match found {
         Found::Missing => Got::Write(Outcome::Written(Stored::new(value))),
         found => Got::Write(Outcome::Found(found)),
     })
 }
 
 /// 1 says that the script wrote; everything else is what the key holds.
-fn swapped(answer: Answer, value: &'static str) -> Expected {
-    match answer {
-        Answer::Value(Value::Int(1)) => {
+fn swapped(reply: Reply, value: &'static str) -> Expected {
+    match reply {
+        Reply::Value(Value::Int(1)) => {
             Expected::Got(Got::Write(Outcome::Written(Stored::new(value))))
         }
-        answer => found(answer, |found| Got::Write(Outcome::Found(found))),
+        reply => found(reply, |found| Got::Write(Outcome::Found(found))),
     }
 }
 
 /// Whether it is exactly one answer of the kinds that RESP2 has besides lists.
-fn is_one(answer: &[u8]) -> bool {
-    let Some(end) = answer.windows(2).position(|two| two == b"\r\n") else {
+fn is_one(reply: &[u8]) -> bool {
+    let Some(end) = reply.windows(2).position(|two| two == b"\r\n") else {
         return false;
     };
-    let line = &answer[..end];
-    let rest = answer.len() - end - 2;
+    let line = &reply[..end];
+    let rest = reply.len() - end - 2;
     match line.first() {
         Some(b'+' | b'-' | b':') => rest == 0 && line.is_ascii() && !line.contains(&b'\n'),
         Some(b'$') => match str::from_utf8(&line[1..]).map(str::parse::<i64>) {
             Ok(Ok(-1)) => rest == 0,
             Ok(Ok(len)) => {
-                usize::try_from(len).is_ok_and(|len| rest == len + 2) && answer.ends_with(b"\r\n")
+                usize::try_from(len).is_ok_and(|len| rest == len + 2) && reply.ends_with(b"\r\n")
             }
             _ => false,
         },
@@ -255,18 +255,18 @@ fn is_one(answer: &[u8]) -> bool {
 /// The commands that a server was asked.
 type Asked = Arc<Mutex<Vec<Vec<String>>>>;
 
-async fn serve(mut stream: DuplexStream, answers: Vec<Vec<u8>>, asked: Asked) -> Option<()> {
+async fn serve(mut stream: DuplexStream, replies: Vec<Vec<u8>>, asked: Asked) -> Option<()> {
     let mut question = vec![0; 4096];
-    for answer in answers {
+    for reply in replies {
         let len = stream.read(&mut question).await.ok()?;
         if len == 0 {
             return None;
         }
         asked.lock().unwrap().push(command(&question[..len]));
-        stream.write_all(&answer).await.ok()?;
+        stream.write_all(&reply).await.ok()?;
         // The client would wait for the rest of an answer that is not whole, for the rest of what comes
         // behind an answer, and for an answer after what was said unasked.
-        if !is_one(&answer) || redis::parse_redis_value(&answer).is_err() {
+        if !is_one(&reply) || redis::parse_redis_value(&reply).is_err() {
             return None;
         }
     }

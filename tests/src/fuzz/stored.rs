@@ -14,7 +14,7 @@ use bytes::Bytes;
 use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderValue, Request, Response, StatusCode};
 use serde_json::value::RawValue;
-use session_core::adapter::{DefaultAnswer, Storages};
+use session_core::adapter::{DefaultErrorResponse, Storages};
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Write};
 use session_core::{
     Clock as _, CookieSettings, DEFAULT_NAME, Error, ErrorKind, Identity, KeyedStorage,
@@ -349,7 +349,7 @@ impl InFlight {
             Ok::<_, Error>(Response::new(()))
         };
         let storages = Storages::new(world.storage.clone());
-        let mut serving = Box::pin(storages.serve(request, DefaultAnswer, handler));
+        let mut serving = Box::pin(storages.serve(request, DefaultErrorResponse, handler));
         let mut context = Context::from_waker(Waker::noop());
         assert!(serving.as_mut().poll(&mut context).is_pending());
         Self { serving, did }

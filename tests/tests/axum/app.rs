@@ -51,14 +51,14 @@ pub(crate) async fn keys(storage: &Arc<Store>, cookie: &str) -> Option<Vec<Strin
 
 /// What the client sees of a response.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
 }
 
 /// Sends `GET path` to a router.
-pub(crate) async fn get(app: &Router, path: &str, cookies: &str) -> Answer {
+pub(crate) async fn get(app: &Router, path: &str, cookies: &str) -> TestResponse {
     let mut request = Request::get(path);
     if !cookies.is_empty() {
         request = request.header(COOKIE, cookies);
@@ -67,14 +67,14 @@ pub(crate) async fn get(app: &Router, path: &str, cookies: &str) -> Answer {
     let response = app.clone().oneshot(request).await.unwrap();
     let (head, body) = response.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
-    Answer {
+    TestResponse {
         status: head.status,
         headers: head.headers,
         body: String::from_utf8(body.into()).unwrap(),
     }
 }
 
-impl Answer {
+impl TestResponse {
     /// Returns the `name=value` of each cookie that the response sets.
     pub(crate) fn cookies(&self) -> Vec<&str> {
         let headers = self.headers.get_all(SET_COOKIE).iter();

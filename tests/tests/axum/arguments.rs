@@ -37,13 +37,13 @@ async fn a_session_is_an_argument_beside_the_state_and_the_path_in_nested_router
         ("/a/b/count/n", "15"),
         ("/count/m", "5"),
     ] {
-        let answer = app::get(&app, path, &cookie).await;
+        let response = app::get(&app, path, &cookie).await;
         assert_eq!(
-            (answer.status.as_u16(), &*answer.body),
+            (response.status.as_u16(), &*response.body),
             (200, seen),
             "{path}"
         );
-        assert_eq!(answer.header("vary"), Some("Cookie"));
+        assert_eq!(response.header("vary"), Some("Cookie"));
     }
     assert_eq!(keys(&storage, &cookie).await.unwrap(), ["k", "n", "m"]);
 }
@@ -55,11 +55,11 @@ async fn a_client_without_a_session_gets_one() {
         .route("/{name}", get(count))
         .with_state(1)
         .layer(SessionLayer::new(storage.clone()));
-    let answer = app::get(&app, "/n", "").await;
-    let [cookie] = answer.cookies()[..] else {
+    let response = app::get(&app, "/n", "").await;
+    let [cookie] = response.cookies()[..] else {
         panic!("one cookie")
     };
-    assert_eq!(answer.header("cache-control"), Some("no-store"));
+    assert_eq!(response.header("cache-control"), Some("no-store"));
     assert_eq!(keys(&storage, cookie).await.unwrap(), ["n"]);
     assert_eq!(app::get(&app, "/n", cookie).await.body, "2");
 }
@@ -91,9 +91,9 @@ async fn middleware_and_handler_of_a_request_get_the_same_session_and_it_is_load
         .route("/", get(within))
         .layer(middleware::from_fn(around))
         .layer(SessionLayer::new(storage.clone()));
-    let answer = app::get(&app, "/", &cookie).await;
-    assert_eq!(answer.body, "k before");
-    let seen = answer.header("x-seen").unwrap();
+    let response = app::get(&app, "/", &cookie).await;
+    assert_eq!(response.body, "k before");
+    let seen = response.header("x-seen").unwrap();
     assert_eq!(seen, "k before argument sessions parts");
     let once = Calls {
         update: 1,
@@ -206,9 +206,9 @@ async fn sessions_loads_nothing_until_a_session_is_asked_for() {
         let layer = SessionLayer::new(user.clone()).and(cart.clone()).unwrap();
         let app = Router::new().route("/{what}", get(through_sessions));
         let app = app.layer(layer);
-        let answer = app::get(&app, path, &format!("{cart_cookie}; {user_cookie}")).await;
+        let response = app::get(&app, path, &format!("{cart_cookie}; {user_cookie}")).await;
         assert_eq!(
-            (answer.status.as_u16(), &*answer.body),
+            (response.status.as_u16(), &*response.body),
             (status, body),
             "{path}"
         );
@@ -216,11 +216,11 @@ async fn sessions_loads_nothing_until_a_session_is_asked_for() {
         assert_eq!(cart.backend().take(), of_cart, "{path}");
         let is_asked = !matches!(path, "/nothing" | "/unknown" | "/unknown-new");
         assert_eq!(
-            answer.header("vary"),
+            response.header("vary"),
             is_asked.then_some("Cookie"),
             "{path}"
         );
-        let set = answer.cookies();
+        let set = response.cookies();
         match path {
             "/new" => {
                 assert!(set[0].starts_with("sid="), "{set:?}");

@@ -14,7 +14,7 @@ use session_tests::logs::Logs;
 use session_tests::stores::When;
 use session_tower::{Error, ErrorKind, Session, SessionLayer, Sessions, Storage as _, status};
 
-use crate::app::{self, Answer, Store, events, keys, store};
+use crate::app::{self, Store, TestResponse, events, keys, store};
 
 /// An application's own error.
 #[derive(Debug)]
@@ -135,7 +135,7 @@ impl App {
         }
     }
 
-    async fn ask(&self, path: &str) -> Answer {
+    async fn ask(&self, path: &str) -> TestResponse {
         app::get(&self.router, path, &self.cookie).await
     }
 
@@ -160,15 +160,15 @@ async fn a_session_error_is_one_page_and_one_event_and_nothing_is_saved_wherever
                 failing.fail(0..=0, When::Before);
             }
             let (logs, _capture) = Logs::capture();
-            let answer = app.ask(&format!("/{route}/{what}")).await;
+            let response = app.ask(&format!("/{route}/{what}")).await;
             failing.heal();
-            let what = format!("{route}, {what}: {answer:?} {}", logs.text());
-            assert_eq!(answer.status.as_u16(), code, "{what}");
-            assert_eq!(answer.body, format!("<h1>{kind:?}</h1>"), "{what}");
-            assert_eq!(answer.header("cache-control"), Some("no-store"), "{what}");
-            assert_eq!(answer.header("vary"), Some("Cookie"), "{what}");
-            assert_eq!(answer.header("x-handler"), None, "{what}");
-            assert!(answer.cookies().is_empty(), "{what}");
+            let what = format!("{route}, {what}: {response:?} {}", logs.text());
+            assert_eq!(response.status.as_u16(), code, "{what}");
+            assert_eq!(response.body, format!("<h1>{kind:?}</h1>"), "{what}");
+            assert_eq!(response.header("cache-control"), Some("no-store"), "{what}");
+            assert_eq!(response.header("vary"), Some("Cookie"), "{what}");
+            assert_eq!(response.header("x-handler"), None, "{what}");
+            assert!(response.cookies().is_empty(), "{what}");
             assert_eq!(app.pages.load(Ordering::SeqCst), 1, "{what}");
             let kept = (kind != ErrorKind::Ended).then(|| vec!["k".to_owned()]);
             assert_eq!(app.keys().await, kept, "{what}");
@@ -192,9 +192,9 @@ async fn an_error_of_the_application_is_a_response_like_any_other() {
     ] {
         let app = App::new().await;
         let (logs, _capture) = Logs::capture();
-        let answer = app.ask(&format!("/own/{what}")).await;
+        let response = app.ask(&format!("/own/{what}")).await;
         assert_eq!(
-            (answer.status.as_u16(), &*answer.body),
+            (response.status.as_u16(), &*response.body),
             (code, body),
             "{what}"
         );
@@ -206,7 +206,7 @@ async fn an_error_of_the_application_is_a_response_like_any_other() {
         let keys = app.keys().await.map(|keys| keys.join(" "));
         assert_eq!(keys.as_deref(), saved, "{what}");
         let removed = usize::from(saved.is_none());
-        assert_eq!(answer.cookies(), ["sid=\"\""; 1][..removed], "{what}");
+        assert_eq!(response.cookies(), ["sid=\"\""; 1][..removed], "{what}");
         assert!(events(&logs, "ERROR ").is_empty(), "{}", logs.text());
         assert_eq!(events(&logs, "changes dropped").len(), dropped, "{what}");
     }
@@ -221,8 +221,11 @@ async fn a_layer_can_save_although_the_response_is_a_server_error() {
             .route("/{what}", get(wrapped))
             .with_state(app.storage.clone())
             .layer(layer);
-        let answer = app::get(&router, "/broken", &app.cookie).await;
-        assert_eq!((answer.status.as_u16(), &*answer.body), (500, "our page"));
+        let response = app::get(&router, "/broken", &app.cookie).await;
+        assert_eq!(
+            (response.status.as_u16(), &*response.body),
+            (500, "our page")
+        );
         assert_eq!(app.keys().await.unwrap().join(" "), saved);
     }
 }
@@ -235,9 +238,9 @@ async fn without_on_error_the_response_is_empty_and_not_to_be_stored() {
         .with_state(app.storage.clone())
         .layer(SessionLayer::new(app.storage.clone()));
     for (what, code) in [("value", 500), ("kind", 503)] {
-        let answer = app::get(&router, &format!("/{what}"), &app.cookie).await;
-        assert_eq!((answer.status.as_u16(), &*answer.body), (code, ""));
-        assert_eq!(answer.header("cache-control"), Some("no-store"));
+        let response = app::get(&router, &format!("/{what}"), &app.cookie).await;
+        assert_eq!((response.status.as_u16(), &*response.body), (code, ""));
+        assert_eq!(response.header("cache-control"), Some("no-store"));
     }
 }
 
@@ -249,9 +252,9 @@ async fn a_page_keeps_the_cache_control_that_it_sets_itself() {
     let app = Router::new()
         .route("/", get(handler))
         .layer(SessionLayer::new(storage).on_error(page));
-    let answer = app::get(&app, "/", &cookie).await;
-    assert_eq!(answer.status, 500);
-    assert_eq!(answer.header("cache-control"), Some("private"));
+    let response = app::get(&app, "/", &cookie).await;
+    assert_eq!(response.status, 500);
+    assert_eq!(response.header("cache-control"), Some("private"));
 }
 
 /// Without a layer around it, too: for a client, and for a middleware that writes the page itself.

@@ -58,9 +58,13 @@ async fn a_route_without_a_layer_responds_with_500_and_one_event_names_the_remed
         "/guarded",
     ] {
         let (logs, _capture) = Logs::capture();
-        let answer = app::get(&app, path, "sid=0123456789abcdef0123456789abcdef").await;
-        assert_eq!((answer.status.as_u16(), &*answer.body), (500, ""), "{path}");
-        assert!(answer.cookies().is_empty());
+        let response = app::get(&app, path, "sid=0123456789abcdef0123456789abcdef").await;
+        assert_eq!(
+            (response.status.as_u16(), &*response.body),
+            (500, ""),
+            "{path}"
+        );
+        assert!(response.cookies().is_empty());
         let errors = events(&logs, "ERROR ");
         assert_eq!(errors.len(), 1, "{path}: {errors:?}");
         let remedy = "add a session_tower::SessionLayer to the router after its routes";
@@ -73,7 +77,7 @@ async fn a_route_without_a_layer_responds_with_500_and_one_event_names_the_remed
 async fn sessions_alone_need_no_layer() {
     let (logs, _capture) = Logs::capture();
     let app = Router::new().route("/", get(async |_: Sessions| "fine"));
-    let answer = app::get(&app, "/", "").await;
-    assert_eq!((answer.status.as_u16(), &*answer.body), (200, "fine"));
+    let response = app::get(&app, "/", "").await;
+    assert_eq!((response.status.as_u16(), &*response.body), (200, "fine"));
     assert!(events(&logs, "session").is_empty(), "{}", logs.text());
 }

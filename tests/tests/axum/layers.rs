@@ -35,9 +35,9 @@ async fn a_layer_with_two_storages_saves_both_in_their_order() {
     };
     let layer = SessionLayer::new(user.clone()).and(cart.clone()).unwrap();
     let app = Router::new().route("/", get(handler)).layer(layer);
-    let answer = app::get(&app, "/", &format!("{cart_cookie}; {user_cookie}")).await;
-    let [of_user, of_cart] = answer.cookies()[..] else {
-        panic!("two cookies: {:?}", answer.cookies())
+    let response = app::get(&app, "/", &format!("{cart_cookie}; {user_cookie}")).await;
+    let [of_user, of_cart] = response.cookies()[..] else {
+        panic!("two cookies: {:?}", response.cookies())
     };
     assert_eq!(keys(&user, of_user).await.unwrap(), ["k", "first"]);
     assert_eq!(keys(&cart, of_cart).await.unwrap(), ["k"]);
@@ -97,9 +97,9 @@ async fn the_layer_is_one_of_a_stack() {
         });
     let handler = async |Extension(n): Extension<i32>| n.to_string();
     let app = Router::new().route("/", get(handler)).layer(stack);
-    let answer = app::get(&app, "/", &cookie).await;
+    let response = app::get(&app, "/", &cookie).await;
     assert_eq!(
-        (&*answer.body, answer.header("vary")),
+        (&*response.body, response.header("vary")),
         ("5", Some("Cookie"))
     );
     assert_eq!(storage.backend().take(), NO_CALLS);
@@ -189,7 +189,7 @@ async fn a_request_that_is_cancelled_saves_nothing_and_its_session_refuses_chang
     let session = {
         let mut request = pin!(app::get(&app, "/", &cookie));
         tokio::select! {
-            answer = &mut request => panic!("{answer:?}"),
+            response = &mut request => panic!("{response:?}"),
             session = receive.recv() => session.unwrap(),
         }
     };
@@ -252,8 +252,8 @@ async fn a_streaming_body_can_read_its_session_and_change_it_no_more() {
     };
     let app = Router::new().route("/", get(handler));
     let app = app.layer(SessionLayer::new(storage.clone()));
-    let answer = app::get(&app, "/", &cookie).await;
-    assert_eq!(answer.body, "Committed, k mine");
+    let response = app::get(&app, "/", &cookie).await;
+    assert_eq!(response.body, "Committed, k mine");
     let saved = Calls {
         read: 1,
         update: 1,

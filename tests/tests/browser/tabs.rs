@@ -29,10 +29,10 @@ async fn two_tabs_that_write_at_the_same_time_lose_nothing() {
         browser.switch_to_window(tab.clone()).await.unwrap();
         let rounds = format!(
             "window.done = (async () => {{
-                const answers = new Set();
+                const statuses = new Set();
                 for (let round = 0; round < {ROUNDS}; round++)
-                    answers.add((await fetch(`/add/{name}${{round}}`)).status);
-                return [...answers];
+                    statuses.add((await fetch(`/add/{name}${{round}}`)).status);
+                return [...statuses];
             }})(); return null"
         );
         browser.run(&rounds).await;
@@ -72,7 +72,7 @@ async fn a_request_that_a_logout_overtakes_is_a_409_and_brings_nothing_back() {
     let app = App::start(cookie).await;
     let (browser, [first, second]) = logged_in_with_two_tabs(&app).await;
     browser
-        .run("window.slow = fetch('/slow/late').then(answer => answer.status); return null")
+        .run("window.slow = fetch('/slow/late').then(response => response.status); return null")
         .await;
     app.slow().reached().await;
 

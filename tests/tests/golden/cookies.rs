@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use serde_json::Value;
-use session_core::adapter::{DefaultAnswer, Storages};
+use session_core::adapter::{DefaultErrorResponse, Storages};
 use session_core::{
     CookieChange, CookieSettings, Error, RequestSession as _, Result, SameSite, Session,
     SessionConfig, Storage,
@@ -272,7 +272,7 @@ async fn asked(lines: &[Vec<u8>]) -> Vec<String> {
         Ok::<_, Error>(Response::new(()))
     };
     let storages = Storages::new(storage.clone());
-    let served = storages.serve(request, DefaultAnswer, handler).await;
+    let served = storages.serve(request, DefaultErrorResponse, handler).await;
     assert_eq!(served.unwrap().status(), 200);
     let loads = storage.loads.lock().unwrap();
     assert_eq!(loads.len(), 1);

@@ -70,9 +70,9 @@ async fn first_and_second_save(kind: &str, cookie: CookieSettings) -> [Left; 2] 
         let body = Full::new(Bytes::from(format!("{{\"save\": {save}}}")));
         let request = request.body(body).unwrap();
         let service = SessionService::new(storage.clone(), service_fn(parity::handle));
-        let answer = service.call(request).await.unwrap();
-        assert_eq!(answer.status(), 200, "{kind}");
-        let set = answer.headers().get(header::SET_COOKIE);
+        let response = service.call(request).await.unwrap();
+        assert_eq!(response.status(), 200, "{kind}");
+        let set = response.headers().get(header::SET_COOKIE);
         let set = set.map(|header| SetCookie::parse(header.to_str().unwrap()).raw);
         if save == 0 {
             identity = set;

@@ -349,13 +349,13 @@ async fn compare(kind: &str, vector: &Load, instead: Option<&Instead>) -> Compar
             }
             _ => None,
         };
-        replies.push(Answer {
+        replies.push(TestResponse {
             program,
             reply,
             payload,
         });
     }
-    let [read, write, end] = <[Answer; 3]>::try_from(replies).ok().unwrap();
+    let [read, write, end] = <[TestResponse; 3]>::try_from(replies).ok().unwrap();
     let ended = end.is_ended(vector, &cookie).and_then(|()| {
         match (&vector.backend, View::parse(&read.reply.body).identity) {
             (Some(stored), Some(_)) => is_tombstone(&end.program, &stored.key, ENDED),
@@ -415,13 +415,13 @@ fn data_of(vector: &Load) -> String {
     canonical(data.strip_suffix('}').unwrap())
 }
 
-struct Answer {
+struct TestResponse {
     program: Program,
     reply: Reply,
     payload: Option<String>,
 }
 
-impl Answer {
+impl TestResponse {
     fn set_cookie(&self) -> Result<&SetCookie, String> {
         same("status", self.reply.status, 200)?;
         same("Set-Cookie", kind_of(self.reply.set_cookie.as_ref()), "set")?;

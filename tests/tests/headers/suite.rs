@@ -22,7 +22,7 @@ use session_core::{
 };
 use session_tests::adapter::Adapter;
 use session_tests::logs::Logs;
-use session_tests::server::{Answer, BoxError, Server, pair, set_cookies};
+use session_tests::server::{BoxError, Server, TestResponse, pair, set_cookies};
 use session_tests::stores::Call;
 use session_tests::wrap_backend;
 use tokio::sync::{mpsc, oneshot};
@@ -89,15 +89,15 @@ async fn saved(storage: &Arc<dyn Storage>) -> String {
 
 /// Returns the one session cookie that an answer sets.
 #[track_caller]
-fn one_cookie(answer: &Answer) -> String {
-    let set = set_cookies(answer, DEFAULT_NAME);
-    assert_eq!(set.len(), 1, "{:?}", answer.headers());
+fn one_cookie(response: &TestResponse) -> String {
+    let set = set_cookies(response, DEFAULT_NAME);
+    assert_eq!(set.len(), 1, "{:?}", response.headers());
     pair(&set[0]).to_owned()
 }
 
 #[track_caller]
-fn values<'a>(answer: &'a Answer, name: &str) -> Vec<&'a str> {
-    let all = answer.headers().get_all(name).iter();
+fn values<'a>(response: &'a TestResponse, name: &str) -> Vec<&'a str> {
+    let all = response.headers().get_all(name).iter();
     all.map(|value| value.to_str().unwrap()).collect()
 }
 
@@ -106,11 +106,14 @@ async fn a_write_sets_one_cookie_beside_the_handlers_own() {
     let own: Headers = &[("set-cookie", "a=1; Path=/a"), ("set-cookie", "b=2")];
     for storage in storages() {
         let server = serve(storage, write, 200, own).await;
-        for answer in [server.get("/", &[]).await, server.get_http2("/", &[]).await] {
-            one_cookie(&answer);
-            assert_eq!(values(&answer, "set-cookie")[..2], ["a=1; Path=/a", "b=2"]);
-            assert_eq!(values(&answer, "set-cookie").len(), 3);
-            assert_eq!(answer.body(), "page");
+        for response in [server.get("/", &[]).await, server.get_http2("/", &[]).await] {
+            one_cookie(&response);
+            assert_eq!(
+                values(&response, "set-cookie")[..2],
+                ["a=1; Path=/a", "b=2"]
+            );
+            assert_eq!(values(&response, "set-cookie").len(), 3);
+            assert_eq!(response.body(), "page");
         }
     }
 }
@@ -126,9 +129,9 @@ async fn a_write_replaces_a_cookie_of_our_name_that_the_handler_set() {
     ];
     for storage in storages() {
         let server = serve(storage, write, 200, own).await;
-        let answer = server.get("/", &[]).await;
-        let cookie = one_cookie(&answer);
-        let all = values(&answer, "set-cookie");
+        let response = server.get("/", &[]).await;
+        let cookie = one_cookie(&response);
+        let all = values(&response, "set-cookie");
         assert_eq!(all[..2], ["a=AIOHTTP_SESSION", "AIOHTTP_SESSION_2=other"]);
         assert_eq!(all.len(), 3);
         assert!(!cookie.contains("mine"));
@@ -183,8 +186,8 @@ async fn a_removal_has_the_attributes_of_the_cookie() {
             let value = one_cookie(&set);
             let server = serve(storage, Session::invalidate, 200, &[]).await;
             let removed = server.get("/", &[value.as_bytes()]).await;
-            let parsed = [&set, &removed].map(|answer| {
-                let [text] = &set_cookies(answer, DEFAULT_NAME)[..] else {
+            let parsed = [&set, &removed].map(|response| {
+                let [text] = &set_cookies(response, DEFAULT_NAME)[..] else {
                     panic!("one cookie")
                 };
                 cookie::Cookie::parse(text.clone()).unwrap()
@@ -233,7 +236,7 @@ async fn vary_names_the_cookie_once_whatever_the_handler_said() {
 }
 
 #[tokio::test]
-async fn an_answer_that_sets_the_cookie_is_not_stored_unless_the_handler_said_something() {
+async fn a_response_that_sets_the_cookie_is_not_stored_unless_the_handler_allows_it() {
     let quiet: Headers = &[];
     let private: Headers = &[("cache-control", "private, max-age=60")];
     let set: &[&str] = &["no-store"];
@@ -252,8 +255,8 @@ async fn an_answer_that_sets_the_cookie_is_not_stored_unless_the_handler_said_so
             let cookie = saved(&storage).await;
             let cookies = [cookie.as_bytes()];
             let server = serve(storage.clone(), act, 200, own).await;
-            let answer = server.get("/", &cookies[..usize::from(is_logged_in)]).await;
-            assert_eq!(values(&answer, "cache-control"), expected, "{storage:?}");
+            let response = server.get("/", &cookies[..usize::from(is_logged_in)]).await;
+            assert_eq!(values(&response, "cache-control"), expected, "{storage:?}");
         }
     }
 }
@@ -263,10 +266,10 @@ async fn an_update_sends_the_cookie_of_a_store_only_if_it_has_a_max_age() {
     for (storage, updates_set) in storages_and_updates() {
         let cookie = saved(&storage).await;
         let server = serve(storage.clone(), write, 200, &[]).await;
-        let answer = server.get("/", &[cookie.as_bytes()]).await;
-        let sets = set_cookies(&answer, DEFAULT_NAME).len();
+        let response = server.get("/", &[cookie.as_bytes()]).await;
+        let sets = set_cookies(&response, DEFAULT_NAME).len();
         assert_eq!(sets, usize::from(updates_set), "{storage:?}");
-        assert_eq!(values(&answer, "vary"), ["Cookie"]);
+        assert_eq!(values(&response, "vary"), ["Cookie"]);
         assert_eq!(stored(&storage, &cookie).await, Some(1));
     }
     for (max_age, own) in [(Some(60), None), (None, Some(()))] {
@@ -279,9 +282,9 @@ async fn an_update_sends_the_cookie_of_a_store_only_if_it_has_a_max_age() {
             None => write,
         };
         let server = serve(storage.clone(), act, 200, &[]).await;
-        let answer = server.get("/", &[cookie.as_bytes()]).await;
-        assert_eq!(one_cookie(&answer), cookie);
-        assert!(set_cookies(&answer, DEFAULT_NAME)[0].contains("Max-Age=60"));
+        let response = server.get("/", &[cookie.as_bytes()]).await;
+        assert_eq!(one_cookie(&response), cookie);
+        assert!(set_cookies(&response, DEFAULT_NAME)[0].contains("Max-Age=60"));
     }
 }
 
@@ -295,9 +298,9 @@ async fn p9_a_request_that_does_not_ask_for_its_session_has_no_header_of_it() {
         let cookie = saved(&storage).await;
         let server = ADAPTER.start(storage, |_| async { page(200, &[]) }).await;
         for cookies in [&[][..], &[cookie.as_bytes()], &[b"AIOHTTP_SESSION=\xff"]] {
-            let answer = server.get("/", cookies).await;
+            let response = server.get("/", cookies).await;
             for name in [SET_COOKIE, VARY, CACHE_CONTROL] {
-                assert!(!answer.headers().contains_key(&name), "{name}");
+                assert!(!response.headers().contains_key(&name), "{name}");
             }
         }
     }
@@ -309,21 +312,21 @@ async fn p9_a_request_that_only_reads_sets_no_cookie() {
         let cookie = saved(&storage).await;
         let server = serve(storage, read, 200, &[]).await;
         for cookies in [&[][..], &[cookie.as_bytes()], &[b"AIOHTTP_SESSION=bad"]] {
-            let answer = server.get("/", cookies).await;
-            assert!(!answer.headers().contains_key(SET_COOKIE));
-            assert_eq!(values(&answer, "vary"), ["Cookie"]);
+            let response = server.get("/", cookies).await;
+            assert!(!response.headers().contains_key(SET_COOKIE));
+            assert_eq!(values(&response, "vary"), ["Cookie"]);
         }
     }
 }
 
 #[tokio::test]
-async fn an_answer_of_any_status_but_a_server_error_saves() {
+async fn a_response_of_any_status_but_a_server_error_saves() {
     for storage in storages() {
         for status in [201, 204, 302, 303, 304, 400, 401, 403, 404, 418, 499] {
             let server = serve(storage.clone(), write, status, &[]).await;
-            let answer = server.get("/", &[]).await;
-            assert_eq!(answer.status().as_u16(), status);
-            let cookie = one_cookie(&answer);
+            let response = server.get("/", &[]).await;
+            assert_eq!(response.status().as_u16(), status);
+            let cookie = one_cookie(&response);
             assert_eq!(stored(&storage, &cookie).await, Some(1), "{status}");
         }
     }
@@ -346,13 +349,13 @@ async fn p8_a_server_error_saves_nothing_and_the_log_says_so() {
             ] {
                 let (logs, _capture) = Logs::capture();
                 let server = serve(storage.clone(), act, status, &[("x-own", "1")]).await;
-                let answer = server.get("/", &[cookie.as_bytes()]).await;
-                assert_eq!(answer.status().as_u16(), status);
+                let response = server.get("/", &[cookie.as_bytes()]).await;
+                assert_eq!(response.status().as_u16(), status);
                 // The response is the handler's own.
-                assert_eq!(values(&answer, "x-own"), ["1"]);
-                assert_eq!(answer.body(), "page");
-                assert!(!answer.headers().contains_key(SET_COOKIE));
-                assert_eq!(values(&answer, "vary"), ["Cookie"]);
+                assert_eq!(values(&response, "x-own"), ["1"]);
+                assert_eq!(response.body(), "page");
+                assert!(!response.headers().contains_key(SET_COOKIE));
+                assert_eq!(values(&response, "vary"), ["Cookie"]);
                 let text = logs.text();
                 let dropped = text.contains("session changes dropped");
                 assert_eq!(dropped, is_logged, "{text}");
@@ -369,7 +372,7 @@ async fn p8_a_server_error_saves_nothing_and_the_log_says_so() {
 
 /// Also of a session that the handler changed before, and one that a login was to replace.
 #[tokio::test]
-async fn p3_a_logout_is_carried_out_although_the_answer_is_a_server_error() {
+async fn p3_a_logout_is_carried_out_although_the_response_is_a_server_error() {
     for (storage, is_in_cookie) in storages_and_updates() {
         for path in ["/500", "/error", "/login"] {
             let cookie = saved(&storage).await;
@@ -386,9 +389,9 @@ async fn p3_a_logout_is_carried_out_although_the_answer_is_a_server_error() {
                     page(500, &[])
                 })
                 .await;
-            let answer = server.get(path, &[cookie.as_bytes()]).await;
-            assert_eq!(answer.status(), 500);
-            assert_eq!(one_cookie(&answer), "AIOHTTP_SESSION=\"\"", "{path}");
+            let response = server.get(path, &[cookie.as_bytes()]).await;
+            assert_eq!(response.status(), 500);
+            assert_eq!(one_cookie(&response), "AIOHTTP_SESSION=\"\"", "{path}");
             if !is_in_cookie {
                 assert_eq!(stored(&storage, &cookie).await, None, "{path}");
             }
@@ -413,8 +416,8 @@ async fn a_login_is_dropped_with_a_server_error_and_the_old_session_stays() {
                     },
                 )
                 .await;
-            let answer = server.get("/", &[cookie.as_bytes()]).await;
-            assert!(!answer.headers().contains_key(SET_COOKIE));
+            let response = server.get("/", &[cookie.as_bytes()]).await;
+            assert!(!response.headers().contains_key(SET_COOKIE));
             assert_eq!(stored(&storage, &cookie).await, Some(1));
         }
     }
@@ -435,8 +438,8 @@ async fn a_service_that_saves_server_errors_saves_them() {
         assert_eq!(stored(&storage, &cookie).await, Some(2));
 
         let cookie = saved(&storage).await;
-        let answer = server.get("/", &[cookie.as_bytes()]).await;
-        let set = set_cookies(&answer, DEFAULT_NAME);
+        let response = server.get("/", &[cookie.as_bytes()]).await;
+        let set = set_cookies(&response, DEFAULT_NAME);
         assert_eq!(set.len(), usize::from(updates_set));
         let cookie = set.first().map_or(&*cookie, |set| pair(set));
         assert_eq!(stored(&storage, cookie).await, Some(2));
@@ -445,7 +448,7 @@ async fn a_service_that_saves_server_errors_saves_them() {
 
 /// Another service of the framework, such as axum's `IntoResponse`, makes such responses.
 #[tokio::test]
-async fn a_session_error_in_a_response_is_answered_as_one_that_is_returned() {
+async fn a_session_error_in_a_response_ends_like_one_that_is_returned() {
     let (logs, _capture) = Logs::capture();
     for storage in storages() {
         let cookie = saved(&storage).await;
@@ -459,8 +462,8 @@ async fn a_session_error_in_a_response_is_answered_as_one_that_is_returned() {
                 Ok(response)
             })
             .await;
-        let answer = server.get("/", &[cookie.as_bytes()]).await;
-        assert_bare(&answer, StatusCode::INTERNAL_SERVER_ERROR);
+        let response = server.get("/", &[cookie.as_bytes()]).await;
+        assert_bare(&response, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(stored(&storage, &cookie).await, Some(1), "nothing is saved");
     }
     let events = logs
@@ -472,7 +475,7 @@ async fn a_session_error_in_a_response_is_answered_as_one_that_is_returned() {
 
 /// The identity of an acknowledged save is the only one that still works.
 #[tokio::test]
-async fn the_cookie_of_an_explicit_save_travels_with_every_answer() {
+async fn the_cookie_of_an_explicit_save_travels_with_every_response() {
     for storage in storages() {
         for path in ["/200", "/500", "/error", "/more"] {
             let cookie = saved(&storage).await;
@@ -493,11 +496,11 @@ async fn the_cookie_of_an_explicit_save_travels_with_every_answer() {
                     }
                 })
                 .await;
-            let answer = server.get(path, &[cookie.as_bytes()]).await;
+            let response = server.get(path, &[cookie.as_bytes()]).await;
             let status = if path == "/200" { 200 } else { 500 };
-            assert_eq!(answer.status(), status, "{path}");
-            assert_eq!(values(&answer, "cache-control"), ["no-store"]);
-            let next = one_cookie(&answer);
+            assert_eq!(response.status(), status, "{path}");
+            assert_eq!(values(&response, "cache-control"), ["no-store"]);
+            let next = one_cookie(&response);
             assert_eq!(stored(&storage, &next).await, Some(2), "{path} {storage:?}");
         }
     }
@@ -546,8 +549,8 @@ async fn a_handler_that_returns_an_error_saves_nothing() {
         })
         .await;
     // hyper closes the connection: the error is the application's, and nothing of it leaves.
-    let answer = server.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
-    assert!(answer.is_empty(), "{}", answer.escape_ascii());
+    let response = server.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await;
+    assert!(response.is_empty(), "{}", response.escape_ascii());
     assert!(storage.backend().inner.is_empty());
 }
 
@@ -573,7 +576,7 @@ impl Body for Stream {
 }
 
 /// Serves an endless answer, and gives its request to `body` as soon as a client saw the headers.
-async fn stream<F, Fut>(storage: Arc<dyn Storage>, asks_first: bool, body: F) -> Answer
+async fn stream<F, Fut>(storage: Arc<dyn Storage>, asks_first: bool, body: F) -> TestResponse
 where
     F: FnOnce(http::request::Parts) -> Fut + Send + 'static,
     Fut: Future<Output = String> + Send + 'static,
@@ -623,9 +626,9 @@ where
 }
 
 #[tokio::test]
-async fn p8_a_streaming_answer_is_committed_before_its_headers_and_takes_no_change_after() {
+async fn p8_a_streamed_response_is_committed_before_its_headers_and_takes_no_change_after() {
     for storage in storages() {
-        let answer = stream(storage.clone(), true, |parts| async move {
+        let response = stream(storage.clone(), true, |parts| async move {
             let session = parts.session().await.unwrap();
             let changes = [
                 session.insert("n", 2),
@@ -651,35 +654,35 @@ async fn p8_a_streaming_answer_is_committed_before_its_headers_and_takes_no_chan
                 .concat()
         })
         .await;
-        assert_eq!(answer.body(), "Committed ".repeat(14).as_str());
-        assert_eq!(stored(&storage, &one_cookie(&answer)).await, Some(1));
+        assert_eq!(response.body(), "Committed ".repeat(14).as_str());
+        assert_eq!(stored(&storage, &one_cookie(&response)).await, Some(1));
     }
 }
 
 #[tokio::test]
 async fn p8_a_session_first_asked_for_after_the_headers_takes_no_change() {
     for storage in storages() {
-        let answer = stream(storage, false, |parts| async move {
+        let response = stream(storage, false, |parts| async move {
             let session = parts.session().await.unwrap();
             format!("{:?}", session.insert("n", 1).map_err(|error| error.kind()))
         })
         .await;
-        assert_eq!(answer.body(), "Err(Committed)");
-        assert!(!answer.headers().contains_key(SET_COOKIE));
+        assert_eq!(response.body(), "Err(Committed)");
+        assert!(!response.headers().contains_key(SET_COOKIE));
     }
 }
 
 #[tokio::test]
 async fn p8_a_new_session_first_asked_for_after_the_headers_is_an_error() {
     for storage in storages() {
-        let answer = stream(storage, false, |parts| async move {
+        let response = stream(storage, false, |parts| async move {
             format!(
                 "{:?}",
                 parts.new_session().map(drop).map_err(|error| error.kind())
             )
         })
         .await;
-        assert_eq!(answer.body(), "Err(Committed)");
+        assert_eq!(response.body(), "Err(Committed)");
     }
 }
 
@@ -694,8 +697,8 @@ async fn p8_a_session_whose_place_a_new_one_took_takes_no_change() {
                 Ok(Response::new(Full::<Bytes>::from(format!("{change:?}"))))
             })
             .await;
-        let answer = server.get("/", &[]).await;
-        assert_eq!(answer.body(), "Err(Committed)");
+        let response = server.get("/", &[]).await;
+        assert_eq!(response.body(), "Err(Committed)");
     }
 }
 
@@ -730,9 +733,9 @@ async fn each_storage_of_a_service_has_a_session() {
     let service = ADAPTER.service(user, handler).and(cart).unwrap();
     let server = service.serve().await;
     let both = server.get("/user/cart", &[]).await;
-    let jar = |answers: [&Answer; 2]| {
-        let pairs = ["USER", "CART"].into_iter().zip(answers);
-        let pairs = pairs.map(|(name, answer)| pair(&set_cookies(answer, name)[0]).to_owned());
+    let jar = |responses: [&TestResponse; 2]| {
+        let pairs = ["USER", "CART"].into_iter().zip(responses);
+        let pairs = pairs.map(|(name, response)| pair(&set_cookies(response, name)[0]).to_owned());
         pairs.collect::<Vec<_>>().join("; ")
     };
     let first_jar = jar([&both, &both]);
@@ -748,13 +751,13 @@ async fn each_storage_of_a_service_has_a_session() {
         ("/user", &["USER"], "Some(2) Some(12)"),
         ("/cart/renew", &["CART"], "Some(1) Some(13)"),
     ] {
-        let answer = server.get(path, &[first_jar.as_bytes()]).await;
-        assert_eq!(answer.body(), seen, "{path}");
-        let set = values(&answer, "set-cookie");
+        let response = server.get(path, &[first_jar.as_bytes()]).await;
+        assert_eq!(response.body(), seen, "{path}");
+        let set = values(&response, "set-cookie");
         let set = set.iter().map(|cookie| cookie.split('=').next().unwrap());
         assert_eq!(set.collect::<Vec<_>>(), names, "{path}");
         if path == "/cart/renew" {
-            let jar = jar([&both, &answer]);
+            let jar = jar([&both, &response]);
             let next = server.get("/", &[jar.as_bytes()]).await;
             assert_eq!(next.body(), "Some(1) Some(13)");
         }
@@ -788,13 +791,13 @@ async fn new_session_takes_the_place_of_the_old_one() {
         }
         // A cookie that a login has just replaced is not removed: the browser may already have the
         // login's. A cookie storage cannot know.
-        let answer = server.get("/", &[cookie.as_bytes()]).await;
+        let response = server.get("/", &[cookie.as_bytes()]).await;
         let sets = usize::from(is_in_cookie);
-        assert_eq!(set_cookies(&answer, DEFAULT_NAME).len(), sets);
+        assert_eq!(set_cookies(&response, DEFAULT_NAME).len(), sets);
         // Not written: the client's session ends. Without one nothing happens.
         let cookie = saved(&storage).await;
-        let answer = server.get("/", &[cookie.as_bytes()]).await;
-        assert_eq!(one_cookie(&answer), "AIOHTTP_SESSION=\"\"");
+        let response = server.get("/", &[cookie.as_bytes()]).await;
+        assert_eq!(one_cookie(&response), "AIOHTTP_SESSION=\"\"");
         assert!(
             !server
                 .get("/", &[])
@@ -837,11 +840,11 @@ wrap_backend!(Switch);
 
 /// The answer to a failure says what it must and no more.
 #[track_caller]
-fn assert_bare(answer: &Answer, status: StatusCode) {
-    assert_eq!(answer.status(), status);
-    assert!(answer.body().is_empty(), "{:?}", answer.body());
-    assert_eq!(values(answer, "cache-control"), ["no-store"]);
-    assert!(!answer.headers().contains_key(SET_COOKIE));
+fn assert_bare(response: &TestResponse, status: StatusCode) {
+    assert_eq!(response.status(), status);
+    assert!(response.body().is_empty(), "{:?}", response.body());
+    assert_eq!(values(response, "cache-control"), ["no-store"]);
+    assert!(!response.headers().contains_key(SET_COOKIE));
     let own = [
         "cache-control",
         "content-length",
@@ -849,7 +852,7 @@ fn assert_bare(answer: &Answer, status: StatusCode) {
         "connection",
         "vary",
     ];
-    for name in answer.headers().keys() {
+    for name in response.headers().keys() {
         assert!(own.contains(&name.as_str()), "{name}");
     }
 }
@@ -874,7 +877,7 @@ async fn p6_a_load_that_fails_is_a_503_by_a_plain_question_mark() {
 }
 
 #[tokio::test]
-async fn p6_a_save_that_fails_is_a_503_and_not_the_handlers_answer() {
+async fn p6_a_save_that_fails_is_a_503_and_not_the_handlers_response() {
     let switch = Switch::default();
     let storage: Arc<dyn Storage> = Arc::new(KeyedStorage::new(switch.clone()));
     let cookie = saved(&storage).await;
@@ -934,7 +937,7 @@ async fn p6_a_failed_load_of_one_storage_is_a_503_and_saves_nothing_in_the_other
 }
 
 #[tokio::test]
-async fn on_error_answers_for_each_storage_of_a_service() {
+async fn on_error_writes_the_response_for_each_storage_of_a_service() {
     let switch = Switch::default();
     switch.turn(false);
     let of = |name: &'static str| CookieSettings::builder(name).build().unwrap();
@@ -956,9 +959,9 @@ async fn on_error_answers_for_each_storage_of_a_service() {
     let server = service.serve().await;
     let line = format!("USER={}", "0".repeat(32));
     for (path, status) in [("/user", 503), ("/", 500)] {
-        let answer = server.get(path, &[line.as_bytes()]).await;
-        assert_eq!(answer.status(), status, "{path}");
-        assert_eq!(answer.body(), "ours", "{path}");
+        let response = server.get(path, &[line.as_bytes()]).await;
+        assert_eq!(response.status(), status, "{path}");
+        assert_eq!(response.body(), "ours", "{path}");
     }
 }
 
@@ -991,7 +994,7 @@ async fn a_value_of_another_type_is_a_500_by_a_plain_question_mark() {
 }
 
 #[tokio::test]
-async fn p6_a_handler_that_lives_without_its_session_answers_as_it_likes() {
+async fn p6_a_handler_that_lives_without_its_session_responds_as_it_likes() {
     let switch = Switch::default();
     switch.turn(false);
     let server = ADAPTER
@@ -1007,16 +1010,16 @@ async fn p6_a_handler_that_lives_without_its_session_answers_as_it_likes() {
         )
         .await;
     let line = format!("{DEFAULT_NAME}={}", "0".repeat(32));
-    let answer = server.get("/", &[line.as_bytes()]).await;
+    let response = server.get("/", &[line.as_bytes()]).await;
     assert_eq!(
-        (answer.status(), &answer.body()[..]),
+        (response.status(), &response.body()[..]),
         (StatusCode::OK, &b"page"[..])
     );
-    assert!(!answer.headers().contains_key(SET_COOKIE));
+    assert!(!response.headers().contains_key(SET_COOKIE));
 }
 
 #[tokio::test]
-async fn on_error_writes_the_answer_in_place_of_ours() {
+async fn on_error_writes_the_response_in_place_of_ours() {
     let switch = Switch::default();
     let storage: Arc<dyn Storage> = Arc::new(KeyedStorage::new(switch.clone()));
     let cookie = saved(&storage).await;
@@ -1040,11 +1043,11 @@ async fn on_error_writes_the_answer_in_place_of_ours() {
     let server = service.serve().await;
     // The first fails when it saves, the second when it loads.
     for _ in 0..2 {
-        let answer = server.get("/", &[cookie.as_bytes()]).await;
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(answer.body(), "come back later");
-        assert_eq!(values(&answer, "retry-after"), ["5"]);
-        assert!(!answer.headers().contains_key(SET_COOKIE));
+        let response = server.get("/", &[cookie.as_bytes()]).await;
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.body(), "come back later");
+        assert_eq!(values(&response, "retry-after"), ["5"]);
+        assert!(!response.headers().contains_key(SET_COOKIE));
     }
 }
 
@@ -1066,38 +1069,38 @@ async fn p8_a_cookie_of_4096_bytes_is_sent_and_one_of_4097_is_a_500() {
     let simple = "AIOHTTP_SESSION\"{\\\"created\\\": 1700000000\\054 \\\"session\\\": {\\\"a\\\": \\\"\\\"}}\"";
     for total in [4095, 4096, 4097] {
         let storage: Arc<dyn Storage> = Arc::new(SimpleCookieStorage::unprotected());
-        let answer = fill(storage.clone(), total - simple.len())
+        let response = fill(storage.clone(), total - simple.len())
             .await
             .get("/", &[])
             .await;
-        assert_size(&answer, total, &storage).await;
+        assert_size(&response, total, &storage).await;
     }
     // Base64 comes in steps of four characters and blocks of 16 bytes, so that the name makes up
     // the exact size.
     for total in [4095, 4096, 4097] {
         let probe = Arc::new(EncryptedCookieStorage::new(Key::from([1; 32])));
-        let answer = fill(probe, 2900).await.get("/", &[]).await;
-        let value = one_cookie(&answer).len() - DEFAULT_NAME.len() - 1;
+        let response = fill(probe, 2900).await.get("/", &[]).await;
+        let value = one_cookie(&response).len() - DEFAULT_NAME.len() - 1;
         let name = "n".repeat(total - value);
         assert!(name.len() <= 100, "{value}");
         let settings = CookieSettings::builder(name).build().unwrap();
         let storage = EncryptedCookieStorage::new(Key::from([1; 32])).with_cookie(settings);
         let storage: Arc<dyn Storage> = Arc::new(storage);
-        let answer = fill(storage.clone(), 2900).await.get("/", &[]).await;
-        assert_size(&answer, total, &storage).await;
+        let response = fill(storage.clone(), 2900).await.get("/", &[]).await;
+        assert_size(&response, total, &storage).await;
     }
     assert!(logs.text().contains("4097 bytes"), "{}", logs.text());
     logs.assert_without(&["xxxx"]);
 }
 
-async fn assert_size(answer: &Answer, total: usize, storage: &Arc<dyn Storage>) {
+async fn assert_size(response: &TestResponse, total: usize, storage: &Arc<dyn Storage>) {
     if total > 4096 {
-        assert_bare(answer, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_bare(response, StatusCode::INTERNAL_SERVER_ERROR);
         return;
     }
     let name = storage.config().cookie().name();
-    assert_eq!(answer.status(), StatusCode::OK, "{total}");
-    let [cookie] = &set_cookies(answer, name)[..] else {
+    assert_eq!(response.status(), StatusCode::OK, "{total}");
+    let [cookie] = &set_cookies(response, name)[..] else {
         panic!("one cookie")
     };
     let sent = pair(cookie);
@@ -1126,11 +1129,11 @@ async fn assert_size(answer: &Answer, total: usize, storage: &Arc<dyn Storage>) 
 async fn p8_a_session_that_outgrew_its_cookie_leaves_the_client_with_the_old_one() {
     for storage in &storages()[..3] {
         let cookie = saved(storage).await;
-        let answer = fill(storage.clone(), 5000)
+        let response = fill(storage.clone(), 5000)
             .await
             .get("/", &[cookie.as_bytes()])
             .await;
-        assert_bare(&answer, StatusCode::INTERNAL_SERVER_ERROR);
+        assert_bare(&response, StatusCode::INTERNAL_SERVER_ERROR);
         assert_eq!(stored(storage, &cookie).await, Some(1));
     }
 }
@@ -1161,12 +1164,12 @@ async fn p3_a_change_to_a_session_that_ended_meanwhile_is_a_409() {
         let slow_request = slow.get("/", &cookies);
         let race = async {
             has_loaded.recv().await.unwrap();
-            let answer = logout.get("/", &[cookie.as_bytes()]).await;
-            assert_eq!(one_cookie(&answer), "AIOHTTP_SESSION=\"\"");
+            let response = logout.get("/", &[cookie.as_bytes()]).await;
+            assert_eq!(one_cookie(&response), "AIOHTTP_SESSION=\"\"");
             open.notify_one();
         };
-        let (answer, ()) = tokio::join!(slow_request, race);
-        assert_bare(&answer, StatusCode::CONFLICT);
+        let (response, ()) = tokio::join!(slow_request, race);
+        assert_bare(&response, StatusCode::CONFLICT);
         // A tombstone is in its place, and the session stays ended.
         assert_eq!(storage.backend().inner.len(), 1);
         assert_eq!(stored(&shared, cookie.as_str()).await, None);
@@ -1174,7 +1177,7 @@ async fn p3_a_change_to_a_session_that_ended_meanwhile_is_a_409() {
 }
 
 #[tokio::test]
-async fn p10_no_answer_carries_an_errors_text() {
+async fn p10_no_response_carries_an_errors_text() {
     let switch = Switch::default();
     let storage: Arc<dyn Storage> = Arc::new(KeyedStorage::new(switch.clone()));
     let cookie = saved(&storage).await;
@@ -1187,8 +1190,8 @@ async fn p10_no_answer_carries_an_errors_text() {
         .await
         .get("/", &[])
         .await;
-    for answer in [down, too_large] {
-        let shown = format!("{answer:?}").to_lowercase();
+    for response in [down, too_large] {
+        let shown = format!("{response:?}").to_lowercase();
         for text in [
             "swordfish",
             "10.0.0.1",

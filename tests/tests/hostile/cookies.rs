@@ -165,13 +165,13 @@ pub(crate) async fn p7_a_header_that_is_no_header_is_refused_by_the_server(kind:
     let server = subject.serve().await;
     for byte in [0_u8, 1, 0x0d, 0x1b, 0x7f] {
         let line = [format!("{DEFAULT_NAME}=a").as_bytes(), &[byte], b"b"].concat();
-        let answer = server.get("/write", &[&line]).await;
-        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{byte}");
-        assert!(answer.body().is_empty() && !answer.headers().contains_key("set-cookie"));
+        let response = server.get("/write", &[&line]).await;
+        assert_eq!(response.status(), StatusCode::BAD_REQUEST, "{byte}");
+        assert!(response.body().is_empty() && !response.headers().contains_key("set-cookie"));
     }
     let folded = format!("{DEFAULT_NAME}=a\r\n b");
-    let answer = server.get("/write", &[folded.as_bytes()]).await;
-    assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "folded");
+    let response = server.get("/write", &[folded.as_bytes()]).await;
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST, "folded");
     assert_eq!(subject.take_calls(), reads(0));
 }
 
@@ -211,10 +211,10 @@ pub(crate) async fn p7_a_good_cookie_is_found_among_bad_ones(kind: Kind) {
         }
         // The same value counts once, however often it comes.
         let repeated = [&[bad; 50][..], &[good]].concat();
-        let answer = server.get("/read", &repeated).await;
-        assert_found(&answer, "repeated lines");
-        let answer = server.get_http2("/read", &repeated).await;
-        assert_found(&answer, "repeated crumbs");
+        let response = server.get("/read", &repeated).await;
+        assert_found(&response, "repeated lines");
+        let response = server.get_http2("/read", &repeated).await;
+        assert_found(&response, "repeated crumbs");
     }
     // Of distinct values that have the shape of a session cookie, eight are tried. Others do not
     // count, wherever they stand.

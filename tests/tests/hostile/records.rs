@@ -138,11 +138,11 @@ pub(crate) async fn p7_no_record_whatever_makes_a_read_or_a_write_panic(kind: Ki
             for path in ["/read", "/write", "/renew", "/logout", "/login"] {
                 let value = subject.seal(payload.as_bytes()).await.unwrap();
                 let line = format!("{DEFAULT_NAME}={}", quote(&value));
-                let answer = tokio::time::timeout(HOUR, server.get(path, &[line.as_bytes()]))
+                let response = tokio::time::timeout(HOUR, server.get(path, &[line.as_bytes()]))
                     .await
                     .unwrap();
-                assert_eq!(answer.status(), StatusCode::OK, "{path} {payload}");
-                for set_cookie in set_cookies(&answer, DEFAULT_NAME) {
+                assert_eq!(response.status(), StatusCode::OK, "{path} {payload}");
+                for set_cookie in set_cookies(&response, DEFAULT_NAME) {
                     let next = server.get("/read", &[pair(&set_cookie).as_bytes()]).await;
                     assert_eq!(next.status(), StatusCode::OK, "after {path} {payload}");
                 }

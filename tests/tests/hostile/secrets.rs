@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use http::{Request, Response};
 use session_cookie::{FernetKey, Key};
-use session_core::adapter::{DefaultAnswer, Storages};
+use session_core::adapter::{DefaultErrorResponse, Storages};
 use session_core::keyed::{Found, Outcome, Stored, Write};
 use session_core::{
     CookieChange, CookieSettings, DEFAULT_NAME, Error, ErrorKind, Identity, KeyedStorage,
@@ -47,13 +47,13 @@ async fn a_cookie_value_smuggles_no_attribute_and_no_header() {
     let server = ADAPTER
         .start(Arc::new(Smuggler(SessionConfig::default())), handler)
         .await;
-    for answer in [
+    for response in [
         server.get("/write", &[]).await,
         server.get_http2("/write", &[]).await,
     ] {
-        assert_eq!(answer.body(), NEW);
-        assert!(!answer.headers().contains_key("x-evil"));
-        let [set_cookie] = &set_cookies(&answer, DEFAULT_NAME)[..] else {
+        assert_eq!(response.body(), NEW);
+        assert!(!response.headers().contains_key("x-evil"));
+        let [set_cookie] = &set_cookies(&response, DEFAULT_NAME)[..] else {
             panic!("one cookie")
         };
         let parsed = cookie::Cookie::parse(set_cookie.as_str()).unwrap();
@@ -108,13 +108,17 @@ pub(crate) async fn p10_debug_of_a_storage_and_its_session_shows_no_secret(kind:
         .insert("cookie", line.parse().unwrap());
     let seen = Arc::new(Mutex::new(String::new()));
     let of_handler = seen.clone();
-    let serving = storages.serve(request, DefaultAnswer, |request: Request<()>| async move {
-        let through = request.session().await?;
-        through.insert("user", SECRET)?;
-        let context = request.extensions();
-        *of_handler.lock().unwrap() = format!("{through:?} {context:#?}");
-        Ok::<_, Error>(Response::new(()))
-    });
+    let serving = storages.serve(
+        request,
+        DefaultErrorResponse,
+        |request: Request<()>| async move {
+            let through = request.session().await?;
+            through.insert("user", SECRET)?;
+            let context = request.extensions();
+            *of_handler.lock().unwrap() = format!("{through:?} {context:#?}");
+            Ok::<_, Error>(Response::new(()))
+        },
+    );
     let mut shown = format!(
         "{session:?} {loaded:#?} {change:#?} {:#?} {:?} {storages:#?} {serving:#?}",
         subject.storage,

@@ -20,11 +20,11 @@ async fn p12_a_session_that_was_logged_out_or_renewed_is_empty_and_takes_no_writ
         for path in ["/logout", "/renew", "/login"] {
             let server = Subject::new(kind).await.serve().await;
             let stale = login(&server).await;
-            let answer = server.get(path, &[stale.as_bytes()]).await;
-            assert_found(&answer, path);
+            let response = server.get(path, &[stale.as_bytes()]).await;
+            assert_found(&response, path);
             assert_is_over(&server, path, &[stale.as_bytes()]).await;
             if path != "/logout" {
-                let next = pair(&set_cookies(&answer, DEFAULT_NAME)[0]).to_owned();
+                let next = pair(&set_cookies(&response, DEFAULT_NAME)[0]).to_owned();
                 assert_found(&server.get("/read", &[next.as_bytes()]).await, path);
                 let both = format!("{stale}; {next}");
                 assert_found(&server.get("/read", &[both.as_bytes()]).await, path);
@@ -39,8 +39,8 @@ async fn a_copy_of_a_cookie_that_holds_its_session_outlives_the_logout() {
     for kind in [Kind::simple, Kind::fernet, Kind::nacl] {
         let server = Subject::new(kind).await.serve().await;
         let copy = login(&server).await;
-        let answer = server.get("/logout", &[copy.as_bytes()]).await;
-        assert_eq!(set_cookies(&answer, DEFAULT_NAME).len(), 1);
+        let response = server.get("/logout", &[copy.as_bytes()]).await;
+        assert_eq!(set_cookies(&response, DEFAULT_NAME).len(), 1);
         assert_found(&server.get("/read", &[copy.as_bytes()]).await, "a copy");
     }
 }
@@ -120,8 +120,8 @@ async fn p7_more_than_eight_cookies_of_the_name_cost_at_most_eight_reads() {
         assert_eq!(subject.take_calls(), most);
         assert_new(&server.get_http2("/read", &lines).await, "crumbs");
         assert_eq!(subject.take_calls(), most);
-        let answer = server.get("/login", &lines).await;
-        assert_eq!(answer.status(), StatusCode::OK);
+        let response = server.get("/login", &lines).await;
+        assert_eq!(response.status(), StatusCode::OK);
         // The handler loads before it logs in. The login then leaves a tombstone for each of the
         // eight. A real server counts those as creates.
         let is_real = matches!(kind, Kind::redis | Kind::memcached);

@@ -7,7 +7,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use session_core::{DEFAULT_NAME, RequestSession};
-use session_tests::server::{Answer, BoxError, Server, pair, set_cookies};
+use session_tests::server::{BoxError, Server, TestResponse, pair, set_cookies};
 
 use crate::cookies::{
     p7_a_good_cookie_is_found_among_bad_ones,
@@ -90,8 +90,8 @@ pub(crate) async fn handler(request: Request<Incoming>) -> Result<Response<Full<
 
 /// Logs in and returns the `name=value` that a browser would send from then on.
 pub(crate) async fn login(server: &Server) -> String {
-    let answer = server.get("/login", &[]).await;
-    let [set_cookie] = &set_cookies(&answer, DEFAULT_NAME)[..] else {
+    let response = server.get("/login", &[]).await;
+    let [set_cookie] = &set_cookies(&response, DEFAULT_NAME)[..] else {
         panic!("a login sets one cookie")
     };
     pair(set_cookie).to_owned()
@@ -99,16 +99,16 @@ pub(crate) async fn login(server: &Server) -> String {
 
 /// An answer of 200 that saw an empty new session and says nothing about a cookie.
 #[track_caller]
-pub(crate) fn assert_new(answer: &Answer, what: &str) {
-    assert_eq!(answer.status(), StatusCode::OK, "{what}");
-    assert_eq!(answer.body(), NEW, "{what}");
-    assert!(!answer.headers().contains_key("set-cookie"), "{what}");
+pub(crate) fn assert_new(response: &TestResponse, what: &str) {
+    assert_eq!(response.status(), StatusCode::OK, "{what}");
+    assert_eq!(response.body(), NEW, "{what}");
+    assert!(!response.headers().contains_key("set-cookie"), "{what}");
 }
 
 #[track_caller]
-pub(crate) fn assert_found(answer: &Answer, what: &str) {
-    assert_eq!(answer.status(), StatusCode::OK, "{what}");
-    let body = String::from_utf8_lossy(answer.body());
+pub(crate) fn assert_found(response: &TestResponse, what: &str) {
+    assert_eq!(response.status(), StatusCode::OK, "{what}");
+    let body = String::from_utf8_lossy(response.body());
     assert!(body.starts_with(FOUND), "{what}: {body}");
 }
 
@@ -116,22 +116,22 @@ pub(crate) fn assert_found(answer: &Answer, what: &str) {
 /// no cookie may be set in place of the one that the client got then.
 pub(crate) async fn assert_is_over(server: &Server, what: &str, cookies: &[&[u8]]) {
     assert_new(&server.get("/read", cookies).await, what);
-    let answer = server.get("/write", cookies).await;
-    assert_eq!(answer.status(), StatusCode::CONFLICT, "{what}");
-    assert!(answer.body().is_empty(), "{what}");
-    assert!(!answer.headers().contains_key("set-cookie"), "{what}");
+    let response = server.get("/write", cookies).await;
+    assert_eq!(response.status(), StatusCode::CONFLICT, "{what}");
+    assert!(response.body().is_empty(), "{what}");
+    assert!(!response.headers().contains_key("set-cookie"), "{what}");
 }
 
 /// Reads and writes with `cookies`, which stand for no session.
 pub(crate) async fn assert_stands_for_none(server: &Server, what: &str, cookies: &[&[u8]]) {
     assert_new(&server.get("/read", cookies).await, what);
-    let answer = server.get("/write", cookies).await;
+    let response = server.get("/write", cookies).await;
     assert_eq!(
-        (answer.status(), &answer.body()[..]),
+        (response.status(), &response.body()[..]),
         (StatusCode::OK, NEW.as_bytes()),
         "{what}"
     );
-    let set = set_cookies(&answer, DEFAULT_NAME);
+    let set = set_cookies(&response, DEFAULT_NAME);
     assert_eq!(set.len(), 1, "{what}");
     let fresh = pair(&set[0]);
     assert!(
@@ -176,7 +176,7 @@ pub(crate) fn quote(value: &str) -> String {
     format!("\"{escaped}\"")
 }
 
-pub(crate) async fn get_value(server: &Server, value: &str) -> Answer {
+pub(crate) async fn get_value(server: &Server, value: &str) -> TestResponse {
     let line = format!("{DEFAULT_NAME}={}", quote(value));
     server.get("/read", &[line.as_bytes()]).await
 }

@@ -278,11 +278,11 @@ async fn a_retired_key_opens_and_the_first_one_seals() {
             &without.get("/read", &[cookie.as_bytes()]).await,
             "not retired, unknown",
         );
-        let answer = with.get("/write", &[cookie.as_bytes()]).await;
-        assert_found(&answer, "retired");
-        let sealed_anew = pair(&set_cookies(&answer, DEFAULT_NAME)[0]).to_owned();
-        let answer = without.get("/read", &[sealed_anew.as_bytes()]).await;
-        assert_eq!(answer.body(), "new=false len=2 identity=false");
+        let response = with.get("/write", &[cookie.as_bytes()]).await;
+        assert_found(&response, "retired");
+        let sealed_anew = pair(&set_cookies(&response, DEFAULT_NAME)[0]).to_owned();
+        let response = without.get("/read", &[sealed_anew.as_bytes()]).await;
+        assert_eq!(response.body(), "new=false len=2 identity=false");
         let before = ADAPTER.start(before, handler).await;
         assert_new(
             &before.get("/read", &[sealed_anew.as_bytes()]).await,

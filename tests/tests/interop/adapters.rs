@@ -40,10 +40,10 @@ impl Side {
         );
         let mut stream = TcpStream::connect(self.process.address()).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        self.keep_cookie(&answer);
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let mut response = String::new();
+        stream.read_to_string(&mut response).await.unwrap();
+        self.keep_cookie(&response);
+        let (head, body) = response.split_once("\r\n\r\n").unwrap();
         let mut head: Vec<String> = head.lines().map(without_expires).collect();
         head.retain(|line| !line.starts_with("date: "));
         // The order of headers of different names means nothing (RFC 9110, section 5.3). Axum writes
@@ -52,9 +52,9 @@ impl Side {
         self.without_chance(&format!("{}\n\n{body}", head.join("\n")))
     }
 
-    fn keep_cookie(&mut self, answer: &str) {
+    fn keep_cookie(&mut self, response: &str) {
         let start = format!("set-cookie: {NAME}=");
-        for line in answer.lines().filter(|line| line.starts_with(&start)) {
+        for line in response.lines().filter(|line| line.starts_with(&start)) {
             let pair = line["set-cookie: ".len()..].split(';').next().unwrap();
             let is_removal = line.contains("Max-Age=0");
             self.cookie = (!is_removal).then(|| pair.to_owned());
@@ -171,13 +171,13 @@ const REQUESTS: [(&str, &str, Sent, &str); 56] = [
 ];
 
 #[tokio::test]
-async fn the_program_answers_the_same_on_hyper_and_on_axum() {
+async fn the_program_responds_the_same_on_hyper_and_on_axum() {
     for (kind, max_age) in [("memory", "none"), ("memory", "3600"), ("simple", "3600")] {
         let sides = [Adapter::Hyper, Adapter::Axum];
         let mut sides = sides.map(|adapter| Side::start(adapter, kind, max_age));
         let mut old = [None, None];
         for (method, path, sent, body) in REQUESTS {
-            let mut answers = Vec::new();
+            let mut responses = Vec::new();
             for (side, old) in sides.iter_mut().zip(&mut old) {
                 let before = side.cookie.clone();
                 let cookie = match sent {
@@ -185,12 +185,12 @@ async fn the_program_answers_the_same_on_hyper_and_on_axum() {
                     Own => before.clone(),
                     Old => Option::clone(old),
                 };
-                answers.push(side.ask(method, path, cookie.as_deref(), body).await);
+                responses.push(side.ask(method, path, cookie.as_deref(), body).await);
                 if before.is_some() && matches!(path, "/renew" | "/invalidate") {
                     *old = before;
                 }
             }
-            let [hyper, axum] = &answers[..] else {
+            let [hyper, axum] = &responses[..] else {
                 panic!("two programs")
             };
             assert_eq!(axum, hyper, "{kind}: {method} {path} {body}");

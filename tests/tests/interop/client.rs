@@ -25,7 +25,7 @@ pub(crate) struct Pair {
     store: Option<Lease>,
 }
 
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) status: u16,
     pub(crate) body: String,
     pub(crate) content_type: String,
@@ -73,7 +73,7 @@ impl Pair {
         path: &str,
         cookie: Option<String>,
         body: &str,
-    ) -> Answer {
+    ) -> TestResponse {
         let program = match side {
             Side::Python => &self.oracle,
             Side::Ours => &self.parity,
@@ -88,7 +88,7 @@ impl Pair {
         path: &str,
         cookie: Option<String>,
         body: &str,
-    ) -> Answer {
+    ) -> TestResponse {
         send(&self.oracle, method, path, cookie, body).await
     }
 
@@ -99,7 +99,7 @@ impl Pair {
         path: &str,
         cookie: Option<String>,
         body: &str,
-    ) -> Answer {
+    ) -> TestResponse {
         send(&self.parity, method, path, cookie, body).await
     }
 }
@@ -110,7 +110,7 @@ pub(crate) async fn send(
     path: &str,
     cookie: Option<String>,
     body: &str,
-) -> Answer {
+) -> TestResponse {
     let mut request = Request::builder().method(method).uri(path);
     request = request.header(HOST, "localhost");
     if let Some(cookie) = cookie {
@@ -127,7 +127,7 @@ pub(crate) async fn send(
     };
     let cookies: Vec<_> = head.headers.get_all(SET_COOKIE).iter().collect();
     assert!(cookies.len() <= 1, "{method} {path}: {cookies:?}");
-    Answer {
+    TestResponse {
         status: head.status.as_u16(),
         body: String::from_utf8(body.to_vec()).unwrap(),
         content_type: text(CONTENT_TYPE),
@@ -139,7 +139,7 @@ pub(crate) async fn send(
     }
 }
 
-impl Answer {
+impl TestResponse {
     /// What a browser sends back after this answer.
     pub(crate) fn pair(&self) -> Option<String> {
         let cookie = self.set_cookie.as_ref();

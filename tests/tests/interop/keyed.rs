@@ -9,7 +9,7 @@ use session_tests::vectors::NAME;
 use session_tests::wire::canonical;
 use sha2::Digest as _;
 
-use crate::client::{Answer, Pair};
+use crate::client::{Pair, TestResponse};
 use crate::model::{EMPTY, Model, Request, Saved, Setting, Side, Stored, Tombstone};
 use crate::random::Random;
 use crate::walk::{compare, deletable, next, now, seed, spelled};
@@ -118,10 +118,10 @@ pub(crate) async fn walk(kind: &str, max_age: Option<u64>) {
         last = side;
         let sent = jar.as_ref().map(|identity| format!("{NAME}={identity}"));
         let before = now();
-        let answer = walk.pair.ask(side, method, &path, sent, &body).await;
+        let response = walk.pair.ask(side, method, &path, sent, &body).await;
         let after = now();
         let shown_jar = jar.clone();
-        let fits = walk.step(&mut jar, &model, &request, side, &answer, before, after);
+        let fits = walk.step(&mut jar, &model, &request, side, &response, before, after);
         let fits = match fits {
             Ok(()) => walk.check(&mut random, jar.as_ref()).await,
             failed => failed,
@@ -130,8 +130,8 @@ pub(crate) async fn walk(kind: &str, max_age: Option<u64>) {
             panic!(
                 "SESSION_TEST_SEED={seed}, {kind}, max_age {max_age:?}, hop {hop}: {side:?}: \
                  {difference}\n{method} {path} {body}\njar: {shown_jar:?}\nsession: {model:#?}\n\
-                 answer: {} {}\n{:?}",
-                answer.status, answer.body, answer.set_cookie
+                 response: {} {}\n{:?}",
+                response.status, response.body, response.set_cookie
             );
         }
     }
@@ -238,24 +238,26 @@ impl Walk {
         model: &Model,
         request: &Request,
         side: Side,
-        answer: &Answer,
+        response: &TestResponse,
         before: u64,
         after: u64,
     ) -> Result<(), String> {
         let expected = model.after(request, side, self.setting);
-        compare(answer, &expected, before, after)?;
+        compare(response, &expected, before, after)?;
         if let Some(view) = &expected.view {
             let shown = jar.clone().filter(|_| !view.new);
-            if answer.identity() != shown {
+            if response.identity() != shown {
                 return Err(format!("identity, not {shown:?}"));
             }
         }
         let old = jar.clone();
-        let set = answer.pair().map(|pair| pair[NAME.len() + 1..].to_owned());
-        if answer.set_cookie.is_some() {
+        let set = response
+            .pair()
+            .map(|pair| pair[NAME.len() + 1..].to_owned());
+        if response.set_cookie.is_some() {
             jar.clone_from(&set);
         }
-        self.count(model, &expected.record, answer);
+        self.count(model, &expected.record, response);
         let (identity, lives) = match expected.record {
             Stored::Nothing | Stored::End => (None, None),
             Stored::Update(lives) => (old.clone(), lives),
@@ -311,12 +313,12 @@ impl Walk {
         }
     }
 
-    fn count(&mut self, model: &Model, record: &Stored, answer: &Answer) {
+    fn count(&mut self, model: &Model, record: &Stored, response: &TestResponse) {
         let is_emptied = (model.saved.as_ref()).is_some_and(|saved| saved.members.is_empty());
         let visits = &mut self.visits;
-        visits.refused += usize::from(answer.status == 409);
+        visits.refused += usize::from(response.status == 409);
         visits.emptied += usize::from(is_emptied);
-        let is_quiet = answer.set_cookie.is_none();
+        let is_quiet = response.set_cookie.is_none();
         match record {
             Stored::Move(_) if is_emptied => visits.revived += 1,
             Stored::Move(_) => visits.moved += 1,

@@ -9,7 +9,7 @@ use session_tests::vectors::NAME;
 use sha2::Digest as _;
 
 use crate::ADAPTER;
-use crate::client::{Answer, send};
+use crate::client::{TestResponse, send};
 use crate::walk::now;
 
 const KINDS: [&str; 2] = ["memory", "redis"];
@@ -32,7 +32,7 @@ impl Parity {
         }
     }
 
-    async fn ask(&self, method: &str, path: &str, cookie: Option<&str>) -> Answer {
+    async fn ask(&self, method: &str, path: &str, cookie: Option<&str>) -> TestResponse {
         let body = if path == "/set" { "{\"a\": 1}" } else { "" };
         send(&self.process, method, path, cookie.map(str::to_owned), body).await
     }

@@ -7,9 +7,9 @@ use crate::client::Pair;
 
 async fn listed(pair: &Pair, cookie: &str) -> usize {
     let cookie = Some(cookie.to_owned());
-    let answer = pair.parity("GET", "/sessions", cookie, "").await;
-    assert_eq!(answer.status, 200, "{}", answer.body);
-    let body: Value = serde_json::from_str(&answer.body).unwrap();
+    let response = pair.parity("GET", "/sessions", cookie, "").await;
+    assert_eq!(response.status, 200, "{}", response.body);
+    let body: Value = serde_json::from_str(&response.body).unwrap();
     body["sessions"].as_array().unwrap().len()
 }
 

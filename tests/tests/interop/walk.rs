@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use crate::client::{Answer, Pair};
+use crate::client::{Pair, TestResponse};
 use crate::model::{Cookie, EMPTY, Expected, Model, Request, Setting, Side};
 use crate::random::Random;
 
@@ -39,27 +39,27 @@ pub(crate) async fn walk(kind: &str, max_age: Option<u64>) {
         let ours = pair.parity(method, &path, jar.clone(), &body).await;
         let after = now();
         let mut ways = Vec::new();
-        for (side, answer) in [(Side::Python, theirs), (Side::Ours, ours)] {
+        for (side, response) in [(Side::Python, theirs), (Side::Ours, ours)] {
             let expected = model.after(&request, side, setting);
-            if let Err(difference) = compare(&answer, &expected, before, after) {
+            if let Err(difference) = compare(&response, &expected, before, after) {
                 panic!(
                     "SESSION_TEST_SEED={seed}, {kind}, max_age {max_age:?}, hop {hop}: {side:?}: \
                      {difference}\n{method} {path} {body}\nCookie: {jar:?}\nsession: {model:#?}\n\
-                     answer: {} {}\n{:?}",
-                    answer.status, answer.body, answer.set_cookie
+                     response: {} {}\n{:?}",
+                    response.status, response.body, response.set_cookie
                 );
             }
-            assert_eq!(answer.identity(), None, "the session is in the cookie");
-            ways.push((answer, expected.then));
+            assert_eq!(response.identity(), None, "the session is in the cookie");
+            ways.push((response, expected.then));
         }
         let same_head = ways[0].0.content_type == ways[1].0.content_type
             && ways[0].0.location == ways[1].0.location;
         assert!(same_head, "{method} {path}");
         let way = random.below(2);
         hops[way] += 1;
-        let (answer, then) = ways.swap_remove(way);
-        if answer.set_cookie.is_some() {
-            jar = answer.pair();
+        let (response, then) = ways.swap_remove(way);
+        if response.set_cookie.is_some() {
+            jar = response.pair();
         }
         let written = then.is_written_now();
         model = then;
@@ -166,16 +166,16 @@ pub(crate) fn spelled(request: &Request, random: &mut Random) -> (&'static str, 
 }
 
 pub(crate) fn compare(
-    answer: &Answer,
+    response: &TestResponse,
     expected: &Expected,
     before: u64,
     after: u64,
 ) -> Result<(), String> {
-    if answer.status != expected.status {
+    if response.status != expected.status {
         return Err(format!("status, not {}", expected.status));
     }
     if let Some(wanted) = &expected.view {
-        let (new, created, data) = answer.view().ok_or("no view")?;
+        let (new, created, data) = response.view().ok_or("no view")?;
         if new != wanted.new {
             return Err(format!("new, not {}", wanted.new));
         }
@@ -193,7 +193,7 @@ pub(crate) fn compare(
             return Err(format!("data, not {}", wanted.data));
         }
     }
-    match (&answer.set_cookie, &expected.cookie) {
+    match (&response.set_cookie, &expected.cookie) {
         (None, Cookie::None) => Ok(()),
         (Some(cookie), Cookie::Removal) if cookie.is_removal() => Ok(()),
         (

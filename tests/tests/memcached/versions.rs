@@ -110,8 +110,8 @@ async fn a_value_with_flags_is_foreign_and_is_never_overwritten() {
             assert_eq!(outcome, Outcome::Found(Found::Foreign), "{only_if:?}");
         }
     }
-    let answer = TCP.ask(&format!("get {key}"), "END\r\n");
-    assert_eq!(answer, format!("VALUE {key} 16 2\r\n{{}}\r\nEND\r\n"));
+    let reply = TCP.ask(&format!("get {key}"), "END\r\n");
+    assert_eq!(reply, format!("VALUE {key} 16 2\r\n{{}}\r\nEND\r\n"));
 }
 
 #[tokio::test]

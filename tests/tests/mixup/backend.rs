@@ -112,7 +112,7 @@ fn assert_written(outcome: &Outcome, value: &Bytes, key: &str) {
 }
 
 #[tokio::test]
-async fn p5_calls_to_redis_dropped_anywhere_leave_no_answer_for_others() {
+async fn p5_calls_to_redis_dropped_anywhere_leave_no_reply_for_others() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port()).await;
     let url = format!("redis://127.0.0.1:{}/", proxy.port());
@@ -122,7 +122,7 @@ async fn p5_calls_to_redis_dropped_anywhere_leave_no_answer_for_others() {
 }
 
 #[tokio::test]
-async fn p5_calls_on_a_multiplexed_connection_dropped_anywhere_leave_no_answer_for_others() {
+async fn p5_calls_on_a_multiplexed_connection_dropped_anywhere_leave_no_reply_for_others() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port()).await;
     let backend = RedisBackend::new(crate::http::multiplexed(proxy.port()).await);
@@ -131,7 +131,7 @@ async fn p5_calls_on_a_multiplexed_connection_dropped_anywhere_leave_no_answer_f
 }
 
 #[tokio::test]
-async fn p5_calls_to_memcached_dropped_anywhere_leave_no_answer_for_others() {
+async fn p5_calls_to_memcached_dropped_anywhere_leave_no_reply_for_others() {
     let server = MemcachedServer::start();
     let proxy = Proxy::start(server.port()).await;
     let backend = MemcachedBackend::open(&format!("127.0.0.1:{}", proxy.port())).unwrap();
@@ -148,7 +148,7 @@ async fn p5_the_pool_neither_leaks_nor_shrinks() {
     let backend = MemcachedBackend::open(&format!("127.0.0.1:{}", proxy.port())).unwrap();
     let backend = Arc::new(backend.with_timeout(PATIENT).with_max_connections(6));
     for round in 0..30 {
-        proxy.hold_answers();
+        proxy.hold_replies();
         let mut dropped = JoinSet::new();
         for at in 0..20 {
             let backend = backend.clone();
@@ -165,7 +165,7 @@ async fn p5_the_pool_neither_leaks_nor_shrinks() {
         proxy.pass();
     }
     for _ in 0..2 {
-        proxy.hold_answers();
+        proxy.hold_replies();
         let mut asked = JoinSet::new();
         for at in 0..6 {
             let backend = backend.clone();
@@ -175,8 +175,8 @@ async fn p5_the_pool_neither_leaks_nor_shrinks() {
         assert!(format!("{backend:?}").contains("connections: 6, max_connections: 6"));
         until(|| server.stats()["curr_connections"], own + 6).await;
         proxy.pass();
-        while let Some(answer) = asked.join_next().await {
-            assert_eq!(answer.unwrap().unwrap(), Found::Missing);
+        while let Some(reply) = asked.join_next().await {
+            assert_eq!(reply.unwrap().unwrap(), Found::Missing);
         }
     }
     until(|| proxy.open(), 6).await;

@@ -109,19 +109,19 @@ async fn serve(
         let question = String::from_utf8_lossy(&bytes[..count]);
         match wrong(&question) {
             None => stream.write_all(&ordinary(&question)).await.ok()?,
-            Some(Say::This(answer)) => {
+            Some(Say::This(reply)) => {
                 was_wrong = true;
-                stream.write_all(&answer).await.ok()?;
+                stream.write_all(&reply).await.ok()?;
             }
-            Some(Say::ThisAndLater(answer, later)) => {
+            Some(Say::ThisAndLater(reply, later)) => {
                 was_wrong = true;
-                stream.write_all(&answer).await.ok()?;
+                stream.write_all(&reply).await.ok()?;
                 tokio::time::sleep(Duration::from_millis(10)).await;
                 stream.write_all(&later).await.ok()?;
                 counts.said_later.fetch_add(1, Ordering::SeqCst);
             }
-            Some(Say::Last(answer)) => {
-                stream.write_all(&answer).await.ok()?;
+            Some(Say::Last(reply)) => {
+                stream.write_all(&reply).await.ok()?;
                 return None;
             }
         }

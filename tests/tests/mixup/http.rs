@@ -69,10 +69,10 @@ async fn serve(storage: Arc<dyn Storage>) -> Server {
             (_, Some(micros)) => Limit::Micros(micros),
             _ => Limit::Never,
         };
-        let answer = sessions.call(request);
+        let response = sessions.call(request);
         async move {
-            let answer = limit.run(answer).await;
-            answer.unwrap_or_else(|| {
+            let response = limit.run(response).await;
+            response.unwrap_or_else(|| {
                 let mut late = Response::new(Full::default());
                 *late.status_mut() = StatusCode::GATEWAY_TIMEOUT;
                 Ok(late)
@@ -85,7 +85,7 @@ async fn serve(storage: Arc<dyn Storage>) -> Server {
 /// What became of the requests.
 #[derive(Debug, Default)]
 struct Seen {
-    answered: usize,
+    responded: usize,
     dropped: usize,
     left: usize,
 }
@@ -94,8 +94,8 @@ async fn requests_cancelled_at_random(storage: Arc<dyn Storage>, proxy: &Proxy) 
     let server = Arc::new(serve(storage).await);
     let mut cookies = Vec::new();
     for number in 0..SESSIONS {
-        let answer = server.get(&format!("/start/{}", marker(number)), &[]).await;
-        cookies.push(pair(&set_cookies(&answer, DEFAULT_NAME)[0]).to_owned());
+        let response = server.get(&format!("/start/{}", marker(number)), &[]).await;
+        cookies.push(pair(&set_cookies(&response, DEFAULT_NAME)[0]).to_owned());
     }
     proxy.split(60, Duration::from_millis(2));
     let mut tasks = JoinSet::new();
@@ -114,18 +114,18 @@ async fn requests_cancelled_at_random(storage: Arc<dyn Storage>, proxy: &Proxy) 
     let mut total = Seen::default();
     while let Some(seen) = tasks.join_next().await {
         let seen = seen.unwrap();
-        total.answered += seen.answered;
+        total.responded += seen.responded;
         total.dropped += seen.dropped;
         total.left += seen.left;
     }
     println!("{total:?}");
     let all = TASKS * TURNS;
-    assert!(total.answered > all / 8 && total.dropped > all / 30 && total.left > all / 10);
+    assert!(total.responded > all / 8 && total.dropped > all / 30 && total.left > all / 10);
     // Sooner or later, for what was cancelled last still ends.
     for (number, cookie) in cookies.iter().enumerate() {
-        let answer = server.get("/read", &[cookie.as_bytes()]).await;
+        let response = server.get("/read", &[cookie.as_bytes()]).await;
         assert_eq!(
-            (answer.status(), &**answer.body()),
+            (response.status(), &**response.body()),
             (StatusCode::OK, marker(number).as_bytes())
         );
     }
@@ -171,7 +171,7 @@ async fn one_request(
                     (status, &*body),
                     (StatusCode::OK, marker(number).as_bytes())
                 );
-                seen.answered += 1;
+                seen.responded += 1;
             }
             None => seen.left += 1,
         },
@@ -180,16 +180,16 @@ async fn one_request(
                 "GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\
                  Cookie: {cookie}\r\n{extra}\r\n"
             );
-            let answer = server.raw(request.as_bytes()).await;
-            if answer.status() == StatusCode::GATEWAY_TIMEOUT && !extra.is_empty() {
+            let response = server.raw(request.as_bytes()).await;
+            if response.status() == StatusCode::GATEWAY_TIMEOUT && !extra.is_empty() {
                 seen.dropped += 1;
                 return;
             }
             assert_eq!(
-                (answer.status(), &**answer.body()),
+                (response.status(), &**response.body()),
                 (StatusCode::OK, marker(number).as_bytes())
             );
-            seen.answered += 1;
+            seen.responded += 1;
         }
     }
 }
@@ -210,21 +210,21 @@ async fn http2(
         .header("cookie", cookie)
         .body(Empty::<Bytes>::new());
     let asked = client.send_request(request.unwrap());
-    let answer = tokio::time::timeout(leaves, asked).await;
-    let answer = match answer {
-        Ok(answer) => {
-            let (head, body) = answer.unwrap().into_parts();
+    let response = tokio::time::timeout(leaves, asked).await;
+    let response = match response {
+        Ok(response) => {
+            let (head, body) = response.unwrap().into_parts();
             Some((head.status, body.collect().await.unwrap().to_bytes()))
         }
         Err(_) => None,
     };
     tokio::task::yield_now().await;
     connection.abort();
-    answer
+    response
 }
 
 #[tokio::test]
-async fn p5_cancelled_requests_on_redis_get_nobody_anothers_session() {
+async fn p5_cancelled_requests_on_redis_get_no_other_users_session() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port()).await;
     let url = format!("redis://127.0.0.1:{}/", proxy.port());
@@ -235,7 +235,7 @@ async fn p5_cancelled_requests_on_redis_get_nobody_anothers_session() {
 }
 
 #[tokio::test]
-async fn p5_cancelled_requests_on_a_multiplexed_connection_get_nobody_anothers_session() {
+async fn p5_cancelled_requests_on_a_multiplexed_connection_get_no_other_users_session() {
     let server = RedisServer::start();
     let proxy = Proxy::start(server.port()).await;
     let connection = multiplexed(proxy.port()).await;
@@ -245,7 +245,7 @@ async fn p5_cancelled_requests_on_a_multiplexed_connection_get_nobody_anothers_s
 }
 
 #[tokio::test]
-async fn p5_cancelled_requests_on_memcached_get_nobody_anothers_session() {
+async fn p5_cancelled_requests_on_memcached_get_no_other_users_session() {
     const MOST: usize = 8;
     let server = MemcachedServer::start();
     let own = server.own_connections();
@@ -256,9 +256,9 @@ async fn p5_cancelled_requests_on_memcached_get_nobody_anothers_session() {
     let web = requests_cancelled_at_random(storage.clone(), &proxy).await;
 
     // As many at a time as there may be connections, each of which waits for its answer.
-    let answer = web.get("/start/last", &[]).await;
-    let cookie = pair(&set_cookies(&answer, DEFAULT_NAME)[0]).to_owned();
-    proxy.hold_answers();
+    let response = web.get("/start/last", &[]).await;
+    let cookie = pair(&set_cookies(&response, DEFAULT_NAME)[0]).to_owned();
+    proxy.hold_replies();
     let mut asked = JoinSet::new();
     for _ in 0..MOST {
         let (web, cookie) = (web.clone(), cookie.clone());
@@ -271,8 +271,8 @@ async fn p5_cancelled_requests_on_memcached_get_nobody_anothers_session() {
         "{text}"
     );
     proxy.pass();
-    while let Some(answer) = asked.join_next().await {
-        assert_eq!(answer.unwrap().body(), "last");
+    while let Some(response) = asked.join_next().await {
+        assert_eq!(response.unwrap().body(), "last");
     }
     until(|| server.stats()["curr_connections"], own + MOST as u64).await;
 }

@@ -189,12 +189,12 @@ fn patient(fake: &Fake) -> MemcachedBackend {
 }
 
 #[tokio::test]
-async fn p5_a_wrong_answer_of_memcached_is_an_error_and_ends_its_connection() {
+async fn p5_a_wrong_reply_of_memcached_is_an_error_and_ends_its_connection() {
     for (asks, say) in wrong() {
         for what in asks {
-            let case = format!("{what:?} answered by {:.60?}", say_text(&say));
-            let answer = say.clone();
-            let fake = Fake::start(|_| Vec::new(), move |_| Some(answer.clone())).await;
+            let case = format!("{what:?} got {:.60?}", say_text(&say));
+            let reply = say.clone();
+            let fake = Fake::start(|_| Vec::new(), move |_| Some(reply.clone())).await;
             let backend = backend(&fake);
             for round in 1..3 {
                 let begun = Instant::now();
@@ -221,20 +221,16 @@ fn say_text(say: &Say) -> String {
 
 /// memcached sends an answer without a command. The connection is closed before it is used again.
 #[tokio::test]
-async fn p5_an_answer_without_a_command_closes_its_connection() {
+async fn p5_a_reply_without_a_command_closes_its_connection() {
     let fake = Fake::start(|_| Vec::new(), |_| Some(Say::This(b"END\r\n".to_vec()))).await;
     let backend = patient(&fake);
     assert_eq!(backend.read(KEY).await.unwrap(), Found::Missing);
     assert_eq!(backend.read(KEY).await.unwrap(), Found::Missing);
-    assert_eq!(
-        fake.accepted(),
-        1,
-        "an answer that fits keeps its connection"
-    );
+    assert_eq!(fake.accepted(), 1, "a reply that fits keeps its connection");
 
     for unasked in ["END\r\n", "STORED\r\n", "x"] {
-        let answer = b"END\r\n".to_vec();
-        let say = Say::ThisAndLater(answer, unasked.as_bytes().to_vec());
+        let reply = b"END\r\n".to_vec();
+        let say = Say::ThisAndLater(reply, unasked.as_bytes().to_vec());
         let fake = Fake::start(|_| Vec::new(), move |_| Some(say.clone())).await;
         let backend = patient(&fake);
         for round in 1..4 {
@@ -250,12 +246,12 @@ async fn p5_an_answer_without_a_command_closes_its_connection() {
 /// Another program has encoded the value in some way: it is left alone.
 #[tokio::test]
 async fn p5_a_value_with_flags_is_foreign() {
-    let answer = format!("VALUE {KEY} 4 {} 9\r\n{VALUE}\r\nEND\r\n", VALUE.len());
+    let reply = format!("VALUE {KEY} 4 {} 9\r\n{VALUE}\r\nEND\r\n", VALUE.len());
     let fake = Fake::start(
         move |question| match question.split(' ').next() {
             Some("add") => b"NOT_STORED\r\n".to_vec(),
             Some("cas") => b"EXISTS\r\n".to_vec(),
-            _ => answer.clone().into_bytes(),
+            _ => reply.clone().into_bytes(),
         },
         |_| None,
     );
@@ -318,14 +314,11 @@ async fn p5_no_log_and_no_response_repeats_what_memcached_said() {
         let fake = fake.await;
         let storage = MemcachedStorage::new(backend(&fake));
         let web = Server::start(Arc::new(storage), handler).await;
-        let answer = web.get("/", &[cookie.as_bytes()]).await;
-        assert_eq!(
-            (answer.status().as_u16(), &**answer.body()),
-            (503, &b""[..])
-        );
-        assert!(!answer.headers().contains_key("set-cookie"));
+        let reply = web.get("/", &[cookie.as_bytes()]).await;
+        assert_eq!((reply.status().as_u16(), &**reply.body()), (503, &b""[..]));
+        assert!(!reply.headers().contains_key("set-cookie"));
         for secret in SECRETS {
-            assert!(!format!("{:?}", answer.headers()).contains(secret));
+            assert!(!format!("{:?}", reply.headers()).contains(secret));
         }
     }
     let text = logs.text();

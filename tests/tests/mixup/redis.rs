@@ -83,13 +83,13 @@ async fn backend(fake: &Fake) -> RedisBackend<redis::aio::MultiplexedConnection>
 }
 
 #[tokio::test]
-async fn p5_a_wrong_answer_of_redis_is_an_error_that_repeats_nothing() {
+async fn p5_a_wrong_reply_of_redis_is_an_error_that_repeats_nothing() {
     let was = Stored::new(VALUE);
     let record = || Write::record(VALUE, None);
     let tombstone = || Write::tombstone("{ }", Duration::from_secs(60));
     for say in wrong() {
         for what in 0..5 {
-            let case = format!("call {what} answered by {say:?}");
+            let case = format!("call {what} got {say:?}");
             let fake = fake(say.clone()).await;
             let backend = backend(&fake).await;
             let begun = Instant::now();
@@ -139,12 +139,9 @@ async fn p5_no_log_and_no_response_repeats_what_redis_said() {
                 session.insert("name", "Rosalind Elsie")?;
                 Ok(http::Response::new(http_body_util::Full::<Bytes>::default()))
             });
-            let answer = web.await.get("/", &[cookie.as_bytes()]).await;
-            assert_eq!(
-                (answer.status().as_u16(), &**answer.body()),
-                (503, &b""[..])
-            );
-            assert!(!answer.headers().contains_key("set-cookie"));
+            let reply = web.await.get("/", &[cookie.as_bytes()]).await;
+            assert_eq!((reply.status().as_u16(), &**reply.body()), (503, &b""[..]));
+            assert!(!reply.headers().contains_key("set-cookie"));
         }
     }
     let text = logs.text();

@@ -7,7 +7,7 @@ use session_tests::stores::Call;
 use crate::effects::told;
 use crate::handle::{Check, Handle, fail, must};
 use crate::known::{Entry, Record, View};
-use crate::request::{Answer, Load, Place, Plan, Reply, Request, Save};
+use crate::request::{ClientCookie, Load, Place, Plan, Reply, Request, Save};
 use crate::steps::End;
 use crate::turns::Made;
 use crate::world::World;
@@ -15,7 +15,7 @@ use crate::world::World;
 /// What a save may come to.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Outcome {
-    Answer(Answer),
+    ClientCookie(ClientCookie),
     /// 409
     Ended,
 }
@@ -201,7 +201,7 @@ impl<B: Backend> World<B> {
             if is_end {
                 let cookie = reply.cookie.as_ref();
                 must!(
-                    is_answered(request, &expected, cookie),
+                    is_told(request, &expected, cookie),
                     "P8: {expected:?} became {cookie:?}"
                 );
                 self.must_end(at)?;
@@ -213,9 +213,9 @@ impl<B: Backend> World<B> {
             let cookie = reply.cookie.as_ref();
             let is_right = if kind == ErrorKind::Ended {
                 // A newer cookie may be on its way: not even that of an explicit save is sent.
-                cookie.is_none_or(|cookie| *cookie == Answer::Keep)
+                cookie.is_none_or(|cookie| *cookie == ClientCookie::Keep)
             } else {
-                is_answered(&self.requests[at], &[Outcome::Ended], cookie)
+                is_told(&self.requests[at], &[Outcome::Ended], cookie)
             };
             must!(is_right, "P6: a failed save sent {cookie:?}");
             if kind == ErrorKind::Ended
@@ -231,7 +231,7 @@ impl<B: Backend> World<B> {
             "P3: acknowledged, and it had ended"
         );
         must!(
-            is_answered(request, &expected, reply.cookie.as_ref()),
+            is_told(request, &expected, reply.cookie.as_ref()),
             "P8: {expected:?} became {reply:?} in a save that is to {:?}",
             save.plan
         );
@@ -247,27 +247,27 @@ impl<B: Backend> World<B> {
         if matches!(save.plan, Plan::End | Plan::Clear | Plan::Login) {
             self.must_end(at)?;
         }
-        let given = |answer: &Answer| reply.cookie.as_ref().is_none_or(|cookie| cookie == answer);
-        let answer = expected.into_iter().find_map(|outcome| match outcome {
-            Outcome::Answer(answer) => Some(answer).filter(given),
+        let given = |told: &ClientCookie| reply.cookie.as_ref().is_none_or(|cookie| cookie == told);
+        let told = expected.into_iter().find_map(|outcome| match outcome {
+            Outcome::ClientCookie(told) => Some(told).filter(given),
             Outcome::Ended => None,
         });
-        let answer = answer.unwrap_or(Answer::Keep);
+        let told = told.unwrap_or(ClientCookie::Keep);
         if let Some(served) = &mut self.requests[at].served
             && end.is_none()
-            && answer != Answer::Keep
+            && told != ClientCookie::Keep
         {
-            served.unsent = vec![answer.clone()];
+            served.unsent = vec![told.clone()];
         }
-        self.settle(at, &answer)
+        self.settle(at, &told)
     }
 
     /// What a save may come to now, if the store does not fail it.
     fn outcomes(&self, request: &Request, save: &Save) -> Check<Vec<Outcome>> {
         let now = self.now();
-        let keep = || vec![Outcome::Answer(Answer::Keep)];
+        let keep = || vec![Outcome::ClientCookie(ClientCookie::Keep)];
         let set = |at: usize, record: &Record| {
-            Outcome::Answer(Answer::Set {
+            Outcome::ClientCookie(ClientCookie::Set {
                 cookie: self.known[at].identity.clone(),
                 max_age: record.cookie_max_age(&self.setup, now),
             })
@@ -315,9 +315,9 @@ impl<B: Backend> World<B> {
                     vec![Outcome::Ended]
                 }
             },
-            (Plan::Clear, _) if save.is_over => vec![Outcome::Answer(Answer::Remove)],
+            (Plan::Clear, _) if save.is_over => vec![Outcome::ClientCookie(ClientCookie::Remove)],
             (Plan::Clear, Some(own)) => {
-                let tick = save.answered.get(&own).copied().unwrap_or(save.tick);
+                let tick = save.replied.get(&own).copied().unwrap_or(save.tick);
                 let since = self.known[own].since(tick);
                 let found = since.flat_map(|entry| match entry {
                     Entry::Ended => Self::own_end(request, save, own),
@@ -325,7 +325,7 @@ impl<B: Backend> World<B> {
                     _ => vec![Column::Nothing],
                 });
                 let outcome = |column| match column {
-                    Column::Alive => Outcome::Answer(Answer::Remove),
+                    Column::Alive => Outcome::ClientCookie(ClientCookie::Remove),
                     _ => Outcome::Ended,
                 };
                 found.map(outcome).collect()
@@ -333,7 +333,7 @@ impl<B: Backend> World<B> {
             (Plan::Move, Some(own)) => {
                 let is_it = |hidden: usize| Entry::Moved(self.known[hidden].suffix.clone());
                 let moved = save.hidden.as_ref().is_some_and(|(hidden, _)| {
-                    let tick = save.answered.get(&own).copied().unwrap_or(save.tick);
+                    let tick = save.replied.get(&own).copied().unwrap_or(save.tick);
                     let moved = is_it(*hidden);
                     save.is_over || self.known[own].since(tick).any(|entry| *entry == moved)
                 });
@@ -375,9 +375,9 @@ impl<B: Backend> World<B> {
         let outcome = |column: &Column| match column {
             Column::Ended | Column::Replaced if !save.local.is_empty() => vec![Outcome::Ended],
             _ if !save.local.is_empty() => created.unwrap_or_default().to_vec(),
-            Column::Replaced => vec![Outcome::Answer(Answer::Keep)],
-            _ if has_cookie => vec![Outcome::Answer(Answer::Remove)],
-            _ => vec![Outcome::Answer(Answer::Keep)],
+            Column::Replaced => vec![Outcome::ClientCookie(ClientCookie::Keep)],
+            _ if has_cookie => vec![Outcome::ClientCookie(ClientCookie::Remove)],
+            _ => vec![Outcome::ClientCookie(ClientCookie::Keep)],
         };
         columns.iter().flat_map(outcome).collect()
     }
@@ -387,7 +387,7 @@ impl<B: Backend> World<B> {
         if save.ended.contains(&at) {
             return vec![Column::Alive];
         }
-        let tick = save.answered.get(&at).copied().unwrap_or(save.tick);
+        let tick = save.replied.get(&at).copied().unwrap_or(save.tick);
         let mut columns = Vec::new();
         for entry in self.known[at].since(tick) {
             match entry {
@@ -486,7 +486,7 @@ impl<B: Backend> World<B> {
                     .is_some_and(|own| self.known[own].entry == Entry::Foreign);
                 must!(
                     !keeps || save.faults > 1 || !is_moved || is_overwritten,
-                    "P4: one lost answer left the client without a session"
+                    "P4: one lost reply left the client without a session"
                 );
             }
             other => fail!("{other:?}"),
@@ -549,7 +549,7 @@ impl<B: Backend> World<B> {
     }
 
     /// A save was acknowledged with this answer.
-    fn settle(&mut self, at: usize, answer: &Answer) -> Check {
+    fn settle(&mut self, at: usize, told: &ClientCookie) -> Check {
         let request = &mut self.requests[at];
         let save = request.save();
         let (plan, begun) = (save.plan, save.begun);
@@ -560,7 +560,7 @@ impl<B: Backend> World<B> {
             Plan::Refresh => updated.is_none(),
             _ => false,
         };
-        self.seen.quiet += usize::from(updated.is_some() && *answer == Answer::Keep);
+        self.seen.quiet += usize::from(updated.is_some() && *told == ClientCookie::Keep);
         self.seen.again += usize::from(request.has_failed && !is_nothing);
         request.handle_mut().drafted = 0;
         if is_nothing {
@@ -609,17 +609,17 @@ impl<B: Backend> World<B> {
 
 /// Whether the client is told one of that. The cookie of an earlier save that was acknowledged travels
 /// with the response if this one leaves the cookie alone.
-fn is_answered(request: &Request, expected: &[Outcome], cookie: Option<&Answer>) -> bool {
+fn is_told(request: &Request, expected: &[Outcome], cookie: Option<&ClientCookie>) -> bool {
     let Some(cookie) = cookie else { return true };
     let unsent = request.served.iter().flat_map(|served| &served.unsent);
-    let unsent: Vec<&Answer> = unsent.collect();
+    let unsent: Vec<&ClientCookie> = unsent.collect();
     expected.iter().any(|outcome| match outcome {
-        Outcome::Answer(Answer::Keep) | Outcome::Ended if !unsent.is_empty() => {
+        Outcome::ClientCookie(ClientCookie::Keep) | Outcome::Ended if !unsent.is_empty() => {
             // A logout of a session that was replaced sends nothing.
-            let may_forget = request.save().plan == Plan::End && *cookie == Answer::Keep;
+            let may_forget = request.save().plan == Plan::End && *cookie == ClientCookie::Keep;
             unsent.contains(&cookie) || may_forget
         }
-        Outcome::Answer(answer) => answer == cookie,
-        Outcome::Ended => *cookie == Answer::Keep,
+        Outcome::ClientCookie(told) => told == cookie,
+        Outcome::Ended => *cookie == ClientCookie::Keep,
     })
 }

@@ -89,7 +89,7 @@ fn a_logout_during_a_save_stays() {
 
 /// One lost answer is no end by somebody else.
 #[test]
-fn an_end_with_a_lost_answer_is_done() {
+fn an_end_with_a_lost_reply_is_done() {
     for edit in [Edit::Clear, Edit::Invalidate] {
         for lost in 1..5 {
             let save = |request| Step::Save { request };
@@ -101,7 +101,7 @@ fn an_end_with_a_lost_answer_is_done() {
             steps.extend(vec![go(0); lost]);
             steps.push(Step::Finish {
                 request: 0,
-                fault: Fault::Unanswered,
+                fault: Fault::ReplyLost,
             });
             steps.push(finish(0));
             run(&steps);
@@ -134,12 +134,12 @@ fn a_server_error_saves_an_end_alone() {
 
 /// One lost answer leaves the client of a renewal with its session.
 #[test]
-fn a_renewal_with_a_lost_answer_is_done() {
+fn a_renewal_with_a_lost_reply_is_done() {
     for lost in 1..6 {
         let save = |request| Step::Save { request };
         let mut steps = vec![ask(0), change(0, Edit::Renew), save(0)];
         steps.extend(vec![go(0); lost]);
-        let fault = Fault::Unanswered;
+        let fault = Fault::ReplyLost;
         steps.extend([Step::Finish { request: 0, fault }, save(0), finish(0)]);
         run(&steps);
     }

@@ -42,7 +42,7 @@ impl<B: Backend> World<B> {
             save.takes_back |= is_hidden && made.call == Call::Read;
             save.tried.push(key);
             if calls.faults == 0 {
-                save.answered.insert(key, tick);
+                save.replied.insert(key, tick);
             }
             let (old, new) = (self.known[key].entry.clone(), self.raw(key).await);
             if !made.is_written {

@@ -13,7 +13,7 @@ use crate::turns::{Made, Waiting};
 
 /// What came of a save, for the client's cookie.
 #[derive(Clone, Debug, Eq, PartialEq)]
-pub(crate) enum Answer {
+pub(crate) enum ClientCookie {
     Keep,
     Set {
         cookie: String,
@@ -26,7 +26,7 @@ pub(crate) enum Answer {
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(crate) struct Reply {
     /// `None`: the handler does not see it.
-    pub(crate) cookie: Option<Answer>,
+    pub(crate) cookie: Option<ClientCookie>,
     pub(crate) failed: Option<ErrorKind>,
 }
 
@@ -96,7 +96,7 @@ pub(crate) struct Served {
     /// Runs the handler.
     pub(crate) future: Option<Waiting<Reply>>,
     /// What the handler's own saves did to the cookie.
-    pub(crate) unsent: Vec<Answer>,
+    pub(crate) unsent: Vec<ClientCookie>,
 }
 
 pub(crate) enum Flight {
@@ -146,7 +146,7 @@ pub(crate) struct Save {
     pub(crate) calls: usize,
     pub(crate) faults: usize,
     /// The keys for which it got an answer, and when last.
-    pub(crate) answered: HashMap<usize, usize>,
+    pub(crate) replied: HashMap<usize, usize>,
     /// The keys that it called, with or without an answer.
     pub(crate) tried: Vec<usize>,
     /// It began to take back the record that it had stored.
@@ -227,7 +227,7 @@ impl Request {
             is_dropped,
             calls: 0,
             faults: 0,
-            answered: HashMap::new(),
+            replied: HashMap::new(),
             tried: Vec::new(),
             takes_back: false,
             creates: false,

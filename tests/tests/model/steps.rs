@@ -112,7 +112,7 @@ pub(crate) enum Fault {
     /// The store never sees it.
     Refused,
     /// The store carries it out, and its answer is lost.
-    Unanswered,
+    ReplyLost,
 }
 
 /// How the storage is set up.
@@ -239,6 +239,6 @@ fn fault(weight: u32) -> impl Strategy<Value = Fault> {
     prop_oneof![
         weight => Just(Fault::None),
         1 => Just(Fault::Refused),
-        1 => Just(Fault::Unanswered),
+        1 => Just(Fault::ReplyLost),
     ]
 }

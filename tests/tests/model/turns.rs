@@ -171,18 +171,18 @@ impl<B> Turns<B> {
             self.turn.state().made.push(made);
             return Err(down());
         }
-        let answer = inner.await;
+        let reply = inner.await;
         {
             let mut state = self.turn.state();
             state.is_busy = false;
-            made.is_written = answer.as_ref().is_ok_and(is_written);
+            made.is_written = reply.as_ref().is_ok_and(is_written);
             state.made.push(made);
         }
         self.turn.stand().await;
-        if fault == Fault::Unanswered {
+        if fault == Fault::ReplyLost {
             return Err(down());
         }
-        answer
+        reply
     }
 }
 

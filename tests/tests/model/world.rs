@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use crate::handle::{Check, Handle, fail, must};
 use crate::known::{Entry, Known};
-use crate::request::{Answer, Flight, Load, Place, Reply, Request, Served};
+use crate::request::{ClientCookie, Flight, Load, Place, Reply, Request, Served};
 use crate::run::now;
 use crate::steps::{CLIENTS, Edit, End, Fault, PROCESSES, Plant, Sends, Setup, Step};
 use crate::turns::{Came, Turn, Turns, Waiting};
@@ -504,12 +504,12 @@ impl<B: Backend> World<B> {
                 let saved = storage.save(&session).await;
                 let failed = saved.as_ref().err().map(Error::kind);
                 let cookie = match saved.unwrap_or(CookieChange::Keep) {
-                    CookieChange::Keep => Answer::Keep,
-                    CookieChange::Set { value, max_age } => Answer::Set {
+                    CookieChange::Keep => ClientCookie::Keep,
+                    CookieChange::Set { value, max_age } => ClientCookie::Set {
                         cookie: value,
                         max_age: max_age.as_ref().map(Duration::as_secs),
                     },
-                    CookieChange::Remove => Answer::Remove,
+                    CookieChange::Remove => ClientCookie::Remove,
                 };
                 Reply {
                     cookie: Some(cookie),
@@ -599,7 +599,7 @@ impl<B: Backend> World<B> {
                 self.save_went_on(at, calls).await?;
                 if let Came::Done(reply) = came {
                     self.saved(at, &reply, end)?;
-                    self.answer(at, &reply, end);
+                    self.deliver(at, &reply, end);
                     self.drop_unclear();
                     return Ok(true);
                 }
@@ -623,14 +623,14 @@ impl<B: Backend> World<B> {
     }
 
     /// The client gets its response.
-    fn answer(&mut self, at: usize, reply: &Reply, end: Option<End>) {
+    fn deliver(&mut self, at: usize, reply: &Reply, end: Option<End>) {
         let request = &mut self.requests[at];
         request.flight = None;
         let jar = &mut self.jars[request.client];
         match &reply.cookie {
-            Some(Answer::Set { cookie, .. }) => *jar = Some(cookie.clone()),
-            Some(Answer::Remove) => *jar = None,
-            Some(Answer::Keep) | None => {}
+            Some(ClientCookie::Set { cookie, .. }) => *jar = Some(cookie.clone()),
+            Some(ClientCookie::Remove) => *jar = None,
+            Some(ClientCookie::Keep) | None => {}
         }
         if end.is_some() {
             self.requests.remove(at);
@@ -737,12 +737,12 @@ fn serve(storages: &Storages, cookies: &[String]) -> Served {
     }
     let (respond, responds) = oneshot::channel();
     let mut came = None;
-    let answer = |error: &Error| {
+    let error_response = |error: &Error| {
         let mut response = Response::new(());
         response.extensions_mut().insert(error.kind());
         response
     };
-    let future = storages.serve(head, answer, |head| {
+    let future = storages.serve(head, error_response, |head| {
         came = Some(head);
         async move {
             let mut response = Response::new(());
@@ -775,11 +775,11 @@ fn serve(storages: &Storages, cookies: &[String]) -> Served {
 }
 
 /// What a browser makes of the response.
-fn cookie_of(headers: &HeaderMap) -> Answer {
+fn cookie_of(headers: &HeaderMap) -> ClientCookie {
     let headers: Vec<_> = headers.get_all(SET_COOKIE).iter().collect();
     assert!(headers.len() <= 1, "two cookies");
     let Some(header) = headers.first() else {
-        return Answer::Keep;
+        return ClientCookie::Keep;
     };
     let header = header.to_str().unwrap();
     let (name, value) = pair(header).split_once('=').unwrap();
@@ -788,8 +788,8 @@ fn cookie_of(headers: &HeaderMap) -> Answer {
         .split("; ")
         .find_map(|attribute| attribute.strip_prefix("Max-Age="));
     match value {
-        "\"\"" => Answer::Remove,
-        value => Answer::Set {
+        "\"\"" => ClientCookie::Remove,
+        value => ClientCookie::Set {
             cookie: value.to_owned(),
             max_age: max_age.map(|age| age.parse().unwrap()),
         },

@@ -42,8 +42,8 @@ impl Writers {
             running: JoinSet::new(),
         };
         for session in 0..SESSIONS {
-            let answer = ask(web, "/write/first", None).await.unwrap();
-            let cookie = answer.cookie().unwrap();
+            let response = ask(web, "/write/first", None).await.unwrap();
+            let cookie = response.cookie().unwrap();
             for writer in 0..WRITERS {
                 let (cookie, web) = (cookie.clone(), writers.web.subscribe());
                 let acknowledged = writers.acknowledged.clone();
@@ -52,15 +52,15 @@ impl Writers {
                     for number in 0.. {
                         let Some(address) = *web.borrow() else { break };
                         let key = format!("w{writer}n{number}");
-                        let answer = ask(address, &format!("/write/{key}"), Some(&cookie)).await;
-                        let Some(answer) = answer else {
+                        let response = ask(address, &format!("/write/{key}"), Some(&cookie)).await;
+                        let Some(response) = response else {
                             // The server was killed, before it answered or between two of them.
                             tokio::time::sleep(Duration::from_millis(2)).await;
                             continue;
                         };
-                        answer.assert_harmless();
-                        if answer.status == 200 {
-                            assert_eq!(answer.cookie(), Some(cookie.clone()), "another session");
+                        response.assert_harmless();
+                        if response.status == 200 {
+                            assert_eq!(response.cookie(), Some(cookie.clone()), "another session");
                             acknowledged.fetch_add(1, Ordering::SeqCst);
                             keys.push((session, key));
                         }

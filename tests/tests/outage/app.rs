@@ -72,7 +72,7 @@ pub(crate) async fn serve(address: &str) -> Server {
 
 /// What a client read, if it could read the whole of it.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) status: u16,
     pub(crate) set_cookie: Option<String>,
     pub(crate) body: String,
@@ -80,7 +80,7 @@ pub(crate) struct Answer {
 }
 
 /// Asks over a connection of its own; `None` if the server went away before it had answered.
-pub(crate) async fn ask(web: SocketAddr, path: &str, cookie: Option<&str>) -> Option<Answer> {
+pub(crate) async fn ask(web: SocketAddr, path: &str, cookie: Option<&str>) -> Option<TestResponse> {
     let begun = Instant::now();
     let mut stream = TcpStream::connect(web).await.ok()?;
     let cookie = cookie.map_or(String::new(), |cookie| {
@@ -89,17 +89,17 @@ pub(crate) async fn ask(web: SocketAddr, path: &str, cookie: Option<&str>) -> Op
     let request =
         format!("GET {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n{cookie}\r\n");
     stream.write_all(request.as_bytes()).await.ok()?;
-    let mut answer = String::new();
-    let whole = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut answer)).await;
+    let mut response = String::new();
+    let whole = tokio::time::timeout(PATIENCE, stream.read_to_string(&mut response)).await;
     whole.expect("a request without an end").ok()?;
-    let (head, body) = answer.split_once("\r\n\r\n")?;
+    let (head, body) = response.split_once("\r\n\r\n")?;
     let header = |name: &str| {
         let mut lines = head.lines().filter_map(|line| line.split_once(": "));
         let found = lines.find(|(is, _)| is.eq_ignore_ascii_case(name));
         found.map(|(_, value)| value.to_owned())
     };
     let length: usize = header("content-length")?.parse().ok()?;
-    (body.len() == length).then(|| Answer {
+    (body.len() == length).then(|| TestResponse {
         status: head.get(9..12).unwrap().parse().unwrap(),
         set_cookie: header("set-cookie"),
         body: body.to_owned(),
@@ -107,7 +107,7 @@ pub(crate) async fn ask(web: SocketAddr, path: &str, cookie: Option<&str>) -> Op
     })
 }
 
-impl Answer {
+impl TestResponse {
     /// The cookie's new value.
     pub(crate) fn cookie(&self) -> Option<String> {
         let header = self.set_cookie.as_ref()?;
@@ -127,8 +127,8 @@ impl Answer {
     /// It leaves the cookie alone and says nothing.
     #[track_caller]
     pub(crate) fn assert_refused(&self, status: u16) {
-        let answer = (self.status, &self.set_cookie, &*self.body);
-        assert_eq!(answer, (status, &None, ""), "{self:?}");
+        let response = (self.status, &self.set_cookie, &*self.body);
+        assert_eq!(response, (status, &None, ""), "{self:?}");
     }
 }
 
@@ -142,34 +142,34 @@ pub(crate) struct Client {
 impl Client {
     /// Starts a session that holds `first`.
     pub(crate) async fn new(web: SocketAddr) -> Self {
-        let answer = ask(web, "/write/first", None).await.unwrap();
-        let cookie = answer.cookie().unwrap();
+        let response = ask(web, "/write/first", None).await.unwrap();
+        let cookie = response.cookie().unwrap();
         Self { web, cookie }
     }
 
-    pub(crate) async fn ask(&self, path: &str) -> Answer {
-        let answer = ask(self.web, path, Some(&self.cookie)).await.unwrap();
-        answer.assert_harmless();
-        answer
+    pub(crate) async fn ask(&self, path: &str) -> TestResponse {
+        let response = ask(self.web, path, Some(&self.cookie)).await.unwrap();
+        response.assert_harmless();
+        response
     }
 
     /// Expects `status` of each of `paths`, a 200 at `/none`.
     pub(crate) async fn expect(&self, status: u16, paths: &[&str]) {
         for path in paths {
-            let answer = self.ask(path).await;
-            assert_eq!(answer.status, status, "{path}: {answer:?}");
+            let response = self.ask(path).await;
+            assert_eq!(response.status, status, "{path}: {response:?}");
         }
         assert_eq!(self.ask("/none").await.status, 200);
     }
 
     /// Asks until there is a 200, prints how long that took, and returns the answer.
-    pub(crate) async fn resumes(&self, what: &str) -> Answer {
+    pub(crate) async fn resumes(&self, what: &str) -> TestResponse {
         let begun = Instant::now();
         loop {
-            let answer = self.ask("/read").await;
-            if answer.status == 200 {
+            let response = self.ask("/read").await;
+            if response.status == 200 {
                 println!("{what}: resumed after {:?}", begun.elapsed());
-                return answer;
+                return response;
             }
             assert!(begun.elapsed() < SOON, "{what}: no service again");
             tokio::time::sleep(Duration::from_millis(5)).await;

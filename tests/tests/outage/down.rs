@@ -53,26 +53,26 @@ impl Store {
 #[derive(Debug)]
 struct Load {
     over: Arc<AtomicBool>,
-    answered: Arc<AtomicUsize>,
+    responded: Arc<AtomicUsize>,
     clients: JoinSet<(usize, usize)>,
 }
 
 impl Load {
     fn start(clients: Vec<Client>) -> Self {
         let over = Arc::new(AtomicBool::new(false));
-        let answered = Arc::new(AtomicUsize::new(0));
+        let responded = Arc::new(AtomicUsize::new(0));
         let mut running = JoinSet::new();
         for mut client in clients {
-            let (over, answered) = (over.clone(), answered.clone());
+            let (over, responded) = (over.clone(), responded.clone());
             running.spawn(async move {
                 let (mut done, mut refused) = (0, 0);
                 while !over.load(Ordering::SeqCst) {
-                    let answer = client.ask(&format!("/write/k{}", done % 20)).await;
-                    if answer.status == 200 {
+                    let response = client.ask(&format!("/write/k{}", done % 20)).await;
+                    if response.status == 200 {
                         // Its own cookie again; or another one, once the store had forgotten it.
-                        client.cookie = answer.cookie().unwrap();
+                        client.cookie = response.cookie().unwrap();
                         done += 1;
-                        answered.fetch_add(1, Ordering::SeqCst);
+                        responded.fetch_add(1, Ordering::SeqCst);
                     } else {
                         refused += 1;
                     }
@@ -82,16 +82,19 @@ impl Load {
         }
         Self {
             over,
-            answered,
+            responded,
             clients: running,
         }
     }
 
     /// Waits until there were so many answers more.
-    async fn answer(&self, count: usize) {
-        let (begun, before) = (Instant::now(), self.answered.load(Ordering::SeqCst));
-        while self.answered.load(Ordering::SeqCst) < before + count {
-            assert!(begun.elapsed() < PATIENCE, "the load is answered no more");
+    async fn response(&self, count: usize) {
+        let (begun, before) = (Instant::now(), self.responded.load(Ordering::SeqCst));
+        while self.responded.load(Ordering::SeqCst) < before + count {
+            assert!(
+                begun.elapsed() < PATIENCE,
+                "the load gets no more responses"
+            );
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -123,18 +126,18 @@ async fn killed(mut store: Store) {
     let client = Client::new(server.address()).await;
     let load = Load::start(clients(server.address()).await);
     for round in 0..2 {
-        load.answer(100).await;
+        load.response(100).await;
         store.kill();
         client.expect(503, &ALL).await;
         store.restart();
-        let answer = client.resumes(&format!("killed, round {round}")).await;
-        assert_eq!((&*answer.body, answer.set_cookie), ("", None));
+        let response = client.resumes(&format!("killed, round {round}")).await;
+        assert_eq!((&*response.body, response.set_cookie), ("", None));
     }
-    let answer = client.ask("/write/again").await;
-    assert_ne!(answer.cookie().unwrap(), client.cookie);
-    assert_eq!(answer.body, "again");
+    let response = client.ask("/write/again").await;
+    assert_ne!(response.cookie().unwrap(), client.cookie);
+    assert_eq!(response.body, "again");
     let (done, refused) = load.end().await;
-    println!("under load: {done} answered, {refused} refused");
+    println!("under load: {done} succeeded, {refused} refused");
     assert!(done > 0 && refused > 0);
 }
 
@@ -157,20 +160,20 @@ async fn stopped(store: Store) {
     let server = serve(&store.address()).await;
     let client = Client::new(server.address()).await;
     let load = Load::start(clients(server.address()).await);
-    load.answer(100).await;
+    load.response(100).await;
     store.process().stop();
     client.expect(503, &ALL).await;
     store.process().signal("CONT");
-    load.answer(100).await;
-    let answer = client.resumes("stopped").await;
-    assert_eq!(answer.body, "first");
-    let answer = client.ask("/write/after").await;
+    load.response(100).await;
+    let response = client.resumes("stopped").await;
+    assert_eq!(response.body, "first");
+    let response = client.ask("/write/after").await;
     assert_eq!(
-        (&*answer.body, answer.cookie()),
+        (&*response.body, response.cookie()),
         ("first after", Some(client.cookie.clone()))
     );
     let (done, refused) = load.end().await;
-    println!("under load: {done} answered, {refused} refused");
+    println!("under load: {done} succeeded, {refused} refused");
     assert!(done > 0 && refused > 0);
 }
 
@@ -178,9 +181,9 @@ async fn stopped(store: Store) {
 async fn no_first_session(store: Store) {
     let server = serve(&store.address()).await;
     store.process().stop();
-    let answer = ask(server.address(), "/write/first", None).await.unwrap();
-    answer.assert_harmless();
-    assert_eq!(answer.status, 503);
+    let response = ask(server.address(), "/write/first", None).await.unwrap();
+    response.assert_harmless();
+    assert_eq!(response.status, 503);
     let read = ask(server.address(), "/read", None).await.unwrap();
     assert_eq!(read.status, 200, "no cookie needs no store");
     store.process().signal("CONT");
@@ -191,32 +194,32 @@ async fn no_first_session(store: Store) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_redis_killed_under_load_harms_nobody() {
+async fn p6_redis_killed_under_load_does_no_harm() {
     killed(Store::Redis(RedisServer::start())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_memcached_killed_under_load_harms_nobody() {
+async fn p6_memcached_killed_under_load_does_no_harm() {
     killed(Store::Memcached(MemcachedServer::start())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_a_restart_of_redis_that_nobody_noticed_costs_no_request() {
+async fn p6_a_restart_of_redis_while_idle_costs_no_request() {
     killed_unnoticed(Store::Redis(RedisServer::start())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_a_restart_of_memcached_that_nobody_noticed_costs_no_request() {
+async fn p6_a_restart_of_memcached_while_idle_costs_no_request() {
     killed_unnoticed(Store::Memcached(MemcachedServer::start())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_redis_that_hangs_harms_nobody() {
+async fn p6_redis_that_hangs_does_no_harm() {
     stopped(Store::Redis(RedisServer::start())).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_memcached_that_hangs_harms_nobody() {
+async fn p6_memcached_that_hangs_does_no_harm() {
     stopped(Store::Memcached(MemcachedServer::start())).await;
 }
 

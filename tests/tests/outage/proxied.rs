@@ -16,20 +16,20 @@ async fn every_second_connection(through: &str, proxy: &Proxy) {
         if turn % 3 == 0 {
             proxy.cut();
         }
-        let answer = client.ask("/write/k").await;
-        if answer.status == 200 {
-            assert_eq!(answer.cookie(), Some(client.cookie.clone()));
+        let response = client.ask("/write/k").await;
+        if response.status == 200 {
+            assert_eq!(response.cookie(), Some(client.cookie.clone()));
             done += 1;
         } else {
             refused += 1;
         }
     }
-    println!("every second connection dropped: {done} answered, {refused} refused");
+    println!("every second connection dropped: {done} succeeded, {refused} refused");
     assert!(done >= 10);
     proxy.cut_every(0);
     proxy.cut();
-    let answer = client.resumes("every second connection dropped").await;
-    assert_eq!(answer.body, "first k");
+    let response = client.resumes("every second connection dropped").await;
+    assert_eq!(response.body, "first k");
 }
 
 /// Nothing gets through, and nobody is told.
@@ -45,10 +45,10 @@ async fn black_hole(through: &str, proxy: &Proxy) {
 
 /// The question arrives, the answer does not: a write that was refused may be there, and is there
 /// once; a session whose logout was refused may be over.
-async fn answers_lost(through: &str, proxy: &Proxy) {
+async fn replies_lost(through: &str, proxy: &Proxy) {
     let server = serve(through).await;
     let client = Client::new(server.address()).await;
-    proxy.hold_answers();
+    proxy.hold_replies();
     client
         .expect(
             503,
@@ -56,7 +56,7 @@ async fn answers_lost(through: &str, proxy: &Proxy) {
         )
         .await;
     proxy.pass();
-    assert_eq!(client.resumes("answers held back").await.body, "first");
+    assert_eq!(client.resumes("replies held back").await.body, "first");
     client.expect(200, &["/write/after", "/renew"]).await;
 }
 
@@ -83,19 +83,19 @@ async fn memcached() -> (MemcachedServer, Proxy, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_a_network_that_drops_every_second_connection_to_redis_harms_nobody() {
+async fn p6_a_network_that_drops_every_second_connection_to_redis_does_no_harm() {
     let (_store, proxy, through) = redis().await;
     every_second_connection(&through, &proxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_a_network_that_drops_every_second_connection_to_memcached_harms_nobody() {
+async fn p6_a_network_that_drops_every_second_connection_to_memcached_does_no_harm() {
     let (_store, proxy, through) = memcached().await;
     every_second_connection(&through, &proxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_a_network_that_swallows_everything_harms_nobody() {
+async fn p6_a_network_that_swallows_everything_does_no_harm() {
     let (_store, proxy, through) = redis().await;
     black_hole(&through, &proxy).await;
     let (_store, proxy, through) = memcached().await;
@@ -103,11 +103,11 @@ async fn p6_a_network_that_swallows_everything_harms_nobody() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_a_network_that_swallows_answers_harms_nobody() {
+async fn p6_a_network_that_swallows_replies_does_no_harm() {
     let (_store, proxy, through) = redis().await;
-    answers_lost(&through, &proxy).await;
+    replies_lost(&through, &proxy).await;
     let (_store, proxy, through) = memcached().await;
-    answers_lost(&through, &proxy).await;
+    replies_lost(&through, &proxy).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,8 +11,8 @@ use tokio::task::block_in_place;
 use crate::app::{ALL, Client, ask, serve};
 
 async fn ok(server: &RedisServer, command: &str) {
-    let answer: String = server.ask(command).await;
-    assert_eq!(answer, "OK", "{command}");
+    let response: String = server.ask(command).await;
+    assert_eq!(response, "OK", "{command}");
 }
 
 /// Whoever has a session can read and end it; new ones and changes are refused.
@@ -33,9 +33,9 @@ async fn p6_redis_without_memory_refuses_changes_and_loses_nothing() {
     other.expect(200, &["/logout"]).await;
     assert_eq!(other.ask("/read").await.body, "");
     ok(&store, "CONFIG SET maxmemory 0").await;
-    let answer = client.ask("/write/after").await;
+    let response = client.ask("/write/after").await;
     assert_eq!(
-        (&*answer.body, answer.cookie()),
+        (&*response.body, response.cookie()),
         ("first after", Some(client.cookie.clone()))
     );
 }
@@ -47,9 +47,9 @@ async fn p6_a_record_over_one_mebibyte_is_refused_by_memcached_and_keeps_what_wa
     let client = Client::new(server.address()).await;
     let refused = ask(server.address(), "/big", Some(&client.cookie)).await;
     refused.unwrap().assert_refused(500);
-    let answer = client.ask("/write/after").await;
+    let response = client.ask("/write/after").await;
     assert_eq!(
-        (&*answer.body, answer.cookie()),
+        (&*response.body, response.cookie()),
         ("first after", Some(client.cookie.clone()))
     );
     let first = ask(server.address(), "/big", None).await.unwrap();
@@ -124,7 +124,7 @@ async fn p6_redis_that_became_a_replica_refuses_changes() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn p6_redis_that_loads_its_data_is_waited_for_by_nobody_and_loses_nothing() {
+async fn p6_redis_that_loads_its_data_delays_no_request_and_loses_nothing() {
     let folder = new_folder();
     fs::create_dir_all(&folder).unwrap();
     let mut store = RedisServer::start_with(&[
@@ -239,9 +239,9 @@ async fn p6_redis_that_was_killed_knows_what_its_docs_say() {
     });
     assert_eq!(client.resumes("back to the snapshot").await.body, "first");
     assert_eq!(other.ask("/read").await.body, "first");
-    let answer = unknown.ask("/write/anew").await;
-    assert_eq!(answer.body, "anew");
-    assert_ne!(answer.cookie().unwrap(), unknown.cookie);
+    let response = unknown.ask("/write/anew").await;
+    assert_eq!(response.body, "anew");
+    assert_ne!(response.cookie().unwrap(), unknown.cookie);
     drop(store);
     fs::remove_dir_all(folder).unwrap();
 }

@@ -45,8 +45,8 @@ async fn p6_the_log_says_what_redis_said() {
     let web = server.address();
     let client = Client::new(web).await;
     let ok = async |command: &str| {
-        let answer: String = store.ask(command).await;
-        assert_eq!(answer, "OK");
+        let reply: String = store.ask(command).await;
+        assert_eq!(reply, "OK");
     };
 
     ok("CONFIG SET maxmemory 1").await;
@@ -119,7 +119,7 @@ async fn p6_the_log_says_what_memcached_said() {
         "memcached: SERVER_ERROR object too large for cache",
     );
 
-    proxy.hold_answers();
+    proxy.hold_replies();
     let log = refused(web, &client, &["/read"], &logs).await;
     assert_says(
         &log,

@@ -47,7 +47,7 @@ pub(crate) struct App {
 
 /// What the client sees of an answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
     pub(crate) body: String,
@@ -106,15 +106,15 @@ impl App {
 
     /// A client's session with `k` = `first`; returns its cookie.
     pub(crate) async fn client(&self) -> String {
-        let answer = self.ask(None, "/set/k/first").await;
-        assert_eq!(answer.status, 200);
-        let cookie = answer.cookie().unwrap();
+        let response = self.ask(None, "/set/k/first").await;
+        assert_eq!(response.status, 200);
+        let cookie = response.cookie().unwrap();
         self.counts().take();
         cookie
     }
 
     /// Sends a request through the service.
-    pub(crate) async fn ask(&self, cookie: Option<&str>, path: &str) -> Answer {
+    pub(crate) async fn ask(&self, cookie: Option<&str>, path: &str) -> TestResponse {
         let mut request = Request::builder().uri(path);
         if let Some(cookie) = cookie {
             request = request.header(COOKIE, format!("sid={cookie}"));
@@ -125,7 +125,7 @@ impl App {
         let request = request.body(String::new()).unwrap();
         let response = service.call(request).await.unwrap();
         let (head, body) = response.into_parts();
-        Answer {
+        TestResponse {
             status: head.status,
             headers: head.headers,
             body,
@@ -133,7 +133,7 @@ impl App {
     }
 
     /// Sends a request that the test will wait for later.
-    pub(crate) fn start(&self, cookie: &str, path: &str) -> JoinHandle<Answer> {
+    pub(crate) fn start(&self, cookie: &str, path: &str) -> JoinHandle<TestResponse> {
         let (app, cookie, path) = (self.clone(), cookie.to_owned(), path.to_owned());
         tokio::spawn(async move { app.ask(Some(&cookie), &path).await })
     }
@@ -211,7 +211,7 @@ impl App {
     }
 }
 
-impl Answer {
+impl TestResponse {
     /// The cookie's new value, if it is set to one.
     pub(crate) fn cookie(&self) -> Option<String> {
         let header = self.set_cookie()?;

@@ -22,9 +22,9 @@ async fn both_are_kept(first: &str, second: &str, elsewhere: bool) {
     }
     for (request, load) in requests {
         load.open();
-        let answer = request.await.unwrap();
-        assert_eq!(answer.status, 200, "{first}, then {second}");
-        assert_eq!(answer.cookie().as_ref(), Some(&cookie));
+        let response = request.await.unwrap();
+        assert_eq!(response.status, 200, "{first}, then {second}");
+        assert_eq!(response.cookie().as_ref(), Some(&cookie));
     }
     let session = app.storage.load(&[&cookie]).await.unwrap();
     assert_eq!(session.keys(), ["added"], "{first}, then {second}");
@@ -69,9 +69,9 @@ async fn p2_an_emptying_lets_every_slower_change_through() {
             assert_eq!(app.ask(Some(&cookie), "/empty").await.status, 200);
             assert_eq!(app.keys(&cookie).await, None);
             hold.open();
-            let answer = request.await.unwrap();
-            assert_eq!(answer.status, 200, "{slow} at {calls:?}");
-            let client = answer.next_cookie(Some(&cookie)).unwrap();
+            let response = request.await.unwrap();
+            assert_eq!(response.status, 200, "{slow} at {calls:?}");
+            let client = response.next_cookie(Some(&cookie)).unwrap();
             assert_eq!(client != cookie, slow.starts_with("/renew"), "{slow}");
             let expected = keys.map(|key| vec![key.to_owned()]);
             assert_eq!(app.keys(&client).await, expected, "{slow} at {calls:?}");
@@ -83,17 +83,20 @@ async fn p2_an_emptying_lets_every_slower_change_through() {
 async fn p2_an_emptied_record_stays_with_its_cookie() {
     let app = App::new();
     let cookie = app.client().await;
-    let answer = app.ask(Some(&cookie), "/remove/k").await;
+    let response = app.ask(Some(&cookie), "/remove/k").await;
     assert_eq!(
-        (answer.status.as_u16(), answer.cookie()),
+        (response.status.as_u16(), response.cookie()),
         (200, Some(cookie.clone()))
     );
     let emptied = &b"{\"created\": 1700000000, \"session\": {}}"[..];
     assert_eq!(app.stored(&cookie).await.unwrap(), emptied);
     // It is a new session for who loads it, and reading it changes nothing.
     for path in ["/read", "/touch", "/passing", "/renew", "/clear", "/empty"] {
-        let answer = app.ask(Some(&cookie), path).await;
-        assert_eq!((answer.status.as_u16(), answer.set_cookie()), (200, None));
+        let response = app.ask(Some(&cookie), path).await;
+        assert_eq!(
+            (response.status.as_u16(), response.set_cookie()),
+            (200, None)
+        );
         assert_eq!(app.stored(&cookie).await.unwrap(), emptied, "{path}");
     }
     assert_eq!(app.ask(Some(&cookie), "/replaced").await.body, "false");
@@ -107,8 +110,11 @@ async fn p2_an_emptying_sends_the_cookie_only_if_it_has_a_max_age() {
     let cookie = session_core::CookieSettings::builder("sid");
     let app = App::with(cookie, |storage| storage);
     let cookie = app.client().await;
-    let answer = app.ask(Some(&cookie), "/remove/k").await;
-    assert_eq!((answer.status.as_u16(), answer.set_cookie()), (200, None));
+    let response = app.ask(Some(&cookie), "/remove/k").await;
+    assert_eq!(
+        (response.status.as_u16(), response.set_cookie()),
+        (200, None)
+    );
     assert!(app.stored(&cookie).await.is_some());
 }
 
@@ -120,9 +126,9 @@ async fn p4_a_write_to_an_emptied_session_moves_it_to_a_fresh_identity() {
         let cookie = app.client().await;
         app.ask(Some(&cookie), "/empty").await;
         app.counts().take();
-        let answer = app.ask(Some(&cookie), path).await;
-        assert_eq!(answer.status, 200, "{path}");
-        let moved = answer.cookie().unwrap();
+        let response = app.ask(Some(&cookie), path).await;
+        assert_eq!(response.status, 200, "{path}");
+        let moved = response.cookie().unwrap();
         assert_ne!(moved, cookie, "{path}");
         assert_eq!(app.keys(&cookie).await, None);
         assert_eq!(app.keys(&moved).await.unwrap().len(), 1);
@@ -157,8 +163,8 @@ async fn p2_what_an_older_request_writes_during_the_move_comes_along() {
     older.insert("older", 1).unwrap();
     app.storage.save(&older).await.unwrap();
     ending.open();
-    let answer = moving.await.unwrap();
-    let moved = answer.cookie().unwrap();
+    let response = moving.await.unwrap();
+    let moved = response.cookie().unwrap();
     assert_eq!(app.keys(&moved).await.unwrap(), ["older", "mine"]);
     overtaken.insert("late", 1).unwrap();
     let told = app.storage.save(&overtaken).await.unwrap_err();
@@ -211,9 +217,9 @@ async fn p3_a_logout_of_an_emptied_session_ends_it() {
     let slow = app.storage.load(&[&cookie]).await.unwrap();
     slow.insert("slow", 1).unwrap();
     app.ask(Some(&cookie), "/empty").await;
-    let answer = app.ask(Some(&cookie), "/logout").await;
-    assert_eq!((answer.status.as_u16(), answer.cookie()), (200, None));
-    assert!(answer.set_cookie().is_some(), "the cookie is removed");
+    let response = app.ask(Some(&cookie), "/logout").await;
+    assert_eq!((response.status.as_u16(), response.cookie()), (200, None));
+    assert!(response.set_cookie().is_some(), "the cookie is removed");
     assert_eq!(app.stored(&cookie).await.unwrap(), &b"{ }"[..]);
     app.storage.save(&slow).await.unwrap_err();
     assert_eq!(app.live().await, [""; 0]);
@@ -223,11 +229,11 @@ async fn p3_a_logout_of_an_emptied_session_ends_it() {
 async fn p3_a_clear_with_nothing_set_after_it_is_an_end_and_otherwise_keeps_the_identity() {
     let app = App::new();
     let cookie = app.client().await;
-    let answer = app.ask(Some(&cookie), "/cleared").await;
-    assert_eq!(answer.cookie(), Some(cookie.clone()));
+    let response = app.ask(Some(&cookie), "/cleared").await;
+    assert_eq!(response.cookie(), Some(cookie.clone()));
     assert_eq!(app.keys(&cookie).await.unwrap(), ["next"]);
-    let answer = app.ask(Some(&cookie), "/clear").await;
-    assert!(answer.set_cookie().is_some() && answer.cookie().is_none());
+    let response = app.ask(Some(&cookie), "/clear").await;
+    assert!(response.set_cookie().is_some() && response.cookie().is_none());
     assert_eq!(app.stored(&cookie).await.unwrap(), &b"{ }"[..]);
 }
 

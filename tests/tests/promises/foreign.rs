@@ -80,12 +80,12 @@ async fn p4_no_request_touches_a_foreign_value_that_its_cookie_names() {
                     } else {
                         KEY.to_owned()
                     };
-                    let answer = app.ask(Some(&cookies), path).await;
+                    let response = app.ask(Some(&cookies), path).await;
                     let what = format!("{path} with {:?}", String::from_utf8_lossy(foreign));
-                    assert_eq!(answer.status, 200, "{what}");
+                    assert_eq!(response.status, 200, "{what}");
                     let after = app.stored(KEY).await;
                     assert_eq!(after.as_deref(), Some(foreign), "{what}");
-                    assert_ne!(answer.cookie().as_deref(), Some(KEY), "{what}");
+                    assert_ne!(response.cookie().as_deref(), Some(KEY), "{what}");
                 }
             }
         }
@@ -102,8 +102,8 @@ async fn p4_an_object_that_is_no_record_is_left_alone() {
         for path in PATHS {
             let app = App::new();
             app.plant(KEY, foreign).await;
-            let answer = app.ask(Some(KEY), path).await;
-            assert_eq!(answer.status, 200, "{path}");
+            let response = app.ask(Some(KEY), path).await;
+            assert_eq!(response.status, 200, "{path}");
             let after = app.stored(KEY).await;
             assert_eq!(after.as_deref(), Some(foreign), "{path}");
         }
@@ -131,9 +131,9 @@ async fn p3_a_logout_ends_what_took_the_place_of_the_session_that_it_loaded() {
             load.reached().await;
             app.plant(&cookie, foreign).await;
             load.open();
-            let answer = request.await.unwrap();
+            let response = request.await.unwrap();
             let what = format!("{path} with {:?}", String::from_utf8_lossy(foreign));
-            assert_eq!(answer.status.as_u16(), status, "{what}");
+            assert_eq!(response.status.as_u16(), status, "{what}");
             let expected: &[u8] = match path {
                 "/logout" | "/restart" => b"{ }",
                 _ => foreign,
@@ -143,7 +143,11 @@ async fn p3_a_logout_ends_what_took_the_place_of_the_session_that_it_loaded() {
                 Some(expected),
                 "{what}"
             );
-            assert_eq!(app.live().await, Vec::from_iter(answer.cookie()), "{what}");
+            assert_eq!(
+                app.live().await,
+                Vec::from_iter(response.cookie()),
+                "{what}"
+            );
         }
     }
 }

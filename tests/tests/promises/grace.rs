@@ -60,8 +60,8 @@ async fn p8_the_store_keeps_a_record_five_minutes_longer_than_its_session_lives(
     for write in ["/set/k/v", "/touch", "/renew", "/restart", "/login"] {
         let app = App::new();
         let cookie = app.client().await;
-        let answer = app.ask(Some(&cookie), write).await;
-        let cookie = answer.next_cookie(Some(&cookie)).unwrap();
+        let response = app.ask(Some(&cookie), write).await;
+        let cookie = response.next_cookie(Some(&cookie)).unwrap();
         app.clock.advance(HOUR + SECOND * 299);
         assert!(app.stored(&cookie).await.is_some(), "{write}");
         app.clock.advance(SECOND);
@@ -97,11 +97,15 @@ async fn p3_a_logout_or_login_in_the_grace_ends_the_session() {
         let slow = app.storage.load(&[&cookie]).await.unwrap();
         slow.insert("slow", 1).unwrap();
         app.clock.advance(HOUR + SECOND);
-        let answer = app.ask(Some(&cookie), path).await;
-        assert_eq!(answer.status, 200, "{path}");
+        let response = app.ask(Some(&cookie), path).await;
+        assert_eq!(response.status, 200, "{path}");
         let told = app.storage.save(&slow).await.unwrap_err();
         assert_eq!(told.kind(), ErrorKind::Ended, "{path}");
-        assert_eq!(app.live().await, Vec::from_iter(answer.cookie()), "{path}");
+        assert_eq!(
+            app.live().await,
+            Vec::from_iter(response.cookie()),
+            "{path}"
+        );
     }
 }
 

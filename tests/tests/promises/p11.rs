@@ -25,10 +25,10 @@ fn with(cookie: CookieBuilder, index: impl Into<UserIndex>) -> App {
 
 /// Logs a user in with the key `old`; returns the cookie.
 pub(crate) async fn login(app: &App, user: &str) -> String {
-    let answer = app.ask(None, &format!("/login/{user}")).await;
-    let cookie = answer.cookie().unwrap();
-    let answer = app.ask(Some(&cookie), "/set/old/1").await;
-    assert_eq!(answer.status, 200);
+    let response = app.ask(None, &format!("/login/{user}")).await;
+    let cookie = response.cookie().unwrap();
+    let response = app.ask(Some(&cookie), "/set/old/1").await;
+    assert_eq!(response.status, 200);
     app.counts().take();
     cookie
 }
@@ -68,9 +68,9 @@ async fn p11_end_all_ends_every_session_of_the_user_and_of_no_other() {
     let alice = [login(&app, "alice").await, login(&app, "alice").await];
     let bob = login(&app, "bob").await;
     assert_eq!(list(&app, "alice").await.len(), 2);
-    let answer = app.ask(Some(&alice[0]), "/end-all").await;
-    assert_eq!((answer.status.as_u16(), &*answer.body), (200, "2"));
-    assert!(answer.set_cookie().unwrap().contains("Max-Age=0"));
+    let response = app.ask(Some(&alice[0]), "/end-all").await;
+    assert_eq!((response.status.as_u16(), &*response.body), (200, "2"));
+    assert!(response.set_cookie().unwrap().contains("Max-Age=0"));
     for cookie in &alice {
         assert_eq!(app.keys(cookie).await, None);
         assert_eq!(&*app.stored(cookie).await.unwrap(), b"{\n}");
@@ -90,8 +90,8 @@ async fn p11_end_others_keeps_the_current_session() {
         login(&app, "alice").await,
         login(&app, "alice").await,
     ];
-    let answer = app.ask(Some(&cookies[1]), "/write-end-others").await;
-    assert_eq!((answer.status.as_u16(), &*answer.body), (200, "2"));
+    let response = app.ask(Some(&cookies[1]), "/write-end-others").await;
+    assert_eq!((response.status.as_u16(), &*response.body), (200, "2"));
     assert_eq!(app.keys(&cookies[0]).await, None);
     assert_eq!(app.keys(&cookies[2]).await, None);
     let kept = app.keys(&cookies[1]).await.unwrap();
@@ -108,14 +108,14 @@ async fn p11_one_session_ends_by_its_handle_and_only_for_its_user() {
     assert_eq!(handle.len(), 32);
     assert!(!handle.contains(&phone) && !phone.contains(&handle));
     for other in ["", "x", "@", &phone, &"0".repeat(32), &handle[1..]] {
-        let answer = app.ask(Some(&laptop), &format!("/end/{other}")).await;
-        assert_eq!((answer.status.as_u16(), &*answer.body), (200, "0"));
+        let response = app.ask(Some(&laptop), &format!("/end/{other}")).await;
+        assert_eq!((response.status.as_u16(), &*response.body), (200, "0"));
     }
     let path = format!("/end/{handle}");
     assert_eq!(app.ask(Some(&bob), &path).await.body, "0");
     assert!(app.keys(&phone).await.is_some());
-    let answer = app.ask(Some(&laptop), &path).await;
-    assert_eq!((&*answer.body, answer.set_cookie()), ("1", None));
+    let response = app.ask(Some(&laptop), &path).await;
+    assert_eq!((&*response.body, response.set_cookie()), ("1", None));
     assert_eq!(app.keys(&phone).await, None);
     assert_eq!(app.ask(Some(&laptop), &path).await.body, "0");
 }
@@ -131,13 +131,13 @@ async fn p11_ending_the_own_session_drops_its_changes_and_its_cookie() {
         } else {
             format!("/write-end/{handle}")
         };
-        let answer = app.ask(Some(&cookie), &path).await;
+        let response = app.ask(Some(&cookie), &path).await;
         assert_eq!(
-            (answer.status.as_u16(), &*answer.body),
+            (response.status.as_u16(), &*response.body),
             (200, "1"),
             "{path}"
         );
-        assert!(answer.set_cookie().unwrap().contains("Max-Age=0"));
+        assert!(response.set_cookie().unwrap().contains("Max-Age=0"));
         assert_eq!(app.keys(&cookie).await, None);
         assert!(app.live().await.is_empty());
     }
@@ -152,9 +152,9 @@ async fn p11_a_session_that_ended_here_lets_its_client_start_again() {
         .end_all()
         .await
         .unwrap();
-    let answer = app.ask(Some(&cookie), "/set/k/1").await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(app.keys(&answer.cookie().unwrap()).await.unwrap(), ["k"]);
+    let response = app.ask(Some(&cookie), "/set/k/1").await;
+    assert_eq!(response.status, 200);
+    assert_eq!(app.keys(&response.cookie().unwrap()).await.unwrap(), ["k"]);
 }
 
 #[tokio::test]
@@ -164,8 +164,8 @@ async fn p11_the_handle_and_the_place_in_the_list_survive_renewals() {
     let other = login(&app, "alice").await;
     let handle = handle_of(&app, &cookie).await;
     for _ in 0..5 {
-        let answer = app.ask(Some(&cookie), "/renew").await;
-        let next = answer.cookie().unwrap();
+        let response = app.ask(Some(&cookie), "/renew").await;
+        let next = response.cookie().unwrap();
         assert_ne!(next, cookie);
         cookie = next;
         app.clock.advance(MINUTE * 2);
@@ -212,17 +212,17 @@ async fn p11_a_list_tells_what_the_application_keeps_and_when() {
 async fn p11_a_save_that_changes_the_user_moves_the_session() {
     let app = app();
     let anonymous = app.client().await;
-    let answer = app.ask(Some(&anonymous), "/set/user/alice").await;
-    let alice = answer.cookie().unwrap();
+    let response = app.ask(Some(&anonymous), "/set/user/alice").await;
+    let alice = response.cookie().unwrap();
     assert_ne!(alice, anonymous);
     assert_eq!(app.keys(&anonymous).await, None);
     assert_eq!(app.keys(&alice).await.unwrap(), ["k", "user"]);
     assert_eq!(list(&app, "alice").await.len(), 1);
     // The same user again stays.
-    let answer = app.ask(Some(&alice), "/set/user/alice").await;
-    assert_eq!(answer.cookie().unwrap(), alice);
-    let answer = app.ask(Some(&alice), "/set/user/bob").await;
-    let bob = answer.cookie().unwrap();
+    let response = app.ask(Some(&alice), "/set/user/alice").await;
+    assert_eq!(response.cookie().unwrap(), alice);
+    let response = app.ask(Some(&alice), "/set/user/bob").await;
+    let bob = response.cookie().unwrap();
     assert_ne!(bob, alice);
     assert_eq!(list(&app, "alice").await.len(), 0);
     assert_eq!(list(&app, "bob").await.len(), 1);
@@ -587,10 +587,10 @@ async fn p11_a_failure_at_the_limit_costs_no_login() {
         for when in [When::Before, When::After] {
             let (app, first) = start().await;
             app.failing().fail(at..=at, when);
-            let answer = app.ask(None, "/login").await;
+            let response = app.ask(None, "/login").await;
             app.failing().heal();
-            assert_eq!(answer.status, 200);
-            assert!(app.keys(&answer.cookie().unwrap()).await.is_some());
+            assert_eq!(response.status, 200);
+            assert!(app.keys(&response.cookie().unwrap()).await.is_some());
             login(&app, "alice").await;
             assert_eq!(app.keys(&first).await, None);
             assert_eq!(list(&app, "alice").await.len(), 1);
@@ -661,8 +661,8 @@ async fn p11_a_session_of_python_is_listed_from_its_first_save_here() {
     assert_eq!(list(&app, "alice").await.len(), 0);
     // It is not covered, so this is no error.
     assert_eq!(app.ask(Some(PYTHON), "/end-all").await.body, "0");
-    let answer = app.ask(Some(PYTHON), "/set/here/1").await;
-    assert_eq!(answer.cookie().as_deref(), Some(PYTHON));
+    let response = app.ask(Some(PYTHON), "/set/here/1").await;
+    assert_eq!(response.cookie().as_deref(), Some(PYTHON));
     assert_eq!(list(&app, "alice").await.len(), 1);
     // A write of Python's drops what the record says about the index, and does not unlist it.
     app.plant(PYTHON, record).await;

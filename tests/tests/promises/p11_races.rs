@@ -7,7 +7,7 @@ use std::task::{Context, Poll, Waker};
 use session_core::{ErrorKind, Result, Storage as _, UserSessions};
 use session_tests::stores::When;
 
-use crate::app::{Answer, App, MINUTE};
+use crate::app::{App, MINUTE, TestResponse};
 use crate::p11::{app, list, login};
 
 /// Polls a future a number of times; `Some` if it ends.
@@ -125,7 +125,7 @@ async fn p11_no_slower_request_brings_a_session_back() {
             two_sessions,
             async |app: App, cookie: String| app.ask(Some(&cookie), path).await,
             async |app: App, _| end_all(&app).await,
-            async |app, _, slow: Answer, ended, is_slow_done, turns| {
+            async |app, _, slow: TestResponse, ended, is_slow_done, turns| {
                 let what = format!("{path}: {turns}");
                 let ended = ended.unwrap();
                 assert!([200, 401, 409].contains(&slow.status.as_u16()), "{what}");
@@ -145,7 +145,7 @@ async fn p11_no_slower_request_brings_a_session_back() {
             two_sessions,
             async |app: App, _| end_all(&app).await,
             async |app: App, cookie: String| app.ask(Some(&cookie), path).await,
-            async |app, _, ended, slow: Answer, _, turns| {
+            async |app, _, ended, slow: TestResponse, _, turns| {
                 let what = format!("end-all, {path}: {turns}");
                 assert!(ended.unwrap() <= 3, "{what}");
                 assert!([200, 401, 409].contains(&slow.status.as_u16()), "{what}");
@@ -196,7 +196,7 @@ async fn p11_end_others_never_ends_the_session_that_is_kept() {
 }
 
 /// The session of `cookie`, for which `other` and `end` were answered, lives. Alice has no other.
-async fn is_kept(app: &App, cookie: &str, other: &Answer, end: &Answer, what: &str) {
+async fn is_kept(app: &App, cookie: &str, other: &TestResponse, end: &TestResponse, what: &str) {
     assert_eq!(other.status, 200, "{what}");
     let kept = other.next_cookie(Some(cookie)).unwrap();
     let keys = app.keys(&kept).await.expect(what);
@@ -238,16 +238,16 @@ async fn p11_a_failure_at_any_call_is_no_false_success() {
             for when in [When::Before, When::After] {
                 let (app, cookies) = two_sessions().await;
                 app.failing().fail(at..=at, when);
-                let answer = app.ask(Some(&cookies[0]), path).await;
+                let response = app.ask(Some(&cookies[0]), path).await;
                 app.failing().heal();
                 let what = format!("{path}: call {at} of {calls} failed {when:?}");
                 let kept = app.keys(&cookies[0]).await.is_some();
                 let other = app.keys(&cookies[1]).await.is_some();
-                if answer.status == 200 {
+                if response.status == 200 {
                     assert!(!other, "{what}");
                     assert_eq!(kept, path == "/end-others", "{what}");
                 } else {
-                    assert_eq!(answer.status, 503, "{what}");
+                    assert_eq!(response.status, 503, "{what}");
                     // The own session ends last, so its user can try again.
                     assert!(kept || !other, "{what}");
                 }
@@ -286,23 +286,23 @@ async fn p11_whatever_fails_a_session_that_a_client_knows_is_listed() {
             for when in [When::Before, When::After] {
                 let (app, client) = start().await;
                 app.failing().fail(at..=at, when);
-                let answer = app.ask(Some(&client), path).await;
+                let response = app.ask(Some(&client), path).await;
                 app.failing().heal();
                 let what = format!("{path}: call {at} of {calls} failed {when:?}");
-                assert!([200, 503].contains(&answer.status.as_u16()), "{what}");
+                assert!([200, 503].contains(&response.status.as_u16()), "{what}");
                 for user in ["alice", "bob"] {
                     let sessions = UserSessions::of_user(&app.storage, user).unwrap();
                     sessions.end_all().await.unwrap();
                 }
-                for cookie in [Some(client.clone()), answer.cookie()]
+                for cookie in [Some(client.clone()), response.cookie()]
                     .into_iter()
                     .flatten()
                 {
                     let session = app.storage.load(&[&cookie]).await.unwrap();
                     assert!(!session.contains_key("user"), "{what}");
                 }
-                if answer.status == 503 {
-                    answer.assert_refused(503);
+                if response.status == 503 {
+                    response.assert_refused(503);
                     // The next try of a client whose session was not ended meanwhile works.
                     let again = app.ask(None, "/login/alice").await;
                     assert_eq!(again.status, 200);

@@ -3,7 +3,7 @@
 
 use session_tests::stores::{Call, When};
 
-use crate::app::{Answer, App, HOUR, SECOND};
+use crate::app::{App, HOUR, SECOND, TestResponse};
 
 /// What the key of the request's cookie holds.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -115,9 +115,9 @@ async fn end(app: &App, cookie: &str, column: Column) -> Option<String> {
             return None;
         }
     };
-    let answer = app.ask(Some(cookie), path).await;
-    assert_eq!(answer.status, 200);
-    answer.cookie()
+    let response = app.ask(Some(cookie), path).await;
+    assert_eq!(response.status, 200);
+    response.cookie()
 }
 
 /// The keys of the session that a request on `path` starts.
@@ -130,24 +130,34 @@ fn keys_after(path: &str) -> &'static [&'static str] {
 }
 
 /// Checks the response of a request on `path`, and what is left in the store.
-async fn check(app: &App, path: &str, gets: Gets, answer: &Answer, successor: Option<&str>) {
-    let what = format!("{path} gets {gets:?}: {answer:?}");
+async fn check(
+    app: &App,
+    path: &str,
+    gets: Gets,
+    response: &TestResponse,
+    successor: Option<&str>,
+) {
+    let what = format!("{path} gets {gets:?}: {response:?}");
     let mut alive = Vec::from_iter(successor.map(str::to_owned));
     match gets {
         Empty | Done => {
-            assert_eq!((answer.status.as_u16(), &*answer.body), (200, ""), "{what}");
-            assert_eq!(answer.set_cookie(), None, "{what}");
+            assert_eq!(
+                (response.status.as_u16(), &*response.body),
+                (200, ""),
+                "{what}"
+            );
+            assert_eq!(response.set_cookie(), None, "{what}");
         }
-        Conflict => answer.assert_refused(409),
+        Conflict => response.assert_refused(409),
         Removed | EndsAndRemoved => {
-            assert_eq!(answer.status, 200, "{what}");
-            let header = answer.set_cookie().expect(&what);
+            assert_eq!(response.status, 200, "{what}");
+            let header = response.set_cookie().expect(&what);
             assert!(header.contains("Max-Age=0"), "{what}");
-            assert_eq!(answer.cookie(), None, "{what}");
+            assert_eq!(response.cookie(), None, "{what}");
         }
         New | EndsAndNew => {
-            assert_eq!(answer.status, 200, "{what}");
-            let new = answer.cookie().expect(&what);
+            assert_eq!(response.status, 200, "{what}");
+            let new = response.cookie().expect(&what);
             assert_eq!(app.keys(&new).await.expect(&what), keys_after(path));
             alive.push(new);
         }
@@ -174,8 +184,8 @@ async fn p12_every_request_that_loads_a_tombstone_gets_what_the_table_says() {
             let successor = end(&app, &cookie, column).await;
             let before = app.stored(&cookie).await;
             // Another process, as well as this one: what is known is in the store.
-            let answer = app.another().ask(Some(&cookie), path).await;
-            check(&app, path, gets, &answer, successor.as_deref()).await;
+            let response = app.another().ask(Some(&cookie), path).await;
+            check(&app, path, gets, &response, successor.as_deref()).await;
             let after = app.stored(&cookie).await;
             match left_by(path) {
                 Some(tombstone) => assert_eq!(after.unwrap(), tombstone),
@@ -198,8 +208,8 @@ async fn p12_every_request_that_finds_a_tombstone_at_its_save_gets_what_the_rule
             let successor = end(&app, &cookie, column).await;
             let before = app.stored(&cookie).await;
             load.open();
-            let answer = request.await.unwrap();
-            check(&app, path, gets, &answer, successor.as_deref()).await;
+            let response = request.await.unwrap();
+            check(&app, path, gets, &response, successor.as_deref()).await;
             let after = app.stored(&cookie).await;
             match left_by(path) {
                 Some(tombstone) => assert_eq!(after.unwrap(), tombstone),
@@ -219,9 +229,9 @@ async fn p12_a_reader_that_loaded_the_live_session_gets_it() {
         load.reached().await;
         end(&app, &cookie, column).await;
         load.open();
-        let answer = request.await.unwrap();
-        assert_eq!((answer.status.as_u16(), &*answer.body), (200, "k"));
-        assert_eq!(answer.set_cookie(), None);
+        let response = request.await.unwrap();
+        assert_eq!((response.status.as_u16(), &*response.body), (200, "k"));
+        assert_eq!(response.set_cookie(), None);
     }
 }
 
@@ -251,8 +261,8 @@ async fn p12_an_expired_record_counts_as_missing_and_only_an_end_touches_it() {
         let cookie = app.client().await;
         app.clock.advance(HOUR + SECOND);
         let before = app.stored(&cookie).await.unwrap();
-        let answer = app.ask(Some(&cookie), path).await;
-        check(&app, path, row[4], &answer, None).await;
+        let response = app.ask(Some(&cookie), path).await;
+        check(&app, path, row[4], &response, None).await;
         let after: &[u8] = match path {
             "/login" | "/relogin" => b"{\t}",
             "/logout" | "/restart" | "/anonymous" => b"{ }",
@@ -286,8 +296,8 @@ async fn p12_a_chain_of_renewals_is_followed_to_its_end() {
             let next = end(&app, &cookie, Column::Moved).await.unwrap();
             let successor = end(&app, &next, column).await;
             let moved = app.stored(&cookie).await;
-            let answer = app.ask(Some(&cookie), path).await;
-            check(&app, path, gets, &answer, successor.as_deref()).await;
+            let response = app.ask(Some(&cookie), path).await;
+            check(&app, path, gets, &response, successor.as_deref()).await;
             match left_by(path) {
                 Some(tombstone) => {
                     assert_eq!(app.stored(&cookie).await.unwrap(), tombstone);
@@ -308,8 +318,8 @@ async fn p12_a_chain_of_renewals_is_followed_to_its_end() {
 struct Jar(Option<String>);
 
 impl Jar {
-    fn receive(&mut self, answer: &Answer) {
-        self.0 = answer.next_cookie(self.0.as_deref());
+    fn receive(&mut self, response: &TestResponse) {
+        self.0 = response.next_cookie(self.0.as_deref());
     }
 }
 
@@ -329,9 +339,9 @@ async fn p12_a_poll_that_arrives_after_a_login_or_a_renewal_does_not_replace_its
                 app.clone()
             };
             for poll_path in ["/set/polled/1", "/renewed", "/touch", "/read"] {
-                let answer = poll.ask(old.as_deref(), poll_path).await;
-                assert_eq!(answer.set_cookie(), None, "{path}, then {poll_path}");
-                jar.receive(&answer);
+                let response = poll.ask(old.as_deref(), poll_path).await;
+                assert_eq!(response.set_cookie(), None, "{path}, then {poll_path}");
+                jar.receive(&response);
             }
             assert_eq!(jar.0.as_ref(), Some(&own));
             assert!(app.keys(&own).await.is_some(), "the login is lost");
@@ -348,9 +358,9 @@ async fn p12_a_client_that_sends_the_old_and_the_new_cookie_has_the_new_session(
         let old = app.client().await;
         let new = app.ask(Some(&old), path).await.cookie().unwrap();
         for both in [format!("{old}; sid={new}"), format!("{new}; sid={old}")] {
-            let answer = app.ask(Some(&both), "/set/mine/1").await;
-            assert_eq!(answer.status, 200);
-            assert_eq!(answer.cookie(), Some(new.clone()));
+            let response = app.ask(Some(&both), "/set/mine/1").await;
+            assert_eq!(response.status, 200);
+            assert_eq!(response.cookie(), Some(new.clone()));
         }
         assert!(app.keys(&new).await.unwrap().contains(&"mine".to_owned()));
         assert_eq!(app.live().await, [new]);
@@ -365,11 +375,11 @@ async fn p12_a_minute_later_the_old_cookie_stands_for_nothing() {
         let old = app.client().await;
         app.ask(Some(&old), path).await;
         app.clock.advance(SECOND * 59);
-        let answer = app.ask(Some(&old), "/set/mine/1").await;
-        answer.assert_refused(status);
+        let response = app.ask(Some(&old), "/set/mine/1").await;
+        response.assert_refused(status);
         app.clock.advance(SECOND);
-        let answer = app.ask(Some(&old), "/set/mine/1").await;
-        assert_eq!(answer.status, 200);
-        assert_ne!(answer.cookie(), Some(old));
+        let response = app.ask(Some(&old), "/set/mine/1").await;
+        assert_eq!(response.status, 200);
+        assert_ne!(response.cookie(), Some(old));
     }
 }

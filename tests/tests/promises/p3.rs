@@ -3,7 +3,7 @@
 use session_core::{ErrorKind, Result, Session, Storage};
 use session_tests::stores::{Call, When};
 
-use crate::app::{Answer, App, Compact, HOUR, MINUTE, settings};
+use crate::app::{App, Compact, HOUR, MINUTE, TestResponse, settings};
 
 /// What ends the identity. `/empty` does not, but it leaves no session either.
 const ENDS: [&str; 6] = [
@@ -14,11 +14,11 @@ const ENDS: [&str; 6] = [
 const ENDING: [Call; 2] = [Call::Update, Call::End];
 
 /// Returns the sessions that are alive after `end`.
-fn left_by(end: &str, answer: &Answer) -> Vec<String> {
+fn left_by(end: &str, response: &TestResponse) -> Vec<String> {
     match end {
         // The cookie stays, and its record is empty.
         "/empty" => Vec::new(),
-        _ => Vec::from_iter(answer.cookie()),
+        _ => Vec::from_iter(response.cookie()),
     }
 }
 
@@ -46,15 +46,15 @@ async fn ended_meanwhile(end: &str, slow: &str, at: At) {
     };
     let request = app.another().start(&cookie, slow);
     hold.reached().await;
-    let answer = app.ask(Some(&cookie), end).await;
-    assert_eq!(answer.status, 200);
+    let response = app.ask(Some(&cookie), end).await;
+    assert_eq!(response.status, 200);
     hold.open();
     let told = request.await.unwrap();
     println!("{end} while {slow} stood at {at:?}: {told:?}");
     told.assert_refused(409);
     // No record is left but the one that the other request handed on.
-    assert_eq!(app.live().await, Vec::from_iter(answer.cookie()));
-    if let Some(next) = answer.cookie() {
+    assert_eq!(app.live().await, Vec::from_iter(response.cookie()));
+    if let Some(next) = response.cookie() {
         let keys = app.keys(&next).await.unwrap();
         let expected: &[&str] = match end {
             "/renew" => &["k", "other"],
@@ -100,7 +100,7 @@ async fn p3_a_login_wins_over_every_slower_change() {
 }
 
 #[tokio::test]
-async fn p3_a_slower_reader_is_answered_and_brings_nothing_back() {
+async fn p3_a_slower_reader_succeeds_and_brings_nothing_back() {
     for rolling in [false, true] {
         for end in ENDS {
             let app = App::with(settings().rolling(rolling), |storage| storage);
@@ -109,12 +109,12 @@ async fn p3_a_slower_reader_is_answered_and_brings_nothing_back() {
             let load = app.gate().hold(Call::Read, When::After);
             let request = app.start(&cookie, "/read");
             load.reached().await;
-            let answer = app.ask(Some(&cookie), end).await;
+            let response = app.ask(Some(&cookie), end).await;
             load.open();
             let read = request.await.unwrap();
             assert_eq!((read.status.as_u16(), &*read.body), (200, "k"));
             assert_eq!(read.set_cookie(), None, "{end}");
-            assert_eq!(app.live().await, left_by(end, &answer));
+            assert_eq!(app.live().await, left_by(end, &response));
         }
     }
 }
@@ -128,11 +128,11 @@ async fn p3_a_rolling_read_that_is_about_to_be_saved_brings_nothing_back() {
         let save = app.gate().hold(Call::Update, When::Before);
         let request = app.another().start(&cookie, "/read");
         save.reached().await;
-        let answer = app.ask(Some(&cookie), end).await;
+        let response = app.ask(Some(&cookie), end).await;
         save.open();
         let read = request.await.unwrap();
         assert_eq!((read.status.as_u16(), read.set_cookie()), (200, None));
-        assert_eq!(app.live().await, left_by(end, &answer));
+        assert_eq!(app.live().await, left_by(end, &response));
     }
 }
 
@@ -151,17 +151,17 @@ async fn p3_an_end_wins_over_a_change_that_was_saved_just_before() {
             assert_eq!(saved.status, 200);
             assert_eq!(saved.cookie().as_ref(), Some(&cookie));
             ending.open();
-            let answer = request.await.unwrap();
-            assert_eq!(answer.status, 200, "{end} after {change}");
+            let response = request.await.unwrap();
+            assert_eq!(response.status, 200, "{end} after {change}");
             if (end, change) == ("/empty", "/set/slow/1") {
                 // Taking out every key that one saw is no end where there is another: P2.
                 assert_eq!(app.keys(&cookie).await.unwrap(), ["slow"]);
                 continue;
             }
             assert_eq!(app.keys(&cookie).await, None, "{end} after {change}");
-            assert_eq!(app.live().await, left_by(end, &answer));
+            assert_eq!(app.live().await, left_by(end, &response));
             if (end, change) == ("/renew", "/set/slow/1") {
-                let next = answer.cookie().unwrap();
+                let next = response.cookie().unwrap();
                 assert_eq!(app.keys(&next).await.unwrap(), ["k", "slow"]);
             }
         }
@@ -170,20 +170,20 @@ async fn p3_an_end_wins_over_a_change_that_was_saved_just_before() {
 
 /// A change whose acknowledgement is on its way back when the session ends.
 #[tokio::test]
-async fn p3_an_end_wins_over_a_change_whose_answer_is_late() {
+async fn p3_an_end_wins_over_a_change_whose_reply_is_late() {
     for end in ENDS {
         let app = App::new();
         let cookie = app.client().await;
         let saved = app.gate().hold(Call::Update, When::After);
         let request = app.another().start(&cookie, "/set/slow/1");
         saved.reached().await;
-        let answer = app.ask(Some(&cookie), end).await;
-        assert_eq!(answer.status, 200);
+        let response = app.ask(Some(&cookie), end).await;
+        assert_eq!(response.status, 200);
         saved.open();
         // It was saved, and then the session ended: the cookie that it sends stands for nothing.
         assert_eq!(request.await.unwrap().status, 200);
         assert_eq!(app.keys(&cookie).await, None, "{end}");
-        assert_eq!(app.live().await, left_by(end, &answer));
+        assert_eq!(app.live().await, left_by(end, &response));
     }
 }
 
@@ -198,11 +198,11 @@ async fn p3_a_renewal_that_loses_leaves_no_record_under_its_new_identity() {
         let made = app.counts().created().pop().unwrap();
         let made = made.strip_prefix("sid_").unwrap().to_owned();
         assert_eq!(app.keys(&made).await.unwrap(), ["k"]);
-        let answer = app.ask(Some(&cookie), end).await;
+        let response = app.ask(Some(&cookie), end).await;
         marking.open();
         request.await.unwrap().assert_refused(409);
         assert_eq!(app.keys(&made).await, None, "{end}");
-        assert_eq!(app.live().await, Vec::from_iter(answer.cookie()));
+        assert_eq!(app.live().await, Vec::from_iter(response.cookie()));
     }
 }
 
@@ -217,13 +217,13 @@ async fn p3_a_logout_wins_over_a_renewal_that_was_saved_just_before() {
         ending.reached().await;
         let renewed = app.ask(Some(&cookie), "/renew").await.cookie().unwrap();
         ending.open();
-        let answer = request.await.unwrap();
-        if answer.status == 409 {
+        let response = request.await.unwrap();
+        if response.status == 409 {
             // Told that it was renewed: nothing claims to be logged out.
-            assert_eq!(answer.set_cookie(), None);
+            assert_eq!(response.set_cookie(), None);
             continue;
         }
-        assert_eq!((answer.status.as_u16(), answer.cookie()), (200, None));
+        assert_eq!((response.status.as_u16(), response.cookie()), (200, None));
         assert_eq!(
             app.keys(&renewed).await,
             None,

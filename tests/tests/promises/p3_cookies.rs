@@ -58,8 +58,8 @@ async fn p3_a_logout_with_two_cookies_that_renewals_replaced_ends_both_sessions(
         old.push(cookie);
     }
     assert_eq!(app.live().await.len(), 2);
-    let answer = app.ask(Some(&old.join("; sid=")), "/logout").await;
-    assert_eq!((answer.status.as_u16(), answer.cookie()), (200, None));
+    let response = app.ask(Some(&old.join("; sid=")), "/logout").await;
+    assert_eq!((response.status.as_u16(), response.cookie()), (200, None));
     assert_eq!(app.live().await, [""; 0]);
 }
 
@@ -120,7 +120,7 @@ async fn p3_a_logout_during_a_save_of_what_another_ended_is_no_error() {
 async fn p3_a_handler_that_logs_in_twice_leaves_one_session() {
     let app = App::new();
     let cookie = app.client().await;
-    let answer = app.ask(Some(&cookie), "/relogin").await;
-    assert_eq!(answer.status, 200);
-    assert_eq!(app.live().await, Vec::from_iter(answer.cookie()));
+    let response = app.ask(Some(&cookie), "/relogin").await;
+    assert_eq!(response.status, 200);
+    assert_eq!(app.live().await, Vec::from_iter(response.cookie()));
 }

@@ -17,8 +17,8 @@ async fn p4_an_unknown_identity_is_never_adopted() {
     let planted = "0123456789abcdef0123456789abcdef";
     for path in ["/set/k/v", "/login", "/restart"] {
         let app = App::new();
-        let answer = app.ask(Some(planted), path).await;
-        let given = answer.cookie().unwrap();
+        let response = app.ask(Some(planted), path).await;
+        let given = response.cookie().unwrap();
         assert_ne!(given, planted, "{path}");
         assert_eq!(app.keys(planted).await, None);
         assert!(app.keys(&given).await.is_some());
@@ -61,7 +61,7 @@ async fn p4_creation_never_overwrites_when_the_key_factory_repeats_itself() {
 }
 
 #[tokio::test]
-async fn p4_a_key_factory_with_nothing_new_is_an_error_and_ends_nobodys_session() {
+async fn p4_a_key_factory_with_nothing_new_is_an_error_and_ends_no_session() {
     let app = App::with(settings(), |storage| {
         storage.with_key_factory(factory(&[A]))
     });
@@ -112,32 +112,32 @@ async fn usable_whatever_fails(make: fn() -> App, path: &str, signed_in: bool, k
                 None
             };
             app.failing().fail(at..=at, when);
-            let answer = app.ask(old.as_deref(), path).await;
+            let response = app.ask(old.as_deref(), path).await;
             app.failing().heal();
             let what = format!(
                 "{path}: call {at} of {calls} failed {when:?}: {}",
-                answer.status
+                response.status
             );
 
-            let client = answer.next_cookie(old.as_deref());
-            if answer.status == 200 {
+            let client = response.next_cookie(old.as_deref());
+            if response.status == 200 {
                 let client = client.as_ref().expect(&what);
                 assert_eq!(app.keys(client).await.unwrap(), keys, "{what}");
             } else {
-                answer.assert_refused(503);
+                response.assert_refused(503);
                 if let Some(old) = &old {
                     assert!(app.keys(old).await.is_some(), "{what}");
                 }
             }
             // Of the identities that were ever handed to a client, one is alive.
-            let known = [old.as_ref(), answer.cookie().as_ref()].map(Option::<&String>::cloned);
+            let known = [old.as_ref(), response.cookie().as_ref()].map(Option::<&String>::cloned);
             let mut alive: Vec<String> = Vec::new();
             for identity in known.into_iter().flatten() {
                 if app.keys(&identity).await.is_some() && !alive.contains(&identity) {
                     alive.push(identity);
                 }
             }
-            let usable = usize::from(signed_in || answer.status == 200);
+            let usable = usize::from(signed_in || response.status == 200);
             assert_eq!(alive.len(), usable, "{what}");
 
             // The next try does what this one should have done.
@@ -192,15 +192,15 @@ async fn p4_an_end_is_acknowledged_or_an_error_whatever_fails() {
                 let app = App::new();
                 let old = app.client().await;
                 app.failing().fail(at..=at, when);
-                let answer = app.ask(Some(&old), path).await;
+                let response = app.ask(Some(&old), path).await;
                 app.failing().heal();
-                if answer.status == 200 {
+                if response.status == 200 {
                     // The cookie of an emptied record stays.
                     let cookie = (path == "/empty").then(|| old.clone());
-                    assert_eq!(answer.next_cookie(Some(&old)), cookie);
+                    assert_eq!(response.next_cookie(Some(&old)), cookie);
                     assert_eq!(app.live().await, [""; 0]);
                 } else {
-                    answer.assert_refused(503);
+                    response.assert_refused(503);
                     assert!(app.live().await.len() <= 1);
                     app.ask(Some(&old), path).await;
                     assert_eq!(
@@ -248,7 +248,7 @@ async fn new(app: &App, identity: &Identity, key: &str) -> Session {
 
 /// The first attempt never reached the store, and meanwhile the identity went to somebody else.
 #[tokio::test]
-async fn p4_a_creation_that_is_tried_again_overwrites_nobody() {
+async fn p4_a_creation_that_is_tried_again_overwrites_no_session() {
     let app = App::new();
     let identity = Identity::random().unwrap();
     let mine = new(&app, &identity, "mine").await;
@@ -297,7 +297,7 @@ async fn p4_no_key_of_a_store_with_hashed_identities_is_a_cookie() {
 /// The first attempt never reached the store; then somebody else got the identity, and the handle
 /// gave up what it had wanted to store.
 #[tokio::test]
-async fn p4_a_creation_that_is_given_up_ends_nobodys_session() {
+async fn p4_a_creation_that_is_given_up_ends_no_session() {
     let app = App::new();
     let identity = Identity::random().unwrap();
     let mine = new(&app, &identity, "mine").await;

@@ -106,8 +106,8 @@ async fn p6_after_an_outage_the_same_cookie_works_as_before() {
         app.ask(Some(&cookie), path).await.assert_refused(503);
     }
     app.failing().heal();
-    let answer = app.ask(Some(&cookie), "/set/after/1").await;
-    assert_eq!(answer.cookie(), Some(cookie.clone()));
+    let response = app.ask(Some(&cookie), "/set/after/1").await;
+    assert_eq!(response.cookie(), Some(cookie.clone()));
     assert_eq!(app.keys(&cookie).await.unwrap(), ["k", "after"]);
     assert_eq!(app.live().await, [cookie]);
 }
@@ -194,7 +194,7 @@ async fn p6_a_restart_that_failed_is_made_up_for_by_the_same_handle() {
 
 /// What another request saved after the answer was lost is merged like any other change.
 #[tokio::test]
-async fn p6_a_retry_after_a_lost_answer_overwrites_nobody() {
+async fn p6_a_retry_after_a_lost_reply_overwrites_no_other_change() {
     let app = App::new();
     let cookie = app.client().await;
     let session = app.storage.load(&[&cookie]).await.unwrap();
@@ -233,11 +233,15 @@ async fn p6_a_login_that_ends_one_of_two_sessions_leaves_the_client_with_one() {
         let cookie = app.client().await;
         let both = format!("{cookie}; sid=0123456789abcdef0123456789abcdef");
         app.failing().fail(at..=at + 1, When::Before);
-        let answer = app.ask(Some(&both), "/login").await;
+        let response = app.ask(Some(&both), "/login").await;
         app.failing().heal();
-        let client = answer.next_cookie(Some(&cookie)).unwrap();
+        let client = response.next_cookie(Some(&cookie)).unwrap();
         let keys = app.keys(&client).await;
-        assert!(keys.is_some(), "{}, and the session is gone", answer.status);
+        assert!(
+            keys.is_some(),
+            "{}, and the session is gone",
+            response.status
+        );
         assert_eq!(app.live().await, [client], "calls {at} and the next failed");
     }
 }

@@ -24,8 +24,8 @@ async fn cost(path: &str) -> Calls {
 async fn p9_a_request_that_does_not_ask_costs_nothing() {
     assert_eq!(cost("/none").await, FREE);
     let app = App::new();
-    let answer = app.ask(Some("0123456789abcdef"), "/none").await;
-    assert_eq!(answer.headers, http::HeaderMap::new());
+    let response = app.ask(Some("0123456789abcdef"), "/none").await;
+    assert_eq!(response.headers, http::HeaderMap::new());
 }
 
 #[tokio::test]
@@ -130,8 +130,8 @@ async fn p9_rolling_reads_write_once_per_tenth_of_the_lifetime() {
     let cookie = app.client().await;
     for minute in 1..=60 {
         app.clock.advance(MINUTE);
-        let answer = app.ask(Some(&cookie), "/read").await;
-        assert_eq!(answer.set_cookie().is_some(), minute % 6 == 0, "{minute}");
+        let response = app.ask(Some(&cookie), "/read").await;
+        assert_eq!(response.set_cookie().is_some(), minute % 6 == 0, "{minute}");
     }
     let expected = Calls {
         read: 60,

@@ -141,7 +141,7 @@ async fn p2_writers_of_one_session_cost_one_update_each() {
 }
 
 #[tokio::test]
-async fn p2_two_hundred_requests_on_one_session_are_all_answered_200() {
+async fn p2_two_hundred_requests_on_one_session_all_get_200() {
     let app = App::new();
     let cookie = app.client().await;
     let loads: Vec<_> = (0..200)
@@ -195,7 +195,7 @@ async fn p2_two_processes_with_a_hundred_writers_each_cost_a_few_calls_a_writer(
 }
 
 #[tokio::test(start_paused = true)]
-async fn p6_a_holder_that_nobody_polls_holds_no_waiter_beyond_its_bound() {
+async fn p6_a_holder_that_is_not_polled_delays_no_waiter_beyond_its_bound() {
     let queue = Queue::new().await;
     let writers = queue.writers(4).await;
     let mut holder = queue.by_hand(&writers[0]);
@@ -350,7 +350,7 @@ async fn p6_a_silent_store_ends_every_save_within_its_bound() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn p6_a_call_that_is_never_answered_delays_the_waiters_by_its_limit() {
+async fn p6_a_call_without_a_reply_delays_the_waiters_by_its_limit() {
     let queue = Queue::new().await;
     let writers = queue.writers(8).await;
     let _silent = queue.hold(Call::Update, When::Before);

@@ -182,8 +182,8 @@ async fn p8_only_an_end_survives_a_server_error_a_session_error_and_no_other_end
             let before = app.stored(&cookie).await;
             let (logs, _capture) = Logs::capture();
             let response = served(&app, false, &cookie, change, ending).await;
-            let answers = !matches!(ending, OtherError | Cancelled);
-            let is_ended = change.ends() && answers;
+            let responds = !matches!(ending, OtherError | Cancelled);
+            let is_ended = change.ends() && responds;
             let after = app.stored(&cookie).await;
             if is_ended {
                 assert_eq!(after.unwrap(), &b"{ }"[..], "{what}");
@@ -272,11 +272,11 @@ async fn p8_a_session_error_saves_nothing_whatever_the_service_says() {
 
 /// The page and the status are `on_error`'s, whichever way the error comes back.
 #[tokio::test]
-async fn a_session_error_ends_in_one_answer_however_it_comes_back() {
+async fn a_session_error_ends_in_one_response_however_it_comes_back() {
     for in_extensions in [false, true] {
         for kind in [ErrorKind::Unavailable, ErrorKind::Ended, ErrorKind::Value] {
-            let answered = Arc::new(AtomicUsize::new(0));
-            let counter = answered.clone();
+            let calls = Arc::new(AtomicUsize::new(0));
+            let counter = calls.clone();
             let handler = move |request: Request<String>| async move {
                 request.session().await?.insert("k", 1)?;
                 if !in_extensions {
@@ -304,7 +304,7 @@ async fn a_session_error_ends_in_one_answer_however_it_comes_back() {
             assert!(!response.headers().contains_key(SET_COOKIE));
             assert!(!response.headers().contains_key("x-handler"));
             assert!(response.extensions().get::<Error>().is_none());
-            assert_eq!(answered.load(Ordering::SeqCst), 1);
+            assert_eq!(calls.load(Ordering::SeqCst), 1);
             assert_eq!(lines(&logs, "ERROR ").len(), 1, "{}", logs.text());
         }
     }
@@ -458,8 +458,7 @@ async fn several_storages_are_saved_in_their_order() {
 
 /// What was acknowledged before travels with the error page.
 #[tokio::test]
-async fn if_one_of_several_storages_fails_its_error_is_the_answer_and_acknowledged_cookies_travel()
-{
+async fn if_one_storage_fails_its_error_is_the_response_and_acknowledged_cookies_travel() {
     for (failing, saved) in [(0, &[][..]), (1, &["sid"])] {
         let app = App::new();
         app.failing().fail(failing..=failing, When::Before);

@@ -220,7 +220,7 @@ async fn p8_a_response_waits_for_a_save_in_flight_and_carries_its_cookie() {
 
 /// A second save of the handle found nothing to do and returned `Ok`. Then the first one failed.
 #[tokio::test]
-async fn p6_a_save_without_a_change_of_its_own_answers_for_the_save_in_flight() {
+async fn p6_a_save_without_a_change_of_its_own_reports_the_save_in_flight() {
     for (failures, first_is_ok, second_is_ok) in
         [(0, true, true), (1, false, true), (1000, false, false)]
     {

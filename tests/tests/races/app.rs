@@ -82,10 +82,10 @@ struct App<B> {
     held: Mutex<Vec<Hold>>,
 }
 
-type Answer = Result<Response<Full<Bytes>>, Box<dyn Error + Send + Sync>>;
+type HandlerResult = Result<Response<Full<Bytes>>, Box<dyn Error + Send + Sync>>;
 
 impl<B: Backend> App<B> {
-    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> Answer {
+    async fn handle(self: Arc<Self>, request: Request<Incoming>) -> HandlerResult {
         let path = request.uri().path().to_owned();
         let words: Vec<&str> = path[1..].split('/').collect();
         match words[..] {
@@ -122,7 +122,7 @@ impl<B: Backend> App<B> {
         self.held.lock().unwrap().push(hold);
     }
 
-    async fn session(&self, request: &Request<Incoming>, words: &[&str]) -> Answer {
+    async fn session(&self, request: &Request<Incoming>, words: &[&str]) -> HandlerResult {
         let session = match words {
             ["login" | "login-as", ..] => request.new_session()?,
             _ => request.session().await?,

@@ -2,10 +2,10 @@
 
 use tokio::task::JoinHandle;
 
-use crate::pair::{A, Answer, B, Pair};
+use crate::pair::{A, B, Pair, TestResponse};
 
 /// Two requests have loaded a session that holds one key.
-async fn both_have_loaded(pair: &Pair, remover: &str) -> (String, [JoinHandle<Answer>; 2]) {
+async fn both_have_loaded(pair: &Pair, remover: &str) -> (String, [JoinHandle<TestResponse>; 2]) {
     let cookie = pair.ask(A, None, "/set/k/1").await.cookie().unwrap();
     pair.order(A, "/hold/1").await;
     pair.order(B, "/hold/1").await;
@@ -27,8 +27,8 @@ async fn p2_a_key_that_is_added_while_the_last_one_is_removed_stays(pair: &Pair)
             let mut requests = requests.map(Some);
             for process in order {
                 pair.order(process, "/open").await;
-                let answer = requests[process].take().unwrap().await.unwrap();
-                let told = (answer.status, answer.cookie());
+                let response = requests[process].take().unwrap().await.unwrap();
+                let told = (response.status, response.cookie());
                 assert_eq!(told, (200, Some(cookie.clone())), "{case}");
             }
             assert_eq!(pair.keys(Some(&cookie)).await.unwrap(), ["added"], "{case}");

@@ -3,7 +3,7 @@
 
 use tokio::task::JoinSet;
 
-use crate::pair::{A, Answer, B, Pair};
+use crate::pair::{A, B, Pair, TestResponse};
 
 /// What a slower request does. A login is no slower request of an old session.
 const CHANGES: [&str; 6] = [
@@ -17,17 +17,17 @@ const CHANGES: [&str; 6] = [
 
 /// Logs `account` in; returns the cookie.
 async fn log_in(pair: &Pair, account: &str) -> String {
-    let answer = pair.ask(A, None, &format!("/login-as/{account}")).await;
-    let cookie = answer.cookie().unwrap();
-    let answer = pair.ask(B, Some(&cookie), "/set/k/1").await;
-    assert_eq!(answer.status, 200);
+    let response = pair.ask(A, None, &format!("/login-as/{account}")).await;
+    let cookie = response.cookie().unwrap();
+    let response = pair.ask(B, Some(&cookie), "/set/k/1").await;
+    assert_eq!(response.status, 200);
     cookie
 }
 
 async fn number(pair: &Pair, cookie: &str, path: &str) -> usize {
-    let answer = pair.ask(B, Some(cookie), path).await;
-    assert_eq!(answer.status, 200, "{path}");
-    answer.body.parse().unwrap()
+    let response = pair.ask(B, Some(cookie), path).await;
+    assert_eq!(response.status, 200, "{path}");
+    response.body.parse().unwrap()
 }
 
 in_both_stores! {
@@ -110,9 +110,9 @@ async fn p11_an_end_of_all_wins_whatever_runs_at_that_moment(pair: &Pair) {
             let pair = pair.clone();
             requests.spawn(async move { pair.ask(process, None, "/login-as/alice").await });
         }
-        let answers = requests.join_all().await;
+        let responses = requests.join_all().await;
         assert_eq!(ends.await.unwrap().status, 200);
-        cookies.extend(answers.iter().filter_map(Answer::cookie));
+        cookies.extend(responses.iter().filter_map(TestResponse::cookie));
         cookies.sort();
         cookies.dedup();
         let mut live = 0;

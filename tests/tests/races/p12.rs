@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use tokio::task::JoinSet;
 
-use crate::pair::{A, Answer, B, Pair};
+use crate::pair::{A, B, Pair, TestResponse};
 use crate::runs;
 
 /// What gives the client another cookie.
@@ -27,14 +27,14 @@ async fn p12_a_write_with_a_replaced_cookie_is_refused(pair: &Pair) {
             let replaced = pair.ask(first, Some(&old), replacement).await;
             let new = replaced.cookie().unwrap();
             for poll in ["/set/poll/1", "/renew"] {
-                let answer = pair.ask(second, Some(&old), poll).await;
-                println!("{poll} after {replacement}: {answer:?}");
-                answer.assert_refused(409);
+                let response = pair.ask(second, Some(&old), poll).await;
+                println!("{poll} after {replacement}: {response:?}");
+                response.assert_refused(409);
             }
             // What writes nothing sees an empty session and leaves the cookie alone.
             for poll in ["/read", "/touch", "/remove/k", "/clear", "/empty"] {
-                let answer = pair.ask(second, Some(&old), poll).await;
-                assert_eq!(answer.session(), None, "{poll} after {replacement}");
+                let response = pair.ask(second, Some(&old), poll).await;
+                assert_eq!(response.session(), None, "{poll} after {replacement}");
             }
             let keys = pair.keys(Some(&new)).await.unwrap();
             assert_eq!(keys, keys_after(replacement));
@@ -108,13 +108,13 @@ struct Browser {
 
 impl Browser {
     /// Sends a request with the cookie that the jar holds now.
-    async fn ask(&self, process: usize, path: &str) -> Answer {
+    async fn ask(&self, process: usize, path: &str) -> TestResponse {
         let cookie = self.cookie();
-        let answer = self.pair.ask(process, Some(&cookie), path).await;
-        if answer.set_cookie.is_some() {
-            *self.jar.lock().unwrap() = answer.cookie().expect("a removal");
+        let response = self.pair.ask(process, Some(&cookie), path).await;
+        if response.set_cookie.is_some() {
+            *self.jar.lock().unwrap() = response.cookie().expect("a removal");
         }
-        answer
+        response
     }
 
     fn cookie(&self) -> String {
@@ -128,8 +128,8 @@ impl Browser {
         }
         let mut statuses = Vec::new();
         for turn in 0..2 {
-            let answer = self.ask(process, &format!("/set/{name}-{turn}/1")).await;
-            statuses.push(answer.status);
+            let response = self.ask(process, &format!("/set/{name}-{turn}/1")).await;
+            statuses.push(response.status);
         }
         statuses
     }
@@ -158,8 +158,8 @@ async fn no_login_is_lost(pair: &Pair, replacement: &'static str) {
         for _ in 0..round % 4 {
             pair.order(A, "/none").await;
         }
-        let answer = browser.ask([B, A][round % 2], replacement).await;
-        let new = answer.cookie().unwrap();
+        let response = browser.ask([B, A][round % 2], replacement).await;
+        let new = response.cookie().unwrap();
         let statuses = polls.join_all().await.into_iter().flatten();
         for status in statuses {
             match status {

@@ -31,9 +31,9 @@ async fn all_keep_theirs(pair: &Pair, writers: usize, runs: usize) {
             tokio::join!(pair.order(A, "/open"), pair.order(B, "/open"));
         }
         for request in requests {
-            let answer = request.await.unwrap();
+            let response = request.await.unwrap();
             assert_eq!(
-                (answer.status, answer.cookie()),
+                (response.status, response.cookie()),
                 (200, Some(cookie.clone()))
             );
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::p3::next_keys;
-use crate::pair::{A, Answer, B, Pair};
+use crate::pair::{A, B, Pair, TestResponse};
 use crate::runs;
 
 /// Sends `paths` one after the other as one client does, each with the cookie that the answer before
@@ -14,23 +14,23 @@ async fn client(
     delay: usize,
     mut cookie: String,
     paths: &'static [&'static str],
-) -> Vec<Answer> {
-    let mut answers = Vec::new();
+) -> Vec<TestResponse> {
+    let mut responses = Vec::new();
     for _ in 0..delay {
         pair.order(process, "/none").await;
     }
     for path in paths {
-        let answer = pair.ask(process, Some(&cookie), path).await;
-        if answer.set_cookie.is_some() {
-            match answer.cookie() {
+        let response = pair.ask(process, Some(&cookie), path).await;
+        if response.set_cookie.is_some() {
+            match response.cookie() {
                 Some(next) => cookie = next,
                 // Only a logout removes a cookie, and a client sends it last.
                 None => assert_eq!(path, paths.last().unwrap()),
             }
         }
-        answers.push(answer);
+        responses.push(response);
     }
-    answers
+    responses
 }
 
 async fn race(pair: &Pair, end: &'static [&'static str], round: usize) -> String {
@@ -54,22 +54,23 @@ async fn race(pair: &Pair, end: &'static [&'static str], round: usize) -> String
         renewer.await.unwrap(),
         ender.await.unwrap().remove(0),
     );
-    let statuses =
-        |answers: &[Answer]| -> Vec<u16> { answers.iter().map(|answer| answer.status).collect() };
+    let statuses = |responses: &[TestResponse]| -> Vec<u16> {
+        responses.iter().map(|response| response.status).collect()
+    };
     let outcome = format!(
         "write {:?}, renew {:?} to {} cookies",
         statuses(&writer),
         statuses(&renewer),
-        renewer.iter().filter_map(Answer::cookie).count()
+        renewer.iter().filter_map(TestResponse::cookie).count()
     );
     let case = format!("{end:?}, round {round}: {outcome}");
 
     assert_eq!(ender.status, 200, "{case}");
     assert!(ender.set_cookie.is_some(), "{case}");
-    for answer in writer.iter().chain(&renewer) {
-        assert!([200, 409].contains(&answer.status), "{case}");
+    for response in writer.iter().chain(&renewer) {
+        assert!([200, 409].contains(&response.status), "{case}");
         assert!(
-            answer.status == 200 || answer.set_cookie.is_none(),
+            response.status == 200 || response.set_cookie.is_none(),
             "{case}"
         );
     }
@@ -79,7 +80,11 @@ async fn race(pair: &Pair, end: &'static [&'static str], round: usize) -> String
     assert!(!secret, "{case}: {records:?}");
     assert_eq!(pair.session(&old).await, None, "{case}");
     let mine = ender.cookie();
-    for cookie in writer.iter().chain(&renewer).filter_map(Answer::cookie) {
+    for cookie in writer
+        .iter()
+        .chain(&renewer)
+        .filter_map(TestResponse::cookie)
+    {
         // A write that came after the end was refused, so it began no session of its own.
         assert_eq!(pair.session(&cookie).await, None, "{case}");
         assert!(Some(cookie) != mine, "{case}");

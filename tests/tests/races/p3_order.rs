@@ -31,7 +31,7 @@ async fn p3_an_end_wins_over_a_change_that_was_saved_just_before(pair: &Pair) {
 }
 
 /// The change is saved, and its acknowledgement is on the way back when the session ends.
-async fn p3_an_end_wins_over_a_change_whose_answer_is_late(pair: &Pair) {
+async fn p3_an_end_wins_over_a_change_whose_reply_is_late(pair: &Pair) {
     for end in ENDS {
         let old = pair.client().await;
         pair.order(A, "/hold/saved").await;
@@ -91,7 +91,7 @@ async fn p3_clearing_loses_to_a_renewal_that_was_saved_just_before(pair: &Pair) 
 
 in_both_stores! {
     p3_an_end_wins_over_a_change_that_was_saved_just_before,
-    p3_an_end_wins_over_a_change_whose_answer_is_late,
+    p3_an_end_wins_over_a_change_whose_reply_is_late,
     p3_an_end_follows_a_renewal_that_was_saved_just_before,
     p3_clearing_loses_to_a_renewal_that_was_saved_just_before,
 }

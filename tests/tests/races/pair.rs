@@ -44,7 +44,7 @@ struct Remote {
 
 /// What the client sees of an answer.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct TestResponse {
     pub(crate) status: u16,
     pub(crate) set_cookie: Option<String>,
     pub(crate) body: String,
@@ -80,12 +80,22 @@ impl Pair {
     }
 
     /// Asks a process; `cookie` is the session cookie's value.
-    pub(crate) async fn ask(&self, process: usize, cookie: Option<&str>, path: &str) -> Answer {
+    pub(crate) async fn ask(
+        &self,
+        process: usize,
+        cookie: Option<&str>,
+        path: &str,
+    ) -> TestResponse {
         self.servers[process].ask(cookie, path).await
     }
 
     /// Sends a request that the test will wait for later.
-    pub(crate) fn start(&self, process: usize, cookie: &str, path: &str) -> JoinHandle<Answer> {
+    pub(crate) fn start(
+        &self,
+        process: usize,
+        cookie: &str,
+        path: &str,
+    ) -> JoinHandle<TestResponse> {
         let server = self.servers[process].clone();
         let (cookie, path) = (cookie.to_owned(), path.to_owned());
         tokio::spawn(async move { server.ask(Some(&cookie), &path).await })
@@ -97,7 +107,7 @@ impl Pair {
         process: usize,
         cookie: &str,
         paths: impl IntoIterator<Item = String>,
-    ) -> Vec<JoinHandle<Answer>> {
+    ) -> Vec<JoinHandle<TestResponse>> {
         let server = &self.servers[process];
         let stream = TcpStream::connect(server.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
@@ -112,7 +122,7 @@ impl Pair {
                 .body(Empty::<Bytes>::new());
             tokio::spawn(async move {
                 let response = client.send_request(request.unwrap()).await.unwrap();
-                Answer::read(response).await
+                TestResponse::read(response).await
             })
         });
         requests.collect()
@@ -125,11 +135,11 @@ impl Pair {
 
     /// A client's session with `k` = `secret` and `other` = 1; returns its cookie.
     pub(crate) async fn client(&self) -> String {
-        let answer = self.ask(A, None, "/set/k/secret").await;
-        let cookie = answer.cookie().unwrap();
-        let answer = self.ask(B, Some(&cookie), "/set/other/1").await;
+        let response = self.ask(A, None, "/set/k/secret").await;
+        let cookie = response.cookie().unwrap();
+        let response = self.ask(B, Some(&cookie), "/set/other/1").await;
         assert_eq!(
-            (answer.status, answer.cookie()),
+            (response.status, response.cookie()),
             (200, Some(cookie.clone()))
         );
         cookie
@@ -174,7 +184,7 @@ impl Remote {
         }
     }
 
-    async fn ask(&self, cookie: Option<&str>, path: &str) -> Answer {
+    async fn ask(&self, cookie: Option<&str>, path: &str) -> TestResponse {
         let idle = self.idle.lock().unwrap().pop();
         let mut connection = match idle {
             Some(connection) => connection,
@@ -186,14 +196,14 @@ impl Remote {
         }
         let exchange = async {
             let response = connection.send_request(request.body(Empty::new()).unwrap());
-            let answer = Answer::read(response.await.unwrap()).await;
+            let response = TestResponse::read(response.await.unwrap()).await;
             connection.ready().await.unwrap();
-            answer
+            response
         };
         let exchange = tokio::time::timeout(Duration::from_secs(60), exchange).await;
-        let answer = exchange.unwrap_or_else(|_| panic!("no answer to {path}"));
+        let response = exchange.unwrap_or_else(|_| panic!("no response to {path}"));
         self.idle.lock().unwrap().push(connection);
-        answer
+        response
     }
 
     async fn connect(&self) -> SendRequest<Empty<Bytes>> {
@@ -205,7 +215,7 @@ impl Remote {
     }
 }
 
-impl Answer {
+impl TestResponse {
     async fn read(response: Response<Incoming>) -> Self {
         let (head, body) = response.into_parts();
         let body = body.collect().await.unwrap().to_bytes();

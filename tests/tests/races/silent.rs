@@ -112,7 +112,7 @@ async fn recovers(storage: &Arc<dyn Storage>, cookie: &str, sessions: &[Session]
 /// The store does not answer, or does not even get the commands.
 async fn silent(storage: Arc<dyn Storage>, proxy: &Proxy) {
     let (cookie, sessions) = changed(&storage).await;
-    for (round, hold) in [Proxy::hold_answers, Proxy::black_hole].iter().enumerate() {
+    for (round, hold) in [Proxy::hold_replies, Proxy::black_hole].iter().enumerate() {
         for (number, session) in sessions.iter().enumerate() {
             session.insert(&format!("k{number}"), round).unwrap();
         }

@@ -50,9 +50,9 @@ impl Store {
             Self::Memcached(server) => {
                 for key in server.keys() {
                     // A tombstone can hold line breaks of its own.
-                    let answer = server.ask(&format!("get {key}"), "END\r\n");
-                    let value = answer.strip_suffix("\r\nEND\r\n").map(|answer| {
-                        let (_, value) = answer.split_once("\r\n").unwrap();
+                    let reply = server.ask(&format!("get {key}"), "END\r\n");
+                    let value = reply.strip_suffix("\r\nEND\r\n").map(|reply| {
+                        let (_, value) = reply.split_once("\r\n").unwrap();
                         value.to_owned()
                     });
                     records.extend(value.map(|value| (key, value)));

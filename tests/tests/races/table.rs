@@ -1,6 +1,6 @@
 //! P3 and P12: what each request does that finds a tombstone when it loads.
 
-use crate::pair::{A, Answer, B, Pair};
+use crate::pair::{A, B, Pair, TestResponse};
 
 /// What the client's cookie leads to.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -40,24 +40,24 @@ async fn cookies(pair: &Pair, found: Found) -> (String, Option<String>) {
             return (old, None);
         }
     };
-    let answer = pair.ask(A, Some(&old), change).await;
-    assert_eq!(answer.status, 200);
-    let next = answer.cookie();
+    let response = pair.ask(A, Some(&old), change).await;
+    assert_eq!(response.status, 200);
+    let next = response.cookie();
     (old, next)
 }
 
 /// Sends one request with the old cookie through the other process.
-async fn request(pair: &Pair, found: Found, path: &str) -> (Answer, String, Option<String>) {
+async fn request(pair: &Pair, found: Found, path: &str) -> (TestResponse, String, Option<String>) {
     let (old, next) = cookies(pair, found).await;
-    let answer = pair.ask(B, Some(&old), path).await;
-    println!("{path} finds {found:?}: {answer:?}");
-    (answer, old, next)
+    let response = pair.ask(B, Some(&old), path).await;
+    println!("{path} finds {found:?}: {response:?}");
+    (response, old, next)
 }
 
 /// Checks that the answer starts another session, which holds `keys`.
-async fn assert_new_session(pair: &Pair, answer: &Answer, old: &str, keys: &[&str]) {
-    assert_eq!(answer.status, 200);
-    let new = answer.cookie().unwrap();
+async fn assert_new_session(pair: &Pair, response: &TestResponse, old: &str, keys: &[&str]) {
+    assert_eq!(response.status, 200);
+    let new = response.cookie().unwrap();
     assert_ne!(new, old);
     assert_eq!(pair.keys(Some(&new)).await.unwrap(), keys);
     assert_eq!(pair.session(old).await, None);
@@ -77,8 +77,8 @@ async fn assert_untouched(pair: &Pair, found: Found, next: Option<&String>) {
 async fn p3_a_request_that_writes_nothing_sees_an_empty_session(pair: &Pair) {
     for found in ALL {
         for path in ["/read", "/touch", "/pass/k", "/remove/k", "/clear"] {
-            let (answer, old, next) = request(pair, found, path).await;
-            assert_eq!(answer.session(), None);
+            let (response, old, next) = request(pair, found, path).await;
+            assert_eq!(response.session(), None);
             assert_untouched(pair, found, next.as_ref()).await;
             assert_eq!(pair.session(&old).await, None);
         }
@@ -88,19 +88,19 @@ async fn p3_a_request_that_writes_nothing_sees_an_empty_session(pair: &Pair) {
 async fn p12_a_write_and_a_renewal_are_refused_where_a_request_of_the_client_ended_it(pair: &Pair) {
     for found in ALL {
         let is_refused = [Moved, Replaced, Ended].contains(&found);
-        let (answer, old, next) = request(pair, found, "/set/k/1").await;
+        let (response, old, next) = request(pair, found, "/set/k/1").await;
         if is_refused {
-            answer.assert_refused(409);
+            response.assert_refused(409);
         } else {
-            assert_new_session(pair, &answer, &old, &["k"]).await;
+            assert_new_session(pair, &response, &old, &["k"]).await;
         }
         assert_untouched(pair, found, next.as_ref()).await;
-        let (answer, _, next) = request(pair, found, "/renew").await;
+        let (response, _, next) = request(pair, found, "/renew").await;
         if is_refused {
-            answer.assert_refused(409);
+            response.assert_refused(409);
         } else {
             // There is nothing to renew.
-            assert_eq!(answer.session(), None);
+            assert_eq!(response.session(), None);
         }
         assert_untouched(pair, found, next.as_ref()).await;
     }
@@ -108,9 +108,13 @@ async fn p12_a_write_and_a_renewal_are_refused_where_a_request_of_the_client_end
 
 async fn p3_a_logout_follows_a_renewal_and_leaves_a_login_alone(pair: &Pair) {
     for found in ALL {
-        let (answer, _, next) = request(pair, found, "/logout").await;
-        assert_eq!((answer.status, answer.cookie()), (200, None));
-        assert_eq!(answer.set_cookie.is_some(), found != Replaced, "a removal");
+        let (response, _, next) = request(pair, found, "/logout").await;
+        assert_eq!((response.status, response.cookie()), (200, None));
+        assert_eq!(
+            response.set_cookie.is_some(),
+            found != Replaced,
+            "a removal"
+        );
         match found {
             Moved => assert_eq!(pair.session(&next.unwrap()).await, None),
             _ => assert_untouched(pair, found, next.as_ref()).await,
@@ -120,10 +124,10 @@ async fn p3_a_logout_follows_a_renewal_and_leaves_a_login_alone(pair: &Pair) {
 
 async fn p3_a_logout_that_starts_a_new_session_follows_a_renewal(pair: &Pair) {
     for found in ALL {
-        let (answer, old, next) = request(pair, found, "/restart").await;
+        let (response, old, next) = request(pair, found, "/restart").await;
         match found {
-            Replaced | Ended => answer.assert_refused(409),
-            _ => assert_new_session(pair, &answer, &old, &["restarted"]).await,
+            Replaced | Ended => response.assert_refused(409),
+            _ => assert_new_session(pair, &response, &old, &["restarted"]).await,
         }
         match found {
             Moved => assert_eq!(pair.session(&next.unwrap()).await, None),
@@ -136,8 +140,8 @@ async fn p3_a_logout_that_starts_a_new_session_follows_a_renewal(pair: &Pair) {
 /// request with that cookie cannot replace the login.
 async fn p12_a_login_is_a_login_whatever_its_cookie_leads_to(pair: &Pair) {
     for found in ALL {
-        let (answer, old, next) = request(pair, found, "/login").await;
-        assert_new_session(pair, &answer, &old, &["user"]).await;
+        let (response, old, next) = request(pair, found, "/login").await;
+        assert_new_session(pair, &response, &old, &["user"]).await;
         match found {
             Moved => assert_eq!(pair.session(&next.unwrap()).await, None),
             _ => assert_untouched(pair, found, next.as_ref()).await,

@@ -66,7 +66,7 @@ async fn p6_a_repeated_write_knows_its_own_bytes() {
         // The script is known to the server, so that a write is one command.
         let warm = backend.write("warm", record("x"), OnlyIf::Unchanged(&a));
         warm.await.unwrap();
-        proxy.hold_present_answers();
+        proxy.hold_present_replies();
         let value = write.value().clone();
         let lost = async {
             while proxy.held() == 0 {
@@ -125,7 +125,7 @@ async fn p6_closed_connections_under_load_cost_no_error() {
 /// A write of several commands has one limit, although each answer comes in time.
 #[tokio::test]
 async fn p6_a_write_of_several_commands_has_one_limit() {
-    for answer in [
+    for reply in [
         "-NOSCRIPT No matching script. Please use EVAL.\r\n",
         "-OOM command not allowed when used memory > 'maxmemory'.\r\n",
     ] {
@@ -134,17 +134,17 @@ async fn p6_a_write_of_several_commands_has_one_limit() {
         tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut bytes = vec![0; 4096];
-            let mut answers = vec![":1\r\n", answer];
+            let mut replies = vec![":1\r\n", reply];
             while let Ok(len @ 1..) = stream.read(&mut bytes).await {
                 let command = String::from_utf8_lossy(&bytes[..len]).into_owned();
                 if command.contains("EVAL") {
                     tokio::time::sleep(Duration::from_millis(400)).await;
-                    let answer = answers.pop().unwrap();
-                    let _ = stream.write_all(answer.as_bytes()).await;
+                    let reply = replies.pop().unwrap();
+                    let _ = stream.write_all(reply.as_bytes()).await;
                 } else {
                     let commands = command.matches('*').count();
-                    let answers = "+OK\r\n".repeat(commands);
-                    stream.write_all(answers.as_bytes()).await.unwrap();
+                    let replies = "+OK\r\n".repeat(commands);
+                    stream.write_all(replies.as_bytes()).await.unwrap();
                 }
             }
         });

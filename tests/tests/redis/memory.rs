@@ -107,8 +107,8 @@ struct WritesBetween(MultiplexedConnection);
 impl ConnectionLike for WritesBetween {
     fn req_packed_command<'a>(&'a mut self, command: &'a Cmd) -> RedisFuture<'a, Value> {
         Box::pin(async move {
-            let answer = self.0.req_packed_command(command).await?;
-            if matches!(&answer, Value::ServerError(error) if error.code() == "OOM") {
+            let reply = self.0.req_packed_command(command).await?;
+            if matches!(&reply, Value::ServerError(error) if error.code() == "OOM") {
                 for line in [
                     "CONFIG SET maxmemory 0",
                     "SET key v2",
@@ -124,7 +124,7 @@ impl ConnectionLike for WritesBetween {
                     write.exec_async(&mut self.0).await?;
                 }
             }
-            Ok(answer)
+            Ok(reply)
         })
     }
 

@@ -37,14 +37,14 @@ impl Browser {
         if let Some(raw) = &self.0 {
             request = request.header("cookie", format!("visits={raw}"));
         }
-        let answer = server
+        let response = server
             .send(request.body(Full::<Bytes>::from(form)).unwrap())
             .await;
-        if let Some(header) = answer.headers().get("set-cookie") {
+        if let Some(header) = response.headers().get("set-cookie") {
             let cookie = SetCookie::parse(header.to_str().unwrap());
             self.0 = (!cookie.is_removal()).then_some(cookie.raw);
         }
-        String::from_utf8(answer.body().to_vec()).unwrap()
+        String::from_utf8(response.body().to_vec()).unwrap()
     }
 }
 

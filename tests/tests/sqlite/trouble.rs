@@ -37,7 +37,7 @@ fn assert_unavailable<T: std::fmt::Debug>(outcome: Result<T>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_locked_database_is_unavailable_within_the_bound_and_harms_nobody() {
+async fn a_locked_database_is_unavailable_within_the_bound_and_does_no_harm() {
     let path = new_file();
     let backend = open(&path).await;
     create(&backend, KEY, "1").await.unwrap();
@@ -155,7 +155,7 @@ async fn a_call_that_is_dropped_is_carried_out_as_a_whole_or_not_at_all() {
             timeout(wait, swap).await.is_ok()
         });
     }
-    let answered = all
+    let completed = all
         .join_all()
         .await
         .into_iter()
@@ -171,10 +171,10 @@ async fn a_call_that_is_dropped_is_carried_out_as_a_whole_or_not_at_all() {
     );
     assert_eq!((replaced + left, count(&look, "true")), (200, 201));
     assert!(
-        usize::try_from(replaced).unwrap() >= answered,
-        "{replaced} of {answered}"
+        usize::try_from(replaced).unwrap() >= completed,
+        "{replaced} of {completed}"
     );
-    assert!(answered < 200, "none was dropped");
+    assert!(completed < 200, "none was dropped");
     let check: String = look
         .query_row("PRAGMA integrity_check", (), |row| row.get(0))
         .unwrap();

@@ -22,12 +22,12 @@ async fn handle(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
         "/write" => (COUNTER.fetch_add(1, Ordering::Relaxed) + 1)
             .to_string()
             .into(),
-        _ => return Ok(answer(Bytes::new(), StatusCode::NOT_FOUND)),
+        _ => return Ok(response(Bytes::new(), StatusCode::NOT_FOUND)),
     };
-    Ok(answer(body, StatusCode::OK))
+    Ok(response(body, StatusCode::OK))
 }
 
-fn answer(body: Bytes, status: StatusCode) -> Response<Full<Bytes>> {
+fn response(body: Bytes, status: StatusCode) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let text = HeaderValue::from_static("text/plain; charset=utf-8");

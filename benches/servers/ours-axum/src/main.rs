@@ -6,14 +6,14 @@ include!("../../ours_app.rs");
 use axum::Router;
 use axum::extract::Path;
 use axum::routing::get;
-use session_tower::{Result as Answer, SessionLayer};
+use session_tower::{Result as SessionResult, SessionLayer};
 
-async fn read(session: Session) -> Answer<String> {
+async fn read(session: Session) -> SessionResult<String> {
     let counter: Option<i64> = session.get("counter")?;
     Ok(counter.unwrap_or(0).to_string())
 }
 
-async fn write(session: Session) -> Answer<String> {
+async fn write(session: Session) -> SessionResult<String> {
     Ok(increment(&session)?.to_string())
 }
 
@@ -21,18 +21,18 @@ async fn write(session: Session) -> Answer<String> {
 async fn set(
     session: Session,
     Path((key, milliseconds)): Path<(String, u64)>,
-) -> Answer<&'static str> {
+) -> SessionResult<&'static str> {
     bench_common::pause(milliseconds).await;
     session.insert(&key, 1)?;
     Ok("ok")
 }
 
-async fn value(session: Session, Path(key): Path<String>) -> Answer<String> {
+async fn value(session: Session, Path(key): Path<String>) -> SessionResult<String> {
     let value: Option<i64> = session.get(&key)?;
     Ok(value.unwrap_or(0).to_string())
 }
 
-async fn log_out(session: Session) -> Answer<&'static str> {
+async fn log_out(session: Session) -> SessionResult<&'static str> {
     session.invalidate()?;
     Ok("ok")
 }

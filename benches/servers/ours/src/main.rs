@@ -24,12 +24,12 @@ async fn handle(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, ses
             counter.unwrap_or(0).to_string().into()
         }
         "/write" => increment(&request.session().await?)?.to_string().into(),
-        _ => return Ok(answer(Bytes::new(), StatusCode::NOT_FOUND)),
+        _ => return Ok(response(Bytes::new(), StatusCode::NOT_FOUND)),
     };
-    Ok(answer(body, StatusCode::OK))
+    Ok(response(body, StatusCode::OK))
 }
 
-fn answer(body: Bytes, status: StatusCode) -> Response<Full<Bytes>> {
+fn response(body: Bytes, status: StatusCode) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(body));
     *response.status_mut() = status;
     let text = HeaderValue::from_static("text/plain; charset=utf-8");

@@ -4,40 +4,40 @@ use http::{Response, StatusCode};
 
 use crate::error::{Error, ErrorKind};
 
-/// Writes the response to a request whose session failed: [`DefaultAnswer`], or a closure
+/// Writes the response to a request whose session failed: [`DefaultErrorResponse`], or a closure
 /// `Fn(&Error) -> Response<B>`.
-pub trait ErrorAnswer<B>: sealed::Sealed<B> {
+pub trait ErrorResponse<B>: sealed::Sealed<B> {
     /// Returns the response for `error`.
-    fn answer(&self, error: &Error) -> Response<B>;
+    fn respond(&self, error: &Error) -> Response<B>;
 }
 
 mod sealed {
     use http::Response;
 
-    use super::DefaultAnswer;
+    use super::DefaultErrorResponse;
     use crate::error::Error;
 
     /// Only this crate decides what can answer.
     pub trait Sealed<B> {}
 
-    impl<B: Default> Sealed<B> for DefaultAnswer {}
+    impl<B: Default> Sealed<B> for DefaultErrorResponse {}
     impl<B, F: Fn(&Error) -> Response<B>> Sealed<B> for F {}
 }
 
 /// Responds with the [`status`] of the error and the default body, which is usually empty.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct DefaultAnswer;
+pub struct DefaultErrorResponse;
 
-impl<B: Default> ErrorAnswer<B> for DefaultAnswer {
-    fn answer(&self, error: &Error) -> Response<B> {
+impl<B: Default> ErrorResponse<B> for DefaultErrorResponse {
+    fn respond(&self, error: &Error) -> Response<B> {
         let mut response = Response::new(B::default());
         *response.status_mut() = status(error);
         response
     }
 }
 
-impl<B, F: Fn(&Error) -> Response<B>> ErrorAnswer<B> for F {
-    fn answer(&self, error: &Error) -> Response<B> {
+impl<B, F: Fn(&Error) -> Response<B>> ErrorResponse<B> for F {
+    fn respond(&self, error: &Error) -> Response<B> {
         self(error)
     }
 }
