@@ -1,6 +1,7 @@
 //! The backend contract, carried out by Redis.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use redis::aio::ConnectionLike;
@@ -9,7 +10,8 @@ use session_core::Result;
 use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::command::{CompareAndSet, get, set_if_missing};
+use crate::command::{get, set_if_missing};
+use crate::compare::Ifeq;
 use crate::failure;
 use crate::reconnect::Reconnecting;
 
@@ -34,6 +36,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 3600);
 pub struct RedisBackend<C = Reconnecting> {
     connection: C,
     timeout: Duration,
+    ifeq: Arc<Ifeq>,
 }
 
 impl<C> RedisBackend<C> {
@@ -42,6 +45,7 @@ impl<C> RedisBackend<C> {
         Self {
             connection,
             timeout: TIMEOUT,
+            ifeq: Arc::default(),
         }
     }
 
@@ -56,6 +60,10 @@ impl<C> RedisBackend<C> {
 
     pub(crate) fn connection(&self) -> &C {
         &self.connection
+    }
+
+    pub(crate) fn ifeq(&self) -> &Ifeq {
+        &self.ifeq
     }
 
     /// Returns when a call that begins now must end.
@@ -75,17 +83,6 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
         }
     }
 
-    /// Runs the compare-and-set script.
-    async fn run(&self, script: CompareAndSet<'_>, deadline: Instant) -> RedisResult<Value> {
-        match self.send(&script.by_hash(), deadline).await {
-            // The server was restarted, or its scripts were flushed.
-            Err(error) if failure::is_no_script(&error) => {
-                self.send(&script.in_full(), deadline).await
-            }
-            answer => answer,
-        }
-    }
-
     /// Stores `write` if the condition holds. Returns what the key holds instead, or `None` if it
     /// stored.
     async fn put(
@@ -101,39 +98,20 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
         }
     }
 
-    async fn create(
+    pub(crate) async fn create(
         &self,
         key: &str,
         write: &Write,
         deadline: Instant,
     ) -> RedisResult<Option<Value>> {
-        let mut before = self.send(&set_if_missing(key, write), deadline).await;
-        if is_refused_tombstone(write, &before) {
+        let before = match self.send(&set_if_missing(key, write), deadline).await {
             // Redis has no memory for a tombstone. Where nothing is stored there is nothing to end.
-            before = self.send(&get(key), deadline).await;
-        }
-        Ok(Some(before?).filter(|before| *before != Value::Nil))
-    }
-
-    async fn replace(
-        &self,
-        key: &str,
-        expected: &[u8],
-        write: &Write,
-        deadline: Instant,
-    ) -> RedisResult<Option<Value>> {
-        let mut script = CompareAndSet {
-            key,
-            expected,
-            new: Some(write),
+            Err(error) if write.is_tombstone() && failure::is_out_of_memory(&error) => {
+                self.send(&get(key), deadline).await?
+            }
+            before => before?,
         };
-        let mut answer = self.run(script, deadline).await;
-        if is_refused_tombstone(write, &answer) {
-            // Redis has no memory for a tombstone. It can still delete.
-            script.new = None;
-            answer = self.run(script, deadline).await;
-        }
-        Ok(Some(answer?).filter(|answer| *answer != Value::Int(1)))
+        Ok(Some(before).filter(|before| *before != Value::Nil))
     }
 }
 
@@ -208,10 +186,6 @@ fn better<T>(first: RedisResult<T>, second: RedisResult<T>) -> RedisResult<T> {
         Err(error) if error.is_timeout() => first,
         second => second,
     }
-}
-
-fn is_refused_tombstone(write: &Write, answer: &RedisResult<Value>) -> bool {
-    write.is_tombstone() && answer.as_ref().is_err_and(failure::is_out_of_memory)
 }
 
 impl<C> fmt::Debug for RedisBackend<C> {

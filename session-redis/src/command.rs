@@ -59,6 +59,33 @@ pub(crate) fn set_if_missing(key: &str, write: &Write) -> Cmd {
     command
 }
 
+/// Makes a command that stores `write` if `key` holds `expected`.
+///
+/// It returns what the key held before. So `expected` means that the value was stored. Valkey knows
+/// it since version 8.1 and Redis since version 8.4. Other servers reply with a syntax error.
+pub(crate) fn set_if_equal(key: &str, expected: &[u8], write: &Write) -> Cmd {
+    let value = &write.value()[..];
+    let size = OVERHEAD + key.len() + expected.len() + value.len();
+    let mut command = Cmd::with_capacity(8, size);
+    command.arg("SET").arg(key).arg(value);
+    command.arg("IFEQ").arg(expected).arg("GET");
+    if let Some(ttl) = write.time_to_live() {
+        command.arg("EX").arg(seconds(ttl));
+    }
+    command
+}
+
+/// Makes two commands that delete `key` if it holds `expected`, and return 1 if they did: that of
+/// Valkey since version 9.0, and that of Redis since version 8.4.
+pub(crate) fn delete_if_equal(key: &str, expected: &[u8]) -> [Cmd; 2] {
+    let size = OVERHEAD + key.len() + expected.len();
+    let mut valkey = Cmd::with_capacity(3, size);
+    valkey.arg("DELIFEQ").arg(key).arg(expected);
+    let mut redis = Cmd::with_capacity(4, size);
+    redis.arg("DELEX").arg(key).arg("IFEQ").arg(expected);
+    [valkey, redis]
+}
+
 /// A call of the compare-and-set script.
 #[derive(Clone, Copy)]
 pub(crate) struct CompareAndSet<'a> {
@@ -135,6 +162,17 @@ mod tests {
         );
         let command = set_if_missing(KEY, &Write::record("{}", Some(Duration::MAX)));
         assert_eq!(words(&command)[6], MAX_TTL.as_secs().to_string());
+    }
+
+    #[test]
+    fn a_comparison_is_a_command_where_the_server_has_one() {
+        let command = set_if_equal(KEY, b"old", &Write::record("{}", None));
+        assert_eq!(words(&command), ["SET", "KEY", "{}", "IFEQ", "old", "GET"]);
+        let command = set_if_equal(KEY, b"old", &Write::record("{}", MINUTE));
+        assert_eq!(words(&command)[6..], ["EX", "60"]);
+        let [valkey, redis] = delete_if_equal(KEY, b"old");
+        assert_eq!(words(&valkey), ["DELIFEQ", "KEY", "old"]);
+        assert_eq!(words(&redis), ["DELEX", "KEY", "IFEQ", "old"]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
-use redis::{AsyncConnectionConfig, Client, Cmd, IntoConnectionInfo};
+use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo};
 use session_core::Result;
 
 use crate::backend::{RedisBackend, TIMEOUT};
@@ -31,8 +31,10 @@ impl RedisBackend<Reconnecting> {
         let info = address
             .into_connection_info()
             .map_err(|error| failure::bad_address(&error))?;
-        let client = Client::open(info.set_tcp_settings(tcp()))
-            .map_err(|error| failure::bad_address(&error))?;
+        // Proxies do not know `CLIENT SETINFO`, and some close the connection.
+        let settings = info.redis_settings().clone().set_skip_set_lib_name();
+        let info = info.set_tcp_settings(tcp()).set_redis_settings(settings);
+        let client = Client::open(info).map_err(|error| failure::bad_address(&error))?;
         let settings = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(TIMEOUT))
             .set_response_timeout(None); // each call has its own
@@ -49,24 +51,27 @@ impl RedisBackend<Reconnecting> {
     /// Connects to the Redis at `address` and keeps sessions there. See [`open`](Self::open) for
     /// the address.
     ///
-    /// A wrong host, password or database is an error here, not at the first request.
+    /// It tries what sessions need on a key of its own: create, read, compare-and-set and delete. So
+    /// a wrong host, password or database, a missing right and a server that is too old are errors
+    /// here, not at the first login or logout. Whether the user has the right to the *keys* depends
+    /// on the storage's settings: see [`KeyedStorage::check`](session_core::KeyedStorage::check).
+    ///
+    /// A user who may run neither the script nor a conditional delete can log out, but not while the
+    /// server is out of memory. A `warn` event says so.
     ///
     /// # Errors
     ///
     /// - [`ErrorKind::Settings`](session_core::ErrorKind::Settings) if `address` has another shape.
     /// - [`ErrorKind::Unavailable`](session_core::ErrorKind::Unavailable) if the server cannot be
-    ///   reached within a second, or refuses the password or the database.
+    ///   reached within a second, refuses the password, the database or a command that sessions
+    ///   need, cannot write, or is older than Redis 7.0.
     pub async fn connect(address: &str) -> Result<Self> {
         let backend = Self::open(address)?;
         let connected = backend.connection().connected().await;
         connected.map_err(|error| failure::from_redis(&error))?;
-        match backend.send(&Cmd::ping(), backend.deadline()).await {
-            // A server that requires a password accepts the connection without one. It refuses the
-            // first command.
-            Err(error) if error.code() == Some("NOAUTH") => Err(failure::from_redis(&error)),
-            // Other errors are ignored: the user may have no right to send PING.
-            _ => Ok(backend),
-        }
+        let probed = backend.probe().await;
+        probed.map_err(|error| failure::from_redis(&error))?;
+        Ok(backend)
     }
 }
 

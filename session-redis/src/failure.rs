@@ -5,7 +5,7 @@
 use std::io;
 use std::time::Duration;
 
-use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind};
+use redis::{ErrorKind as RedisKind, RedisError, ServerErrorKind, Value};
 use session_core::{Error, ErrorKind};
 
 /// [`scrub`] keeps no longer words. A key has at least 18 characters, and an identity 16.
@@ -13,6 +13,9 @@ const MAX_WORD: usize = 15;
 
 /// Longer names of commands are not shown.
 const MAX_COMMAND: usize = 30;
+
+/// What a server says between the user's name and the command's if the user may not run it.
+const NO_RIGHT: &str = " has no permissions to run the '";
 
 /// The server refused a command, or the connection failed.
 pub(crate) fn from_redis(error: &RedisError) -> Error {
@@ -62,18 +65,53 @@ pub(crate) fn is_no_script(error: &RedisError) -> bool {
     error.kind() == RedisKind::Server(ServerErrorKind::NoScript)
 }
 
+/// Returns whether the server does not know an option of a command.
+pub(crate) fn is_syntax_error(error: &RedisError) -> bool {
+    error.code() == Some("ERR")
+        && error
+            .detail()
+            .is_some_and(|it| it.starts_with("syntax error"))
+}
+
+/// Returns whether the server does not know a command, or the user has no right to it. The same of
+/// a script's command.
+pub(crate) fn is_forbidden(error: &RedisError) -> bool {
+    let detail = error.detail().unwrap_or_default();
+    has_code(error, "NOPERM")
+        || detail.starts_with("unknown command")
+        || detail.contains(NO_RIGHT)
+        || detail.starts_with("The user executing the script can't run this command")
+}
+
+/// Returns whether the user has the right to the command, and not to the key.
+pub(crate) fn is_foreign_key(error: &RedisError) -> bool {
+    has_code(error, "NOPERM") && refused_command(error.detail().unwrap_or_default()).is_none()
+}
+
+/// Returns whether the server is a replica, which refuses to write.
+pub(crate) fn is_read_only(response: &Value) -> bool {
+    let Value::ServerError(error) = response else {
+        return false;
+    };
+    inner_code(error.code(), error.details()) == "READONLY"
+}
+
 /// Returns whether the server refused the command, or a command of the script, with this code.
 fn has_code(error: &RedisError, code: &str) -> bool {
-    if error.code() == Some(code) {
-        return true;
-    }
-    // Servers older than 7.0 wrap the error of a script's command:
-    // `ERR Error running script (call to f_..): @user_script:9: -OOM command not allowed ..`
-    let wrapped = error
-        .detail()
+    let outer = error.code();
+    outer.is_some_and(|outer| inner_code(outer, error.detail()) == code)
+}
+
+/// Returns the code of an error. If a script's command failed, this is the command's code.
+///
+/// Servers older than 7.0 wrap the error of a script's command:
+/// `ERR Error running script (call to f_..): @user_script:9: -OOM command not allowed ..`
+fn inner_code<'a>(code: &'a str, detail: Option<&'a str>) -> &'a str {
+    let wrapped = detail
         .and_then(|detail| detail.strip_prefix("Error running script "))
-        .and_then(|detail| detail.split_once(": -"));
-    wrapped.is_some_and(|(_, inner)| inner.split(' ').next() == Some(code))
+        .and_then(|detail| detail.split_once(": -"))
+        .and_then(|(_, inner)| inner.split(' ').next());
+    wrapped.unwrap_or(code)
 }
 
 /// Makes an error of a text that contains no key, no value and no password.
@@ -81,8 +119,12 @@ fn unavailable(text: &str) -> Error {
     Error::new(ErrorKind::Unavailable, format!("redis: {text}"))
 }
 
-fn describe(error: &RedisError) -> String {
+/// Returns the words for an operator.
+pub(crate) fn describe(error: &RedisError) -> String {
     match error.code() {
+        Some("ERR") if is_syntax_error(error) => {
+            "ERR syntax error: sessions need Redis 7.0 or newer, or Valkey".into()
+        }
         Some(code) => {
             let detail = error.detail().unwrap_or_default();
             match refused_command(detail) {
@@ -94,7 +136,8 @@ fn describe(error: &RedisError) -> String {
         }
         None if error.is_io_error() => error.to_string(),
         None if error.kind() == RedisKind::AuthenticationFailed => {
-            "the password was refused".into()
+            // The redis crate drops the server's words, and these are the usual two.
+            "the password was refused, or the server has reached its maxclients limit".into()
         }
         None => error.category().to_owned(),
     }
@@ -103,7 +146,7 @@ fn describe(error: &RedisError) -> String {
 /// Returns the command that the user has no right to, however the server words it. Newer servers
 /// name the user before it, and a script's command is refused with more words around it.
 fn refused_command(detail: &str) -> Option<&str> {
-    let (_, rest) = detail.split_once(" has no permissions to run the '")?;
+    let (_, rest) = detail.split_once(NO_RIGHT)?;
     let (command, _) = rest.split_once('\'')?;
     let is_name = |b: u8| b.is_ascii_alphanumeric() || b"|.-_".contains(&b);
     ((1..=MAX_COMMAND).contains(&command.len()) && command.bytes().all(is_name)).then_some(command)

@@ -173,9 +173,11 @@
 
 mod backend;
 mod command;
+mod compare;
 mod connect;
 mod failure;
 mod link;
+mod probe;
 mod reconnect;
 mod storage;
 

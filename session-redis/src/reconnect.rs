@@ -18,6 +18,7 @@ use futures_util::future::BoxFuture;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 
+use crate::failure::is_read_only;
 use crate::link::{Attempt, Connected, Link, Step};
 
 /// A connection that connects when it is first used, and again when it is of no use any more:
@@ -225,10 +226,6 @@ fn panicked() -> RedisError {
 
 fn timed_out() -> RedisError {
     std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection").into()
-}
-
-fn is_read_only(answer: &Value) -> bool {
-    matches!(answer, Value::ServerError(error) if error.code() == "READONLY")
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionLike for Reconnecting<C> {

@@ -23,6 +23,7 @@ pub mod proxy;
 pub mod python;
 pub mod real;
 pub mod redis;
+pub mod redis_words;
 pub mod server;
 pub mod stores;
 pub mod tls;

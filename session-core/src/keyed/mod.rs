@@ -4,6 +4,7 @@
 //! it: creating, merging concurrent changes, renewing, and logging out are written here, once.
 
 mod backend;
+mod check;
 mod create;
 mod end;
 mod lineage;

@@ -71,6 +71,17 @@ macro_rules! keyed_storage {
                 Self(self.0.with_user_index(index))
             }
 
+            /// Tries what sessions need, on keys of this storage's own. See
+            /// `KeyedStorage::check`.
+            ///
+            /// # Errors
+            ///
+            /// `ErrorKind::Unavailable` if the store cannot be reached, refuses a step, or does not
+            /// return what it has acknowledged.
+            pub async fn check(&self) -> $crate::Result<()> {
+                self.0.check().await
+            }
+
             /// Borrows the backend.
             pub fn backend(&self) -> &$backend {
                 self.0.backend()

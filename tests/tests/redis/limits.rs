@@ -137,7 +137,10 @@ async fn p6_a_write_of_several_commands_has_one_limit() {
             let mut replies = vec![":1\r\n", reply];
             while let Ok(len @ 1..) = stream.read(&mut bytes).await {
                 let command = String::from_utf8_lossy(&bytes[..len]).into_owned();
-                if command.contains("EVAL") {
+                if command.contains("IFEQ") {
+                    let refused = b"-ERR syntax error\r\n";
+                    stream.write_all(refused).await.unwrap();
+                } else if command.contains("EVAL") {
                     tokio::time::sleep(Duration::from_millis(400)).await;
                     let reply = replies.pop().unwrap();
                     let _ = stream.write_all(reply.as_bytes()).await;
@@ -148,7 +151,7 @@ async fn p6_a_write_of_several_commands_has_one_limit() {
                 }
             }
         });
-        let backend = RedisBackend::connect(&url).await.unwrap();
+        let backend = RedisBackend::open(&url).unwrap();
         let backend = backend.with_timeout(Duration::from_millis(600));
         let seen = Stored::new("v");
         let outcome = backend

@@ -11,7 +11,7 @@ use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
-use session_core::keyed::{Found, Outcome, Stored, Write};
+use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{CookieSettings, Error, ManualClock};
 use session_redis::{RedisBackend, RedisStorage};
 use session_tests::redis::{Monitor, RedisServer};
@@ -22,6 +22,7 @@ use session_tests::{
 mod commands;
 mod limits;
 mod memory;
+mod words;
 
 const KEY: &str = "AIOHTTP_SESSION_0123456789abcdef0123456789abcdef";
 
@@ -82,8 +83,28 @@ async fn full_redis() -> RedisBackend<MultiplexedConnection> {
     backend
 }
 
+/// Makes a backend that has seen whether the server knows `SET .. IFEQ`. If it does not, it has seen
+/// the script.
 async fn backend(server: &RedisServer) -> RedisBackend<MultiplexedConnection> {
-    RedisBackend::new(server.connection().await).with_timeout(PATIENCE)
+    let backend = RedisBackend::new(server.connection().await).with_timeout(PATIENCE);
+    let (other, key) = (Stored::new("other"), KEY.replace('0', "f"));
+    let first = backend.write(&key, record("v"), OnlyIf::Unchanged(&other));
+    assert_eq!(first.await.unwrap(), Outcome::Found(Found::Missing));
+    backend
+}
+
+/// Returns the command of a compare-and-set: a script, or `SET` where the server can compare.
+async fn compares_by(server: &RedisServer) -> &'static str {
+    let mut command = ::redis::cmd("SET");
+    command
+        .arg("no key")
+        .arg("new")
+        .arg("IFEQ")
+        .arg("old")
+        .arg("GET");
+    let response: ::redis::RedisResult<Option<String>> =
+        command.query_async(&mut server.connection().await).await;
+    if response.is_ok() { "SET" } else { "EVALSHA" }
 }
 
 fn record(value: &'static str) -> Write {

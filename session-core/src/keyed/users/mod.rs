@@ -139,7 +139,7 @@ impl<B: Backend> KeyedStorage<B> {
     /// Returns where the store keeps the index of a user.
     ///
     /// No cookie's name begins with `@`, so no cookie names this key, here or in Python.
-    fn index_address(&self, user: &User) -> Address {
+    pub(super) fn index_address(&self, user: &User) -> Address {
         let name = self.config.cookie().name();
         let key = format!("@{name}_{}", user.digits());
         let suffix = Arc::from(key.as_str());

@@ -1,0 +1,71 @@
+//! Tries what sessions need, on keys of the storage's own.
+
+use std::time::Duration;
+
+use crate::error::Result;
+use crate::keyed::KeyedStorage;
+use crate::keyed::backend::{Backend, Found, OnlyIf, Outcome, Write};
+use crate::session::identity::Identity;
+use crate::users::User;
+
+/// How long a trial stays in the store.
+const TRIED: Duration = Duration::from_secs(60);
+
+/// What a trial stores first, and what ends it. Every reader takes both for an ended session.
+const CREATED: &str = "{ }";
+const ENDED: &str = "{  }";
+
+impl<B: Backend> KeyedStorage<B> {
+    /// Tries what sessions need: creates, reads and ends a record, under a key like those of this
+    /// storage's sessions. With an index of users it tries a key like that of an index, too.
+    ///
+    /// Call it when the application starts. It finds what would fail at a login or a logout: a store
+    /// that is read-only or full, or a Redis user who has no right to a command or to the keys. The
+    /// trials expire after a minute.
+    ///
+    /// ```
+    /// use session_core::MemoryStorage;
+    ///
+    /// # async fn program() -> Result<(), session_core::Error> {
+    /// let storage = MemoryStorage::default().with_user_index("user");
+    /// storage.check().await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached,
+    /// refuses a step, or does not return what it has acknowledged.
+    pub async fn check(&self) -> Result<()> {
+        let random = Identity::random()?;
+        self.check_key(&self.address(&random).key).await?;
+        if self.users.is_some() {
+            let user = User::of(random.as_str())?;
+            self.check_key(&self.index_address(&user).key).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_key(&self, key: &str) -> Result<()> {
+        // Not a tombstone, which a full store need not keep.
+        let create = || Write::record(CREATED, Some(TRIED));
+        let Outcome::Written(_) = self.backend.write(key, create(), OnlyIf::Missing).await? else {
+            return Err(Self::unavailable(
+                "the store holds a key that was just drawn",
+            ));
+        };
+        let Found::Record(stored) = self.backend.read(key).await? else {
+            return Err(Self::unavailable("the store lost what it has acknowledged"));
+        };
+        let end = Write::tombstone(ENDED, TRIED);
+        let unchanged = OnlyIf::Unchanged(&stored);
+        let Outcome::Written(_) = self.backend.write(key, end, unchanged).await? else {
+            return Err(Self::unavailable("the store lost what it has acknowledged"));
+        };
+        match self.backend.write(key, create(), OnlyIf::Missing).await? {
+            Outcome::Found(Found::Record(ended)) if ended.value() == ENDED => Ok(()),
+            _ => Err(Self::unavailable("the store overwrote a key that it holds")),
+        }
+    }
+}

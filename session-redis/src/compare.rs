@@ -1,0 +1,142 @@
+//! Compare-and-set and compare-and-delete, in the commands that the server knows.
+//!
+//! A server that knows `SET .. IFEQ` compares and stores with one command. For all others a script
+//! does it. No version is read: the server's reply to the command decides. So it also works behind
+//! a proxy, in a cluster of several versions, and after a failover to another version.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use redis::aio::ConnectionLike;
+use redis::{RedisResult, Value};
+use session_core::keyed::Write;
+use tokio::time::Instant as Deadline;
+
+use crate::backend::RedisBackend;
+use crate::command::{CompareAndSet, delete_if_equal, get, set_if_equal};
+use crate::failure;
+
+/// How long the script is used after a server refused `SET .. IFEQ`. After that the next write tries
+/// it again: the server may have been replaced by a newer one.
+const RETRY_AFTER: Duration = Duration::from_secs(60);
+
+/// Whether the server knows `SET .. IFEQ`, as far as this backend has seen.
+#[derive(Debug, Default)]
+pub(crate) struct Ifeq {
+    refused: Mutex<Option<Instant>>,
+}
+
+impl Ifeq {
+    fn is_worth_trying(&self, now: Instant) -> bool {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.is_none_or(|refused| now.saturating_duration_since(refused) > RETRY_AFTER)
+    }
+
+    fn was_refused(&self, now: Instant) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        *refused = Some(now);
+    }
+}
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
+    /// Stores `write` if `key` holds `expected`. Returns what the key holds instead, or `None` if
+    /// it stored.
+    pub(crate) async fn replace(
+        &self,
+        key: &str,
+        expected: &[u8],
+        write: &Write,
+        deadline: Deadline,
+    ) -> RedisResult<Option<Value>> {
+        match self.compare_and_set(key, expected, write, deadline).await {
+            // The server has no memory for a tombstone. It can still delete.
+            Err(error) if write.is_tombstone() && failure::is_out_of_memory(&error) => {
+                self.compare_and_delete(key, expected, deadline).await
+            }
+            response => response,
+        }
+    }
+
+    async fn compare_and_set(
+        &self,
+        key: &str,
+        expected: &[u8],
+        write: &Write,
+        deadline: Deadline,
+    ) -> RedisResult<Option<Value>> {
+        if self.ifeq().is_worth_trying(Instant::now()) {
+            let command = set_if_equal(key, expected, write);
+            match self.send(&command, deadline).await {
+                Err(error) if failure::is_syntax_error(&error) => {
+                    self.ifeq().was_refused(Instant::now());
+                }
+                Ok(Value::BulkString(before)) if before == expected => return Ok(None),
+                // Not every server means by it that the key is missing.
+                Ok(Value::Nil) => return self.send(&get(key), deadline).await.map(Some),
+                response => return response.map(Some),
+            }
+        }
+        let new = Some(write);
+        self.run(CompareAndSet { key, expected, new }, deadline)
+            .await
+    }
+
+    /// Deletes `key` if it holds `expected`. Returns what the key holds instead, or `None` if it
+    /// was deleted.
+    ///
+    /// The script comes first because most servers know it. Without the right to run it, the
+    /// commands of Valkey 9.0 and Redis 8.4 do the same.
+    pub(crate) async fn compare_and_delete(
+        &self,
+        key: &str,
+        expected: &[u8],
+        deadline: Deadline,
+    ) -> RedisResult<Option<Value>> {
+        let new = None;
+        let script = CompareAndSet { key, expected, new };
+        let refused = match self.run(script, deadline).await {
+            Err(error) if failure::is_forbidden(&error) => error,
+            response => return response,
+        };
+        for command in delete_if_equal(key, expected) {
+            match self.send(&command, deadline).await {
+                Ok(Value::Int(1)) => return Ok(None),
+                Ok(Value::Int(0)) => return self.send(&get(key), deadline).await.map(Some),
+                Err(error) if failure::is_forbidden(&error) => {}
+                response => return response.map(Some),
+            }
+        }
+        Err(refused)
+    }
+
+    /// Runs the script. Returns what the key holds instead of the expected value, or `None` if the
+    /// script wrote.
+    async fn run(
+        &self,
+        script: CompareAndSet<'_>,
+        deadline: Deadline,
+    ) -> RedisResult<Option<Value>> {
+        let response = match self.send(&script.by_hash(), deadline).await {
+            // The server was restarted, or its scripts were flushed.
+            Err(error) if failure::is_no_script(&error) => {
+                self.send(&script.in_full(), deadline).await
+            }
+            response => response,
+        };
+        Ok(Some(response?).filter(|response| *response != Value::Int(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_that_was_refused_is_tried_again_after_a_minute() {
+        let (ifeq, now) = (Ifeq::default(), Instant::now());
+        assert!(ifeq.is_worth_trying(now));
+        ifeq.was_refused(now);
+        assert!(!ifeq.is_worth_trying(now + RETRY_AFTER));
+        assert!(ifeq.is_worth_trying(now + RETRY_AFTER + Duration::from_millis(1)));
+    }
+}

@@ -1,0 +1,58 @@
+//! Tries at connect what sessions need, so that a missing right is found before the first logout.
+
+use std::time::Duration;
+
+use redis::aio::ConnectionLike;
+use redis::{RedisError, RedisResult};
+use session_core::keyed::Write;
+
+use crate::backend::RedisBackend;
+use crate::command::get;
+use crate::failure;
+
+/// The key of the trials. A user with the documented rights may use it. No session has it.
+const KEY: &str = "AIOHTTP_SESSION_connect-trial-of-session-redis";
+
+/// How long what a trial has written stays, at most.
+const TRIED: Duration = Duration::from_secs(1);
+
+impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
+    /// Creates, reads, replaces and deletes a key of its own.
+    ///
+    /// The values are tombstones, so that a server without free memory is no obstacle. Another
+    /// process may do the same at the same time, so a conflict is none either. Only the command
+    /// counts: the user may have rights to other keys.
+    pub(crate) async fn probe(&self) -> RedisResult<()> {
+        let deadline = self.deadline();
+        let [first, second] = ["{ }", "{  }"].map(|value| Write::tombstone(value, TRIED));
+        allowed(self.create(KEY, &first, deadline).await)?;
+        allowed(self.send(&get(KEY), deadline).await)?;
+        let replaced = self.replace(KEY, first.value(), &second, deadline);
+        allowed(replaced.await)?;
+        let deleted = self.compare_and_delete(KEY, second.value(), deadline).await;
+        match allowed(deleted) {
+            Err(error) if failure::is_forbidden(&error) => {
+                warn(&error);
+                Ok(())
+            }
+            deleted => deleted,
+        }
+    }
+}
+
+/// Accepts that the user has no right to the key.
+fn allowed<T>(response: RedisResult<T>) -> RedisResult<()> {
+    match response {
+        Err(error) if !failure::is_foreign_key(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn warn(error: &RedisError) {
+    tracing::warn!(
+        target: "session::store",
+        op = "connect",
+        error = %failure::describe(error),
+        "sessions cannot be ended while Redis is out of memory"
+    );
+}
