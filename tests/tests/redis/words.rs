@@ -18,7 +18,7 @@ use crate::{KEY, PATIENCE, TOMBSTONE, found, record, set_memory, tombstone, writ
 
 const NO_MEMORY: &str = "sessions cannot be ended while Redis is out of memory";
 
-async fn open(server: &RedisWords) -> RedisBackend<Reconnecting> {
+fn open(server: &RedisWords) -> RedisBackend<Reconnecting> {
     RedisBackend::open(&server.url())
         .unwrap()
         .with_timeout(PATIENCE)
@@ -92,7 +92,7 @@ async fn connecting_to_a_server_that_is_too_old_is_an_error_that_says_so() {
 async fn p9_no_script_runs_where_the_server_compares() {
     let real = RedisServer::start();
     let server = RedisWords::start(&real, Words::Valkey81).await;
-    let backend = open(&server).await;
+    let backend = open(&server);
     let (v1, v2) = (Stored::new("v1"), Stored::new("v2"));
     let write = async |write, only_if| backend.write(KEY, write, only_if).await.unwrap();
     assert_eq!(write(record("v1"), OnlyIf::Missing).await, written("v1"));
@@ -125,7 +125,7 @@ async fn p2_nil_is_settled_by_a_read() {
     let real = RedisServer::start();
     let server = RedisWords::start(&real, Words::Valkey81).await;
     server.nil_if_unequal();
-    let backend = open(&server).await;
+    let backend = open(&server);
     let other = Stored::new("other");
     let first = backend.write(KEY, record("v"), OnlyIf::Missing).await;
     assert_eq!(first.unwrap(), written("v"));
@@ -140,7 +140,7 @@ async fn p3_a_conditional_delete_ends_sessions_without_memory_and_without_script
         let real = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]);
         let server = RedisWords::start(&real, words).await;
         server.without_scripts();
-        let backend = open(&server).await;
+        let backend = open(&server);
         let (v, other) = (Stored::new("v"), Stored::new("other"));
         let first = backend.write(KEY, record("v"), OnlyIf::Missing).await;
         assert_eq!(first.unwrap(), written("v"));
@@ -159,7 +159,7 @@ async fn p3_a_conditional_delete_ends_sessions_without_memory_and_without_script
 async fn p6_a_failover_to_another_version_costs_no_error() {
     let real = RedisServer::start();
     let server = RedisWords::start(&real, Words::Redis84).await;
-    let backend = open(&server).await;
+    let backend = open(&server);
     let mut seen = Stored::new("0");
     let first = backend.write(KEY, record("0"), OnlyIf::Missing).await;
     assert_eq!(first.unwrap(), Outcome::Written(seen.clone()));
@@ -187,7 +187,7 @@ async fn p2_a_cluster_of_several_versions_loses_no_update() {
         Some(digit) if digit % 2 == 0 => Words::Redis7,
         _ => Words::Valkey81,
     });
-    let backend = open(&server).await;
+    let backend = open(&server);
     let storage = Arc::new(RedisStorage::new(backend));
     let mut cookies = Vec::new();
     for _ in 0..8 {
@@ -223,7 +223,7 @@ static REAL: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
 /// The whole contract, in the words of Redis 8.4.
 async fn redis_84() -> RedisBackend<Reconnecting> {
     let server = RedisWords::start(&REAL, Words::Redis84).await;
-    let backend = open(&server).await;
+    let backend = open(&server);
     // It serves until the test's runtime ends.
     std::mem::forget(server);
     backend
