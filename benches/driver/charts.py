@@ -56,7 +56,8 @@ def costs(measured: Table, servers: list[Server]) -> Figure | None:
     figure = look.figure(7.6, height + 0.95)
     axes = figure.subplots()
     position, names = 0.0, []
-    longest = max(measured.session_cost(server, "write").median for server in servers)
+    spreads = [measured.session_cost(server, route) for server in servers for route in ("read", "write")]
+    longest = max(spread.high for spread in spreads)
     for store, members in groups.items():
         axes.text(0, position, STORES[store], color=look.TEXT, fontsize=9.5, va="center", style="italic")
         position += 0.78
@@ -67,12 +68,14 @@ def costs(measured: Table, servers: list[Server]) -> Figure | None:
             position += 1.05
         position += 0.2
     axes.set_ylim(position - 0.3, -0.5)
-    axes.set_xlim(min(0, axes.get_xlim()[0]), longest * 1.16)
+    # Up to the end of the longest line, and room for the number behind it.
+    axes.set_xlim(min(0, axes.get_xlim()[0]), longest * 1.1)
     axes.set_yticks([place for place, _ in names], [server.name for _, server in names])
     for text, (_, server) in zip(axes.get_yticklabels(), names, strict=True):
         look.name(text, server.ours)
     axes.set_xlabel("CPU µs that the session adds to a request: upper bar /read, lower bar /write; less is better")
     look.plain(axes, grid="x")
+    look.check_inside(figure, axes)
     return figure
 
 

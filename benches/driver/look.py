@@ -62,6 +62,16 @@ def plain(axes: Any, grid: str) -> None:
     axes.set_axisbelow(True)
 
 
+def check_inside(picture: Figure, axes: Any) -> None:
+    """Fails if a line or a number of the axes reaches beyond them, where it would be cut off or misplaced."""
+    picture.draw_without_rendering()
+    left, right = axes.bbox.x0, axes.bbox.x1
+    for artist in (*axes.lines, *axes.patches, *axes.texts):
+        extent = artist.get_window_extent()
+        if extent.x0 < left - 1 or extent.x1 > right + 1:
+            raise ValueError(f"{artist} is not inside of the picture")
+
+
 def log_scale(axis: Any) -> None:
     """Plain numbers at 1, 2, 5, 10, ..."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
