@@ -19,49 +19,72 @@
 //! # assert!(response.headers().contains_key("set-cookie"));
 //! ```
 //!
-//! The server loop belongs to the application: `serve_connection(io, service.clone())`, HTTP/1 or
-//! HTTP/2. The programs in `examples` show it. The [`guide`] has pages on choosing a storage, moving
-//! from aiohttp_session, deploying, operating and threats.
+//! Read next: [`guide::hyper`], from the first handler to production. The [`guide`] lists all
+//! pages.
+//!
+//! # What this crate does not do
+//!
+//! - It has no server loop. The application calls `serve_connection(io, service.clone())`, with
+//!   HTTP/1 or HTTP/2.
+//! - It opens no connection and spawns no task.
+//! - It checks no password and knows users only as values in their sessions. **A login calls
+//!   [`new_session()`](RequestSession::new_session) or [`renew()`](session_core::Session::renew).**
+//! - It does not log a user out when the user is removed from the session. **A logout calls
+//!   [`invalidate()`](session_core::Session::invalidate).**
+//! - It does not make a token single-use. Two concurrent requests can both take a token out of a
+//!   session, so a one-time token belongs in a database.
+//! - It has no CSRF tokens. The cookie is `SameSite=Lax` by default.
+//!
+//! # A session in a handler
+//!
+//! | call of [`RequestSession`] | what it does |
+//! | --- | --- |
+//! | `request.session().await?` | Loads the session. If the store fails, the response is 503 |
+//! | `request.passive_session().await?` | The same, for a page that polls: it extends no session |
+//! | `request.new_session()?` | Loads nothing. Starts a new session at a login |
+//!
+//! All parts of one request get the same session. The calls also work on `http::request::Parts`.
 //!
 //! # What happens to a request
 //!
-//! - If its handler does not ask for a session, nothing: no backend call, no look at the cookies, no
-//!   header.
-//! - A changed session is saved after the handler has responded and before the headers leave. A
-//!   streaming body, an event stream or an upgrade goes on after that. A change that it makes to the
-//!   session is [`ErrorKind::Committed`](session_core::ErrorKind::Committed). It can load and save a
-//!   session through the storage itself, with the identity of a server-side session.
-//! - [`Session::save`](session_core::Session::save) saves earlier, when the handler needs to know
-//!   that the store has acknowledged.
+//! - A request that does not use its session costs nothing: no call to the store, no look at the
+//!   cookies, no header.
+//! - A changed session is saved after the handler has responded and before the headers leave.
+//!   [`Session::save`](session_core::Session::save) saves earlier. A change by a streaming body or
+//!   an upgraded connection comes later. It is an error of kind
+//!   [`Committed`](session_core::ErrorKind::Committed). Such code can load and save the session
+//!   through the storage, with the session's identity.
 //! - If the handler responds with a server error (5xx), its changes are dropped and a warning is
 //!   logged. [`save_server_errors`](SessionService::save_server_errors) saves them. A logout,
 //!   [`invalidate`](session_core::Session::invalidate), is carried out whatever the response is.
-//! - A response whose handler asked for a session carries `Vary: Cookie`. One that sets the cookie
-//!   carries `Cache-Control: no-store`, unless the handler set another.
+//! - If the handler used a session, the response has `Vary: Cookie`. If it sets the cookie, it also
+//!   has `Cache-Control: no-store`, unless the handler set another.
 //!
 //! # Errors
 //!
-//! Return session errors with `?`. The service turns them into a response, and saves nothing except
-//! a logout:
+//! Return session errors with `?`. The service turns them into a response. Nothing is saved except
+//! a logout. The error is logged once, and [`on_error`](SessionService::on_error) writes the page:
 //!
-//! | what failed | response |
+//! | what failed | status |
 //! | --- | --- |
 //! | the store, in a load or a save; too many conflicts | 503 |
 //! | another request ended the session while this one changed it | 409 |
 //! | the session is too large; a value has another type; anything else | 500 |
 //!
-//! The body is empty, and `Cache-Control: no-store` is set. [`on_error`](SessionService::on_error)
-//! writes another response. A session error is an `Err` that is an [`Error`](session_core::Error) or
-//! a `Box<dyn std::error::Error + Send + Sync>` of one. It is also a response that has the `Error` in
-//! its extensions. Any other `Err` goes to hyper, which closes the connection without a response:
-//! turn your own errors into responses.
+//! By default the body is empty, and `Cache-Control: no-store` is set. A session error is an `Err`
+//! that is an [`Error`](session_core::Error) or a `Box<dyn std::error::Error + Send + Sync>` of
+//! one. A response that has the `Error` in its extensions is one too.
+//!
+//! **Turn your own errors into responses.** Any other `Err` goes to hyper, which closes the
+//! connection without a response.
 //!
 //! # What it logs
 //!
-//! Failures, with their cause and without secrets, through
-//! [`tracing`](https://docs.rs/tracing): install a subscriber. [`guide::operating`] lists every event.
+//! Failures are logged through [`tracing`](https://docs.rs/tracing), with their cause and without
+//! secrets. Install a subscriber, such as `tracing_subscriber::fmt().init()`.
+//! [`guide::operating`] lists every event.
 //!
-//! # Several sessions
+//! # Several storages
 //!
 //! A service can have several storages, each with a cookie of its own name:
 //!
@@ -72,8 +95,9 @@
 //! # use http::{Request, Response};
 //!
 //! # fn main() -> Result<(), session_core::Error> {
-//! let login = MemoryStorage::default().with_cookie(CookieSettings::builder("login").build()?);
-//! let cart = EncryptedCookieStorage::new(Key::generate()?).with_cookie(CookieSettings::builder("cart").build()?);
+//! let cookie = |name: &'static str| CookieSettings::builder(name).build();
+//! let login = MemoryStorage::default().with_cookie(cookie("login")?);
+//! let cart = EncryptedCookieStorage::new(Key::generate()?).with_cookie(cookie("cart")?);
 //! let handler = async |request: Request<String>| -> Result<Response<String>, session_core::Error> {
 //!     request.session_named("cart").await?.insert("apples", 3)?;
 //!     let user: Option<String> = request.session().await?.get("user")?; // of the first storage
@@ -83,10 +107,6 @@
 //! # Ok(())
 //! # }
 //! ```
-//!
-//! # What this crate does not do
-//!
-//! It opens no connection and spawns no task.
 
 pub mod guide;
 mod service;

@@ -1,17 +1,18 @@
-//! Pages for users of axum.
-//!
-//! - [`next_steps`]: login and logout, guards, flash messages, error pages, websockets.
-//! - [`testing`]: tests of handlers.
-//! - [`from_tower_sessions`]: call by call, and how to move.
-//!
-//! The pages on choosing a storage, moving from aiohttp_session, deploying, operating and threats are
-//! in `session_hyper::guide`. They hold for both adapters.
+// Each page is a Markdown file that works here and in the repository. Its links go by name. The end
+// of the page says where a name leads in the repository. In rustdoc the definitions of
+// `rustdoc-links.txt` come first, and the first definition counts. Links to pages of the other crate
+// are relative, so those of the index, one folder higher, are in a file of their own.
+#![doc = include_str!("guide/rustdoc-links-of-index.txt")]
+#![doc = include_str!("guide/rustdoc-links.txt")]
+#![doc = include_str!("guide/README.md")]
 
-// Each page is a Markdown file that works here and in the repository. In rustdoc the definitions of
-// `rustdoc-links.txt` come first, and the first definition of a link counts.
 #[doc = include_str!("guide/rustdoc-links.txt")]
-#[doc = include_str!("guide/next-steps.md")]
-pub mod next_steps {}
+#[doc = include_str!("guide/axum.md")]
+pub mod axum {}
+
+#[doc = include_str!("guide/rustdoc-links.txt")]
+#[doc = include_str!("guide/websockets.md")]
+pub mod websockets {}
 
 #[doc = include_str!("guide/rustdoc-links.txt")]
 #[doc = include_str!("guide/testing.md")]

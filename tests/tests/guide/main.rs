@@ -3,17 +3,19 @@
 
 #![allow(clippy::unwrap_used)]
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 #[expect(unreachable_pub, reason = "the page shows a crate's public type")]
 mod backend;
 mod events;
+mod links;
 mod suites;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const PAGES: &str = "session-hyper/src/guide";
+/// The crates that have a guide. Each one lists the pages of both.
+const GUIDES: [&str; 2] = ["hyper", "tower"];
 
 fn read(path: impl AsRef<Path>) -> String {
     let path = Path::new(ROOT).join(path);
@@ -34,8 +36,14 @@ fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
     found
 }
 
+/// Returns the pages of both guides.
 fn pages() -> Vec<PathBuf> {
-    files(&Path::new(ROOT).join(PAGES), ".md")
+    GUIDES.into_iter().flat_map(pages_of).collect()
+}
+
+fn pages_of(guide: &str) -> Vec<PathBuf> {
+    let folder = Path::new(ROOT).join(format!("session-{guide}/src/guide"));
+    files(&folder, ".md")
 }
 
 /// Returns what stands between backticks.
@@ -152,41 +160,6 @@ fn every_threat_that_is_defended_against_names_a_test() {
         }
     }
     assert!(rows > 30, "they are found: {rows}");
-}
-
-/// In the repository the links of a page lead to files. rustdoc checks its own.
-#[test]
-fn every_link_of_the_guide_leads_somewhere() {
-    let mut seen = 0;
-    let links = read(format!("{PAGES}/rustdoc-links.txt"));
-    for page in pages() {
-        let text = fs::read_to_string(&page).unwrap();
-        let folder = page.parent().unwrap();
-        let text = without_code(&text);
-        let defined: BTreeSet<&str> = text
-            .lines()
-            .filter_map(|line| line.strip_prefix('[')?.split_once("]: "))
-            .map(|(name, target)| {
-                assert!(folder.join(target).exists(), "{}: {target}", page.display());
-                let in_rustdoc = format!("[{name}]: ");
-                assert!(links.contains(&in_rustdoc), "{}: {name}", page.display());
-                name
-            })
-            .collect();
-        let starts = ["][", "[`", "[session-"].map(|start| text.match_indices(start));
-        for (at, start) in starts.into_iter().flatten() {
-            let at = if start == "][" { at + 2 } else { at + 1 };
-            let name = text[at..].split(']').next().unwrap();
-            assert!(defined.contains(name), "{}: {name}", page.display());
-            seen += 1;
-        }
-    }
-    assert!(seen > 10, "they are found: {seen}");
-}
-
-/// Leaves out the blocks of code.
-fn without_code(page: &str) -> String {
-    page.split("\n```").step_by(2).collect()
 }
 
 #[test]
