@@ -140,6 +140,9 @@ async fn without_any_of_the_documented_rights_an_error_says_which_is_missing() {
             life(&server.url()).await.unwrap();
             continue;
         }
+        // A missing right to a command is found when the program starts.
+        let connected = RedisStorage::connect(&server.url()).await;
+        assert_eq!(connected.is_ok(), right.starts_with('~'), "{right}");
         let error = life(&server.url()).await.expect_err(right);
         let text = all_of(&error);
         println!("{right}: {}", error.source().unwrap());
@@ -161,6 +164,96 @@ async fn without_any_of_the_documented_rights_an_error_says_which_is_missing() {
         missed += 1;
     }
     assert_eq!(missed, 7);
+}
+
+/// The rights to keys depend on the cookie's name and the index. `check` tries both kinds of keys.
+#[tokio::test]
+async fn a_missing_right_to_the_keys_is_found_by_a_check() {
+    let all = rights();
+    let named = all.join(" ").replace("AIOHTTP_SESSION", "sid");
+    let server = Restricted::start(&named.split(' ').collect::<Vec<_>>()).await;
+    let connect = async || RedisStorage::connect(&server.url()).await.unwrap();
+    let sid = || CookieSettings::builder("sid").build().unwrap();
+    let with_index = connect().await.with_cookie(sid()).with_user_index("user");
+    with_index.check().await.unwrap();
+    let error = connect().await.check().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(all_of(&error).contains("NOPERM"), "{}", all_of(&error));
+    let without = named.replace(" ~@sid_*", "");
+    assert_ne!(without, named);
+    let server = Restricted::start(&without.split(' ').collect::<Vec<_>>()).await;
+    let storage = RedisStorage::connect(&server.url()).await.unwrap();
+    let storage = storage.with_cookie(sid());
+    storage.check().await.unwrap();
+    let error = storage.with_user_index("user").check().await.unwrap_err();
+    assert!(all_of(&error).contains("NOPERM"), "{}", all_of(&error));
+}
+
+/// A server that is full refuses a check, though it accepts a connection.
+#[tokio::test]
+async fn a_full_server_is_found_by_a_check() {
+    let server = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]);
+    assert_eq!(server.ask::<String>("CONFIG SET maxmemory 1").await, "OK");
+    let storage = RedisStorage::connect(&server.url()).await.unwrap();
+    let error = storage.check().await.unwrap_err();
+    assert!(all_of(&error).contains("OOM"), "{}", all_of(&error));
+}
+
+/// A replica cannot keep sessions, and says so when the program starts.
+#[tokio::test]
+async fn connecting_to_a_replica_is_an_error_that_says_so() {
+    let [master, replica] = [(); 2].map(|()| RedisServer::start());
+    let follow = format!("REPLICAOF 127.0.0.1 {}", master.port());
+    assert_eq!(replica.ask::<String>(&follow).await, "OK");
+    let error = RedisStorage::connect(&replica.url()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(all_of(&error).contains("READONLY"), "{}", all_of(&error));
+}
+
+/// Proxies do not know `CLIENT SETINFO`. It is not sent.
+#[tokio::test]
+async fn a_connection_sends_no_command_but_those_of_sessions() {
+    let server = RedisServer::start();
+    let monitor = server.monitor();
+    life(&server.url()).await.unwrap();
+    let seen = monitor.take();
+    assert!(seen.len() > 20, "{seen:?}");
+    for line in seen {
+        let name = line.split('"').nth(1).unwrap().to_owned();
+        assert!(
+            ["GET", "SET", "EVALSHA", "EVAL"].contains(&&*name),
+            "{line}"
+        );
+    }
+}
+
+/// The log says why a server that has too many clients closes the connection.
+#[tokio::test]
+async fn p6_a_server_with_too_many_clients_says_so() {
+    let server = RedisServer::start_with(&["--maxclients", "2"]);
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        clients.push(server.connection().await);
+    }
+    let error = RedisStorage::connect(&server.url()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let text = all_of(&error);
+    assert!(text.contains("max number of clients reached"), "{text}");
+    let storage = RedisStorage::new(RedisBackend::open(&server.url()).unwrap());
+    let text = all_of(
+        &storage
+            .load(&["0123456789abcdef0123456789abcdef"])
+            .await
+            .unwrap_err(),
+    );
+    assert!(text.contains("max number of clients reached"), "{text}");
+    drop(clients);
+    // The server has room again.
+    let begun = Instant::now();
+    while storage.check().await.is_err() {
+        assert!(begun.elapsed() < PATIENCE, "it never recovers");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 /// The documented rights are enough for all commands. Only a Redis without memory needs `DEL`.

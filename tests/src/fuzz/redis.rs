@@ -28,7 +28,7 @@ pub fn redis(data: &[u8]) {
     let mut input = Input::new(data);
     let what = input.byte() % 5;
     let mut replies = Vec::new();
-    while !input.is_empty() && replies.len() < 5 {
+    while !input.is_empty() && replies.len() < 7 {
         replies.push(input.piece().to_vec());
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -148,13 +148,45 @@ impl Said<'_> {
                 }
                 reply => stored_or_found(reply, value),
             },
-            _ => match self.script(&["was", value, "60"]) {
-                Reply::Refused(line) if is_tombstone && has_code(&line, "OOM") => {
-                    swapped(self.script(&["was"]), value)
+            _ => match self.to(&["SET", KEY, value, "IFEQ", "was", "GET", "EX", "60"]) {
+                Reply::Refused(line) if line.starts_with("ERR syntax error") => {
+                    match self.script(&["was", value, "60"]) {
+                        Reply::Refused(line) if is_tombstone && has_code(&line, "OOM") => {
+                            self.deleted(value)
+                        }
+                        reply => swapped(reply, value),
+                    }
                 }
-                reply => swapped(reply, value),
+                Reply::Refused(line) if is_tombstone && has_code(&line, "OOM") => {
+                    self.deleted(value)
+                }
+                Reply::Value(Value::BulkString(before)) if before == b"was" => {
+                    Expected::Got(Got::Write(Outcome::Written(Stored::new(value))))
+                }
+                Reply::Value(Value::Nil) => instead(self.to(&["GET", KEY])),
+                reply => instead(reply),
             },
         }
+    }
+
+    /// A server without memory deletes instead, by a script or a command of its own.
+    fn deleted(&mut self, value: &'static str) -> Expected {
+        match self.script(&["was"]) {
+            Reply::Refused(line) if is_forbidden(&line) => {}
+            reply => return swapped(reply, value),
+        }
+        let commands = [&["DELIFEQ", KEY, "was"][..], &["DELEX", KEY, "IFEQ", "was"]];
+        for command in commands {
+            match self.to(command) {
+                Reply::Value(Value::Int(1)) => {
+                    return Expected::Got(Got::Write(Outcome::Written(Stored::new(value))));
+                }
+                Reply::Value(Value::Int(0)) => return instead(self.to(&["GET", KEY])),
+                Reply::Refused(line) if is_forbidden(&line) => {}
+                reply => return instead(reply),
+            }
+        }
+        Expected::Error
     }
 
     /// Returns the answer to a command.
@@ -197,6 +229,16 @@ fn has_code(line: &str, code: &str) -> bool {
     code_of(line) == code || wrapped.is_some_and(|(_, inner)| code_of(inner) == code)
 }
 
+/// Returns whether the server does not know a command, or the user has no right to it. The same of
+/// a script's command.
+fn is_forbidden(line: &str) -> bool {
+    let detail = line.split_once(' ').map_or("", |(_, detail)| detail);
+    has_code(line, "NOPERM")
+        || detail.starts_with("unknown command")
+        || detail.contains(" has no permissions to run the '")
+        || detail.starts_with("The user executing the script can't run this command")
+}
+
 fn words(command: &[&str]) -> Vec<String> {
     command.iter().map(ToString::to_string).collect()
 }
@@ -220,6 +262,11 @@ fn stored_or_found(reply: Reply, value: &'static str) -> Expected {
         Found::Missing => Got::Write(Outcome::Written(Stored::new(value))),
         found => Got::Write(Outcome::Found(found)),
     })
+}
+
+/// Returns the conflict with what a key holds.
+fn instead(reply: Reply) -> Expected {
+    found(reply, |found| Got::Write(Outcome::Found(found)))
 }
 
 /// 1 says that the script wrote; everything else is what the key holds.

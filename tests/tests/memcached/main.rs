@@ -7,7 +7,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex};
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{CookieSettings, ErrorKind, ManualClock, Storage};
@@ -33,6 +33,18 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 static TCP: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start);
 static SOCKET: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start_on_socket);
+
+#[tokio::test]
+async fn a_check_tries_sessions_and_the_index() {
+    let storage = memcached_of_users(CookieSettings::default(), ManualClock::at(UNIX_EPOCH));
+    storage.await.check().await.unwrap();
+    let mut server = MemcachedServer::start();
+    let storage = MemcachedStorage::new(backend(&server));
+    storage.check().await.unwrap();
+    server.kill();
+    let error = storage.check().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+}
 
 async fn memcached(cookie: CookieSettings, clock: ManualClock) -> MemcachedStorage {
     MemcachedStorage::new(memcached_backend().await)

@@ -5,6 +5,8 @@
     reason = "these are tests"
 )]
 
+mod check;
+
 use session_core::{Codec, CookieSettings, ManualClock, MemoryBackend, MemoryStorage, Result};
 use session_tests::{
     backend_conformance, full_backend_conformance, keyed_conformance, users_conformance,
