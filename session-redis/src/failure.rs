@@ -312,6 +312,76 @@ mod tests {
     }
 
     #[test]
+    fn a_replica_is_recognized_also_in_the_error_of_a_script() {
+        let replica = "READONLY You can't write against a read only replica.";
+        let script = "f_0123456789abcdef0123456789abcdef01234567";
+        for (line, expected) in [
+            (replica.to_owned(), true),
+            (
+                format!("{replica} script: {script}, on @user_script:9."),
+                true,
+            ),
+            (
+                format!("ERR Error running script (call to {script}): @user_script:9: -{replica}"),
+                true,
+            ),
+            ("ERR READONLY".to_owned(), false),
+        ] {
+            let response = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
+            assert_eq!(is_read_only(&response.unwrap()), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn what_a_user_may_not_do_is_told_from_what_a_server_does_not_know() {
+        for (line, forbidden, foreign_key, syntax) in [
+            (
+                "NOPERM this user has no permissions to run the 'del' command",
+                true,
+                false,
+                false,
+            ),
+            (
+                "NOPERM User x has no permissions to run the 'evalsha' command",
+                true,
+                false,
+                false,
+            ),
+            ("NOPERM No permissions to access a key", true, true, false),
+            (
+                "ERR unknown command 'DELEX', with args beginning with: 'k' ",
+                true,
+                false,
+                false,
+            ),
+            (
+                "ERR The user executing the script can't run this command or subcommand",
+                true,
+                false,
+                false,
+            ),
+            ("ERR syntax error", false, false, true),
+            (
+                "ERR value is not an integer or out of range",
+                false,
+                false,
+                false,
+            ),
+            (
+                "OOM command not allowed when used memory > 'maxmemory'.",
+                false,
+                false,
+                false,
+            ),
+        ] {
+            let error = answer(line);
+            assert_eq!(is_forbidden(&error), forbidden, "{line}");
+            assert_eq!(is_foreign_key(&error), foreign_key, "{line}");
+            assert_eq!(is_syntax_error(&error), syntax, "{line}");
+        }
+    }
+
+    #[test]
     fn a_code_is_recognized_alone_and_in_the_error_of_a_script() {
         let wrong = "WRONGTYPE Operation against a key holding the wrong kind of value";
         let full = "OOM command not allowed when used memory > 'maxmemory'.";

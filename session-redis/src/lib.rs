@@ -46,37 +46,44 @@
 //! | --- | --- |
 //! | load a session | 1: `GET` |
 //! | save a new session | 1: `SET .. NX GET` |
-//! | save a change, after the load | 1: `EVALSHA` |
-//! | log out, after the load | 1: `EVALSHA` |
-//! | log in over an old session or stale cookie | 3: create the record, read the old key, end it |
+//! | save a change, after the load | 1: `SET .. IFEQ .. GET`, or `EVALSHA` |
+//! | log out, after the load | 1: the same |
+//! | log in over an old session or a stale cookie | 3: create the record, read the old key, end it |
 //! | a conflict with another request | 1 more |
 //!
-//! - If the connection was dropped, a command is sent once more on a new one, within the same
-//!   timeout. A write that was carried out although its answer was lost is recognized by its bytes.
-//!   If another request changed the session between the two, the repeated change is merged onto it.
-//!   So a value that the other request took out may be there again: a token that must work only
-//!   once belongs in a database.
-//! - The script of `EVALSHA` compares the record with the one that was loaded and replaces it in
-//!   the same step. If it differs, the answer is the stored value. If the server does not know the
-//!   script, the backend sends it once with `EVAL`.
-//! - A record's time to live is set with each write (`EX`). It is five minutes longer than the
-//!   session lives, so that a request that loaded a session just before its end can still save it.
-//! - A session ends with a *tombstone*: for one minute its key holds an empty JSON object with
-//!   white space in it. Slower requests find it and do not bring the session back. aiohttp_session
-//!   reads it as an ended session.
-//! - `SET` accepts `NX` together with `GET` since Redis 7.0, so that is the oldest version that
-//!   works.
+//! - **Compare-and-set.** `SET .. IFEQ .. GET` stores the new record only if the key still holds the
+//!   one that was loaded. Valkey knows it since 8.1, Redis since 8.4. On other servers a script does
+//!   the same. It is sent once (`EVAL`) and named by its hash from then on (`EVALSHA`).
+//! - **Versions.** The backend tries `IFEQ` first. If the server responds with a syntax error, the
+//!   backend uses the script for one minute, then it tries again. So a failover to another version,
+//!   or a cluster of several versions, costs one more command and no error.
+//! - **Dropped connections.** If the connection was dropped, the backend sends the command once more
+//!   on a new one, within the same timeout. The first try may have been carried out: the backend
+//!   recognizes its own bytes. If another request changed the session between the two, the change is
+//!   merged onto it. A value which that request removed may then be there again. So a token that must
+//!   work only once belongs in a database.
+//! - **Lifetime.** Each write sets the record's time to live (`EX`). It is five minutes longer than
+//!   the session lives, so that a request that loaded the session just before its end can save it.
+//! - **Logout.** A session ends with a *tombstone*: for one minute its key holds an empty JSON object
+//!   with white space in it. Slower requests find it and do not bring the session back.
+//!   aiohttp_session reads it as an ended session.
 //!
-//! Every command names one key, as a cluster requires. The keys begin with the cookie's name and
-//! `_`, those of the index of users with `@` in front of it. A user with these rights is enough:
+//! Every command names one key, as a cluster requires. A session's key begins with the cookie's name
+//! and `_`. The key of an index of users has an `@` in front. These rights are enough:
 //!
 //! ```text
 //! ACL SETUSER sessions on >password ~AIOHTTP_SESSION_* ~@AIOHTTP_SESSION_* +get +set +del +eval +evalsha +select
 //! ```
 //!
-//! `DEL` ends sessions when Redis is out of memory, see below. The client sends `SELECT` when it
-//! connects to a database other than 0. It also sends `CLIENT SETINFO`, which the server may
-//! refuse.
+//! - `EVAL`, `EVALSHA` and `DEL` are for servers without `IFEQ`.
+//! - Servers with `IFEQ` need them in one case: a logout while the server is out of memory. There
+//!   `DELIFEQ` (Valkey 9.0) or `DELEX` (Redis 8.4) will do instead. If the user has none of these
+//!   rights, `connect` succeeds and logs a warning.
+//! - `SELECT` is for a database other than 0.
+//! - The client sends no `CLIENT` command. It sends `HELLO` only if the address asks for RESP3.
+//!
+//! `connect` tries the commands, and [`RedisStorage::check`] tries them on keys of your cookie's name.
+//! Call it when your application starts.
 //!
 //! # Which connection
 //!
@@ -159,7 +166,7 @@
 //! With `maxmemory`, choose `noeviction` or a `volatile-` policy. Under `noeviction` a full server
 //! loses no session. It refuses new sessions and changes, which is a 503.
 //!
-//! It still lets people log out. Where it has no memory for a tombstone, the backend deletes the
+//! People can still log out. If the server has no memory for a tombstone, the backend deletes the
 //! record instead, under the same condition. A slower request that had loaded the session still
 //! fails with [`Ended`](session_core::ErrorKind::Ended). A later request with the old cookie has a
 //! new session.
@@ -169,7 +176,7 @@
 //! - It encrypts nothing. Anyone who can read Redis can read the sessions, and the identities
 //!   unless [`hash_identities`](RedisStorage::hash_identities) is on.
 //! - It brings no runtime. It needs tokio, with I/O and time.
-//! - It is tested with Redis 7.0.
+//! - It does not support Redis 6. `connect` says so.
 
 mod backend;
 mod command;
