@@ -1,10 +1,10 @@
-//! Where the time comes from.
+//! The source of the time.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// Tells the time to everything that expires.
+/// Tells a storage the time, which decides what has expired.
 pub trait Clock: fmt::Debug + Send + Sync + 'static {
     /// Returns the present time.
     fn now(&self) -> SystemTime;

@@ -1,4 +1,4 @@
-//! What a storage reads and writes records with: cookie settings, codec and clock in one value.
+//! The configuration of a storage: cookie settings, codec and clock.
 
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -14,9 +14,9 @@ use crate::record::{Parsed, Record, Unreadable};
 /// The cookie settings, the [`Codec`] and the [`Clock`] of a storage. Clones are cheap and share
 /// their contents.
 ///
-/// An application sets these on its storage. A storage of a new kind, one that keeps the whole
-/// record in one place and cannot compare and swap, is built on [`open`](Self::open),
-/// [`new_session`](Self::new_session) and [`stage`](Self::stage).
+/// An application sets these on its storage. To write a storage that keeps the whole record in one
+/// place and cannot compare and swap, use [`open`](Self::open), [`new_session`](Self::new_session)
+/// and [`stage`](Self::stage).
 #[derive(Clone, Debug, Default)]
 pub struct SessionConfig(Arc<Inner>);
 
@@ -108,12 +108,12 @@ impl SessionConfig {
     }
 }
 
-/// What stored bytes turned out to be.
+/// What stored bytes contain.
 pub(crate) enum Content {
     /// A session's record. Its session may have expired, or have no keys.
     Record(Arc<Record>),
     /// An empty JSON object, the text of an ended session.
     Empty(Bytes),
-    /// No record of ours: another program's data, or damaged.
+    /// Another program's data, or a damaged record.
     Foreign(Unreadable),
 }

@@ -21,17 +21,17 @@ pub struct Error {
     kind: ErrorKind,
     message: Cow<'static, str>,
     source: Option<Arc<dyn StdError + Send + Sync>>,
-    /// An adapter logged it where it happened, so that it is not logged again.
+    /// The error was logged where it happened, and must not be logged again.
     is_logged: bool,
 }
 
-/// What a caller can decide on.
+/// The kind of an error, on which a caller can decide what to do.
 #[derive(Clone, Copy, Debug, Eq, PartialEq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The store did not answer, did not acknowledge, or refused. It is unknown whether the change
-    /// is saved. A retry may succeed. Also used if the operating system has no random bytes.
-    /// Adapters respond with 503.
+    /// The store did not respond, did not acknowledge, or refused. The change may be saved or not.
+    /// A retry may succeed. Also used if the operating system has no random bytes. Adapters respond
+    /// with 503.
     Unavailable,
     /// Another request ended, renewed or replaced this session while this request changed it. The
     /// change is dropped. Adapters respond with 409.
@@ -43,14 +43,16 @@ pub enum ErrorKind {
     /// have at most 4096 bytes together, because browsers drop larger ones. memcached stores at
     /// most 1 MiB unless its `-I` says otherwise. Adapters respond with 500.
     TooLarge,
-    /// The change came after the response's headers had left.
+    /// The change came after the response's headers had left. Adapters respond with 500.
     Committed,
-    /// A session value has another type than requested, or cannot be written as JSON.
+    /// A session value has another type than requested, or cannot be written as JSON. Adapters
+    /// respond with 500.
     Value,
     /// A setting cannot work, or the request passed no session service. The text says what to do.
+    /// Adapters respond with 500.
     Settings,
     /// [`set_new_identity`](crate::Session::set_new_identity) was called on a session that is not
-    /// new, or with an identity that the store already holds.
+    /// new, or with an identity that the store already holds. Adapters respond with 500.
     Identity,
 }
 
@@ -77,7 +79,7 @@ impl Error {
         }
     }
 
-    /// Returns what a caller can decide on.
+    /// Returns the kind, on which a caller can decide what to do.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }

@@ -1,8 +1,8 @@
-//! What a web session is, wire compatible with Python's aiohttp_session.
+//! The core of web sessions, wire compatible with Python's aiohttp_session.
 //!
-//! An application takes a storage and an adapter for its server from the crates beside this one:
-//! `session-cookie`, `session-redis` or `session-memcached`, and `session-tower` or `session-hyper`.
-//! This crate is what they share. It also has a storage in memory:
+//! An application uses a storage (`session-cookie`, `session-redis` or `session-memcached`) and an
+//! adapter for its server (`session-tower` or `session-hyper`). This crate contains what they
+//! share, and a storage in memory:
 //!
 //! ```
 //! use session_core::{CookieChange, MemoryStorage, Storage};
@@ -35,7 +35,8 @@
 //!
 //! # What this crate does not do
 //!
-//! It does no I/O, and it knows no server and no runtime.
+//! - It does no I/O and needs no async runtime.
+//! - It knows no server: an adapter crate connects it to one.
 
 // Relative: the documentation of the other crates is beside that of this one. Cargo documents the
 // crates of a workspace in any order, and rustdoc links to a crate only if it knows this, or if that

@@ -13,8 +13,9 @@ use crate::error::Result;
 use crate::session::Session;
 use crate::users::Users;
 
-/// Keeps sessions between requests. It turns cookie values into a session, and a changed session
-/// into a change of the cookie.
+/// Keeps sessions between requests.
+///
+/// It turns cookie values into a session, and a changed session into a change of the cookie.
 ///
 /// Adapters and applications call it. It is object safe, so an application can choose its storage
 /// at run time as an `Arc<dyn Storage>`. A new *server-side* store implements
@@ -40,24 +41,24 @@ use crate::users::Users;
 /// - `a_session_of_another_storage_is_refused`
 /// - `nothing_secret_prints`
 ///
-/// A second list holds for server-side storages: changes are merged, an end wins over every slower
-/// request, and no identity is adopted.
+/// Server-side storages have a second list of rules: changes are merged, a logout wins over every
+/// slower request, and an unknown identity is never adopted.
 #[async_trait]
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Returns the cookie settings, the codec and the clock of this storage.
     fn config(&self) -> &SessionConfig;
 
-    /// Loads the session that the client's cookies stand for, or makes a new one.
+    /// Loads the session that the client's cookies name, or makes a new one.
     ///
     /// `cookies` are the values of all cookies with this storage's cookie name, unquoted, in the
     /// order in which the client sent them. It is empty if the client sent none. A browser sends
     /// several if they were set for different paths or domains.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store did not answer.
+    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store did not respond.
     async fn load(&self, cookies: &[&str]) -> Result<Session>;
 
-    /// Saves the changes of `session`, if there are any, and returns what happens to the cookie.
+    /// Saves the changes of `session`, if there are any, and returns what to do with the cookie.
     ///
     /// The session can be changed and saved again after that. If two tasks save one session at the
     /// same time, the second waits for the first.
@@ -72,8 +73,9 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// - [`ErrorKind::Settings`](crate::ErrorKind::Settings) if another storage loaded the session.
     async fn save(&self, session: &Session) -> Result<CookieChange>;
 
-    /// Returns what lists and ends the sessions of users; `None` if this storage keeps no index of
-    /// them. [`UserSessions`](crate::UserSessions) calls it.
+    /// Returns the index of users; `None` if this storage has none.
+    ///
+    /// [`UserSessions`](crate::UserSessions) calls it to list and end the sessions of a user.
     fn users(&self) -> Option<&dyn Users> {
         None
     }

@@ -14,7 +14,9 @@ use crate::adapter::sessions::Sessions;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
-/// Loads the request's session, as [`RequestSession::session`](crate::RequestSession::session) does.
+/// Loads the request's session, as [`RequestSession::session`](crate::RequestSession::session)
+/// does.
+///
 /// Extractors, middleware and the handler of one request get the same session.
 impl<S: Sync> FromRequestParts<S> for Session {
     type Rejection = Error;
@@ -24,7 +26,7 @@ impl<S: Sync> FromRequestParts<S> for Session {
     }
 }
 
-/// `None` where the request did not pass a session layer.
+/// Returns `None` if the request did not pass a session layer.
 impl<S: Sync> OptionalFromRequestParts<S> for Session {
     type Rejection = Error;
 
@@ -46,9 +48,10 @@ impl<S: Sync> FromRequestParts<S> for Sessions {
     }
 }
 
-/// Makes an empty response with the error's [`status`] and the error in its extensions. There the
-/// session layer finds it: it drops the changes, logs the error once, and lets `on_error` write the
-/// page.
+/// Makes an empty response with the error's [`status`] and the error in its extensions.
+///
+/// The session layer finds it there. It drops the changes, logs the error once, and lets `on_error`
+/// write the response.
 impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let mut response = status(&self).into_response();

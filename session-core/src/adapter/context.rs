@@ -25,7 +25,7 @@ struct Shared {
     storages: Arc<Inner>,
     first: Slot,
     more: Vec<Slot>,
-    /// A session was asked for, so the response depends on the cookie.
+    /// The handler requested a session, so the response depends on the cookie.
     is_asked: AtomicBool,
     /// The handler has responded: changes are refused from now on.
     is_closed: AtomicBool,
@@ -41,7 +41,7 @@ pub(super) struct Slot {
     is_active: AtomicBool,
 }
 
-/// Whether asking for a session counts as activity of its user.
+/// Whether requesting a session counts as activity of its user.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Activity {
     Counts,
@@ -59,7 +59,7 @@ impl Context {
         }))
     }
 
-    /// Returns whether these are its storages.
+    /// Returns whether this context serves these storages.
     pub(super) fn serves(&self, inner: &Inner) -> bool {
         let ours = &self.0.storages;
         let mut pairs = ours.mounts().zip(inner.mounts());
@@ -79,8 +79,8 @@ impl Context {
         }
     }
 
-    /// Notes that the session of a storage is asked for, and takes along what loading it needs. The
-    /// result borrows nothing of the request.
+    /// Notes that a handler requested a storage's session, and copies what loading it needs. The
+    /// result borrows nothing from the request.
     pub(super) fn ask(
         &self,
         at: usize,
@@ -105,7 +105,7 @@ impl Context {
         }
     }
 
-    /// Puts a new session in the place of whatever the client came with.
+    /// Replaces the client's session with a new one.
     pub(super) fn new_session(&self, at: usize, lines: &CookieLines) -> Result<Session> {
         let slot = self.slot(at);
         let mount = self.mount(at);
@@ -116,12 +116,12 @@ impl Context {
         }
         let name = mount.cookie_name();
         let mut cookies: Vec<Identity> = Vec::new();
-        // What this request itself has saved before is not in its cookies.
+        // The request's cookies do not name a session that this request itself has saved.
         let mut unsent = CookieChange::Keep;
         let earlier = login.take().map(Ok).or_else(|| slot.loaded.get());
         if let Some(Ok(earlier)) = earlier {
             let mut state = earlier.state();
-            // The cookie of an explicit save, should this login fail or be dropped.
+            // The cookie of an explicit save is still sent if this login fails or is dropped.
             unsent = std::mem::replace(&mut state.unsent, CookieChange::Keep);
             state.is_committed = true; // nobody saves it any more, except an end
             if let Place::InStore { identity, .. } = &state.place {
@@ -165,7 +165,7 @@ impl Context {
         self.slots().for_each(Slot::close);
     }
 
-    /// Returns whether the handler asked for a session, so that the response depends on the cookie.
+    /// Returns whether the handler requested a session, so that the response depends on the cookie.
     pub(super) fn is_asked(&self) -> bool {
         self.0.is_asked.load(Ordering::SeqCst)
     }
@@ -198,7 +198,7 @@ impl Context {
 }
 
 impl Slot {
-    /// Returns the session that counts, if it is there: that of a login, else the loaded one.
+    /// Returns the current session: that of a login, else the loaded one, if there is one.
     fn current(&self) -> Option<Result<Session>> {
         self.login().clone().map(Ok).or_else(|| self.loaded.get())
     }
@@ -213,7 +213,7 @@ impl Slot {
         self.is_active.load(Ordering::SeqCst)
     }
 
-    /// Lets its sessions refuse changes from now on.
+    /// Makes the sessions refuse changes from now on.
     fn close(&self) {
         let close = |session: &Session| session.state().is_committed = true;
         self.loaded
@@ -226,7 +226,7 @@ impl Slot {
     }
 }
 
-/// A session that a handler asked for.
+/// A session that a handler requested.
 pub(super) struct Asked {
     context: Context,
     at: usize,
@@ -267,7 +267,7 @@ impl Asked {
                 session.state().is_committed = true;
             }
         });
-        // A login may have come in between.
+        // A login may have replaced it during the load.
         slot.login().clone().map_or(loaded, Ok)
     }
 }
@@ -275,7 +275,7 @@ impl Asked {
 /// The values of the session cookie.
 enum Values<'a> {
     None,
-    /// Almost always.
+    /// The usual case.
     One(Cow<'a, str>),
     Many(Vec<Cow<'a, str>>),
 }
@@ -284,7 +284,8 @@ impl<'a> Values<'a> {
     fn of(lines: &'a CookieLines, name: &'a str) -> Self {
         let mut values = lines.values(name);
         match (values.next(), values.next()) {
-            // A value that is not UTF-8 stands for no session, but a cookie was sent.
+            // A value that is not UTF-8 names no session. It still counts as a cookie that was
+            // sent.
             (None, _) if lines.have(name) => Self::One(Cow::Borrowed("")),
             (None, _) => Self::None,
             (Some(only), None) => Self::One(only),

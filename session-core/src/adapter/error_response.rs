@@ -4,8 +4,9 @@ use http::{Response, StatusCode};
 
 use crate::error::{Error, ErrorKind};
 
-/// Writes the response to a request whose session failed: [`DefaultErrorResponse`], or a closure
-/// `Fn(&Error) -> Response<B>`.
+/// Writes the response to a request whose session failed.
+///
+/// [`DefaultErrorResponse`] is one, and so is every closure `Fn(&Error) -> Response<B>`.
 pub trait ErrorResponse<B>: sealed::Sealed<B> {
     /// Returns the response for `error`.
     fn respond(&self, error: &Error) -> Response<B>;
@@ -17,14 +18,14 @@ mod sealed {
     use super::DefaultErrorResponse;
     use crate::error::Error;
 
-    /// Only this crate decides what can answer.
+    /// Keeps the trait's implementations in this crate.
     pub trait Sealed<B> {}
 
     impl<B: Default> Sealed<B> for DefaultErrorResponse {}
     impl<B, F: Fn(&Error) -> Response<B>> Sealed<B> for F {}
 }
 
-/// Responds with the [`status`] of the error and the default body, which is usually empty.
+/// Responds with the error's [`status`] and the body's default, which is usually empty.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DefaultErrorResponse;
 
@@ -42,8 +43,9 @@ impl<B, F: Fn(&Error) -> Response<B>> ErrorResponse<B> for F {
     }
 }
 
-/// Returns the HTTP status for an error: 503 where a retry may succeed, 409 where another request
-/// ended the session, else 500.
+/// Returns the HTTP status for an error.
+///
+/// 503 if a retry may succeed, 409 if another request ended the session, else 500.
 pub fn status(error: &Error) -> StatusCode {
     match error.kind() {
         ErrorKind::Unavailable | ErrorKind::Contended => StatusCode::SERVICE_UNAVAILABLE,

@@ -17,8 +17,8 @@ use crate::storage::Storage as _;
 pub(super) enum Keep {
     /// All.
     Everything,
-    /// All, but a session that was only read does not restart its lifetime, because the response is
-    /// for shared caches.
+    /// All, except that a read does not restart a session's lifetime, because the response is for
+    /// shared caches.
     Writes,
     /// Only the ends of sessions, because the handler responded with a server error.
     EndsOnServerError(StatusCode),
@@ -26,7 +26,7 @@ pub(super) enum Keep {
     EndsOnFailure,
 }
 
-/// The sessions of a request that are to be saved, or whose cookie is to be sent.
+/// The sessions of a request that must be saved, or whose cookie must be sent.
 #[derive(Debug, Default)]
 pub(super) struct Jobs {
     first: Option<Job>,
@@ -45,7 +45,7 @@ struct Job {
 pub(super) struct Saved {
     first: Option<Cookie>,
     more: Vec<Cookie>,
-    /// Why the first save that failed did.
+    /// The error of the first save that failed.
     pub(super) error: Option<Error>,
 }
 
@@ -66,7 +66,8 @@ impl Context {
             let loaded = slot.loaded();
             match keep {
                 Keep::Everything | Keep::Writes => {
-                    // A login ends what was loaded, but an `invalidate()` must not depend on it.
+                    // A login ends the loaded session too, but an `invalidate()` must not depend on
+                    // the login.
                     let ends = |it: &Session| it.state().delta.identity == IdentityChange::End;
                     if (keep == Keep::Writes || !slot.is_active())
                         && let Some(session) = &loaded
@@ -134,7 +135,7 @@ impl Jobs {
         }
     }
 
-    /// Returns whether a session is to be saved.
+    /// Returns whether a session must be saved.
     pub(super) fn is_due(&self) -> bool {
         self.is_due
     }

@@ -20,13 +20,12 @@ pin_project! {
     /// Runs a handler, saves the sessions that it changed, and responds.
     ///
     /// - Before the headers leave, changed sessions are saved in the order of their storages.
-    /// - After a server error (5xx), unless the service says otherwise, and after a session error,
-    ///   changes are dropped. An [`invalidate`](crate::Session::invalidate) is carried out before
-    ///   every response.
-    /// - A session error is the handler's `Err`, as an [`Error`] or a
-    ///   `Box<dyn Error + Send + Sync>` of one, or an [`Error`] in the response's extensions. The
-    ///   [`ErrorResponse`] writes the response to it. Any other `Err` goes to the server, and nothing
-    ///   is saved.
+    /// - After a session error, changes are dropped. After a server error (5xx) they are dropped
+    ///   too, unless the service [saves them](crate::adapter::Storages::save_server_errors). An
+    ///   [`invalidate`](crate::Session::invalidate) is carried out before every response.
+    /// - A session error is the handler's `Err`, if that is an [`Error`] or a box of one, or an
+    ///   [`Error`] in the response's extensions. The [`ErrorResponse`] writes the response to it.
+    ///   Any other `Err` goes to the server, and nothing is saved.
     /// - Dropping the future ends the request: its sessions refuse changes from then on.
     pub struct SessionFuture<F, A, B> {
         #[pin]
@@ -87,7 +86,7 @@ where
                     Some(error) => Outcome::SessionError(error),
                     None if context.is_asked() => Outcome::Response(response),
                     None => {
-                        // Almost free: the handler did not ask for a session.
+                        // The handler requested no session, so this request costs almost nothing.
                         context.close();
                         return Poll::Ready(Ok(response));
                     }
@@ -178,7 +177,7 @@ fn respond<B>(
     response
 }
 
-/// Returns the session error that a handler's error is, as it is or in a box.
+/// Returns a handler's error if it is a session error, or a box of one.
 fn session_error<E: 'static>(error: &E) -> Option<Error> {
     let error: &dyn Any = error;
     if let Some(error) = error.downcast_ref::<Error>() {

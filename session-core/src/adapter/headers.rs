@@ -4,17 +4,17 @@ use http::header::{CACHE_CONTROL, Entry, SET_COOKIE, VARY};
 use http::{HeaderMap, HeaderValue};
 use memchr::memchr;
 
-/// Puts our cookie into the headers, in the place of one of the same name, domain and path that the
-/// handler set, and removes cookies of former places.
+/// Adds the session cookie to the headers, and the headers that remove cookies of former places.
 ///
-/// Shared caches must not store the response then. No cache stores it unless the handler said
-/// something about caching. Returns whether the handler had said that shared caches may.
+/// The cookie replaces one of the same name, domain and path that the handler set. Shared caches
+/// must not store the response then. Other caches store it only if the handler set Cache-Control.
+/// Returns whether the handler had allowed shared caches.
 pub(super) fn set_cookie(
     headers: &mut HeaderMap,
     header: HeaderValue,
     former_removals: &[HeaderValue],
 ) -> bool {
-    // The removals come first: a browser may take a former place for the present one.
+    // The removals come first, because to a browser a former place may equal the present one.
     replace_cookie(headers, header, former_removals);
     let was_public = is_public(headers);
     if was_public || may_be_shared(headers) {
@@ -60,7 +60,7 @@ fn is_for_shared_caches(directive: &[u8]) -> bool {
     name.eq_ignore_ascii_case(b"public") || name.eq_ignore_ascii_case(b"s-maxage")
 }
 
-/// Puts `private` in the place of what allows shared caches. The other directives stay.
+/// Replaces the directives that allow shared caches with `private`. The other directives stay.
 fn make_private(headers: &mut HeaderMap) {
     let lines: Vec<HeaderValue> = headers.get_all(CACHE_CONTROL).iter().cloned().collect();
     let kept = lines.iter().flat_map(directives);
@@ -74,8 +74,8 @@ fn make_private(headers: &mut HeaderMap) {
     }
 }
 
-/// Returns what tells cookies of a browser apart: name, domain and path (RFC 6265, section 5.3, step
-/// 11).
+/// Returns what distinguishes cookies in a browser: name, domain and path (RFC 6265, section 5.3,
+/// step 11).
 fn place(header: &HeaderValue) -> (&[u8], Vec<u8>, &[u8]) {
     let mut parts = header.as_bytes().split(|b| *b == b';');
     let pair = parts.next().unwrap_or_default();
@@ -137,7 +137,7 @@ fn replace_cookie(headers: &mut HeaderMap, header: HeaderValue, before: &[Header
     }
 }
 
-/// Says that the response depends on the cookie (RFC 9110, section 12.5.5), unless it does already.
+/// Adds `Vary: Cookie` (RFC 9110, section 12.5.5), unless the header names the cookie already.
 pub(super) fn vary(headers: &mut HeaderMap) {
     let cookie = HeaderValue::from_static("Cookie");
     let says_so = |value: &HeaderValue| {

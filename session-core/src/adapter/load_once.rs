@@ -37,7 +37,7 @@ impl<T: Clone> LoadOnce<T> {
         }
     }
 
-    /// Waits for the value; `None` if this task is to load it.
+    /// Waits for the value; `None` if this task must load it.
     fn wait(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let mut slot = self.slot();
         match &mut *slot {
@@ -71,7 +71,7 @@ impl<T> LoadOnce<T> {
 }
 
 impl<T> Slot<T> {
-    /// Returns who is to be woken, once the slot is unlocked.
+    /// Returns the tasks to wake once the slot is unlocked.
     fn waiting(self) -> Vec<Waker> {
         match self {
             Self::Loading(waiting) => waiting,
@@ -84,11 +84,11 @@ fn wake(waiting: Vec<Waker>) {
     waiting.into_iter().for_each(Waker::wake);
 }
 
-/// What a task gets that asks for the value.
+/// What a task gets when it requests the value.
 pub(super) enum Turn<'a, T: Clone> {
     /// The value is there.
     Ready(T),
-    /// This task is to load it.
+    /// This task must load it.
     Load(Loading<'a, T>),
 }
 
@@ -96,7 +96,7 @@ pub(super) enum Turn<'a, T: Clone> {
 pub(super) struct Loading<'a, T>(&'a LoadOnce<T>);
 
 impl<T: Clone> Loading<'_, T> {
-    /// Hands out the value. `inspect` runs under the lock, before other tasks can see the
+    /// Gives the value to all tasks. `inspect` runs under the lock, before other tasks can see the
     /// value.
     pub(super) fn finish(self, value: &T, inspect: impl FnOnce(&T)) {
         let waiting = {

@@ -1,9 +1,9 @@
-//! What every server adapter shares. Authors of adapters use it; applications do not.
+//! What every server adapter shares, for authors of adapters. Applications do not need it.
 //!
-//! An adapter implements its framework's service trait with two calls. It builds a [`Storages`] once,
-//! and lets it [`serve`](Storages::serve) each request. The [`SessionFuture`] that comes back runs
-//! the handler, saves the changed sessions before the headers leave, and writes the response if a
-//! session failed. It knows only `http` types.
+//! An adapter makes a [`Storages`] once, and calls [`serve`](Storages::serve) for each request. The
+//! returned [`SessionFuture`] runs the handler, saves the changed sessions before the headers
+//! leave, and writes the response if a session failed. It uses only types of the `http` crate. The
+//! guide of `session-hyper` has a page on writing an adapter.
 //!
 //! ```
 //! use http::{Request, Response};

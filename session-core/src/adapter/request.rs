@@ -1,4 +1,4 @@
-//! The handler's way to its sessions.
+//! How a handler gets its sessions.
 
 use std::future::Future;
 
@@ -11,22 +11,24 @@ use crate::session::Session;
 
 /// Gives a handler its sessions, from an [`http::Request`] or its [`Parts`](request::Parts).
 ///
-/// The futures borrow nothing of the request, so they also work with a body that is not `Sync`.
+/// The futures borrow nothing from the request, so they also work with a body that is not `Sync`.
 pub trait RequestSession: sealed::Sealed {
-    /// Returns the request's session. The first call loads it; later calls, and calls of other
-    /// tasks, get the same session. This is aiohttp_session's `get_session`.
+    /// Returns the request's session, loading it at the first call.
     ///
-    /// With several storages it is the session of the first.
+    /// Later calls, and calls in other tasks, get the same session. This is aiohttp_session's
+    /// `get_session`.
+    ///
+    /// With several storages, this is the session of the first one.
     ///
     /// # Errors
-    /// - [`ErrorKind::Unavailable`] if the store did not answer.
+    /// - [`ErrorKind::Unavailable`] if the store did not respond.
     /// - [`ErrorKind::Settings`] if the request did not pass a session service.
     #[doc(alias = "get_session")]
     fn session(&self) -> impl Future<Output = Result<Session>> + Send + 'static {
         find(self.head(), None, Activity::Counts)
     }
 
-    /// Returns the session whose cookie is called `name`, for a service with several storages.
+    /// Returns the session whose cookie is called `name`, in a service with several storages.
     ///
     /// # Errors
     /// As [`session`](Self::session); also [`ErrorKind::Settings`] if no storage of the service has
@@ -35,11 +37,13 @@ pub trait RequestSession: sealed::Sealed {
         find(self.head(), Some(name), Activity::Counts)
     }
 
-    /// Returns the session as [`session`](Self::session) does, for a request that is no activity of
-    /// the user, such as a page that asks every minute whether there is news.
+    /// Returns the session without counting the request as activity of the user.
     ///
-    /// In a [rolling](crate::CookieBuilder::rolling) storage such a read does not restart the
-    /// lifetime. A write does, and so does another part of the request that calls `session`.
+    /// Use it for a page that polls in the background. Otherwise it is like
+    /// [`session`](Self::session).
+    ///
+    /// In a [rolling](crate::CookieBuilder::rolling) storage, such a read does not restart the
+    /// lifetime. A write restarts it, and so does a call of `session` elsewhere in the request.
     ///
     /// # Errors
     /// As [`session`](Self::session).
@@ -47,12 +51,13 @@ pub trait RequestSession: sealed::Sealed {
         find(self.head(), None, Activity::DoesNotCount)
     }
 
-    /// Puts a new, empty session in the place of whatever the client came with: a login. This is
-    /// aiohttp_session's `new_session`.
+    /// Replaces the client's session with a new, empty one: a login.
     ///
-    /// It loads nothing. When the new session is saved, what the client's cookies stand for ends. If
-    /// nothing is put into the session, the client's cookie is removed. If the handler responds with
-    /// a server error, the login is dropped and the old session stays.
+    /// This is aiohttp_session's `new_session`. It loads nothing.
+    ///
+    /// When the new session is saved, the sessions of the client's cookies end. If the new session
+    /// stays empty, the client's cookie is removed. If the handler responds with a server error
+    /// (5xx), the login is dropped and the old session stays.
     ///
     /// # Errors
     /// - [`ErrorKind::Settings`] if the request did not pass a session service.
@@ -63,7 +68,8 @@ pub trait RequestSession: sealed::Sealed {
         context.new_session(at, &CookieLines::of(headers))
     }
 
-    /// [`new_session`](Self::new_session) for the cookie called `name`.
+    /// Replaces the session whose cookie is called `name`, as [`new_session`](Self::new_session)
+    /// does.
     ///
     /// # Errors
     /// As [`new_session`](Self::new_session) and [`session_named`](Self::session_named).
@@ -81,7 +87,7 @@ impl RequestSession for request::Parts {}
 mod sealed {
     use http::{Extensions, HeaderMap, Request, request};
 
-    /// Tells where a request keeps its cookies and its context.
+    /// Gives access to a request's cookies and its context.
     pub trait Sealed {
         #[doc(hidden)]
         fn head(&self) -> (&HeaderMap, &Extensions);
@@ -142,7 +148,7 @@ pub(super) fn find_context<'a>(
     }
 }
 
-/// A mistake of the application's author, which each request shows anew.
+/// Makes and logs the error for a mistake in the application's set-up.
 fn misconfigured(why: String) -> Error {
     let error = Error::with_message(ErrorKind::Settings, why);
     tracing::error!(

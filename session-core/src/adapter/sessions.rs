@@ -1,4 +1,4 @@
-//! A handler's sessions, taken out of the request.
+//! A handler's sessions, as a value that owns what it needs.
 
 use std::fmt;
 use std::future::Future;
@@ -9,11 +9,12 @@ use crate::cookie::request::CookieLines;
 use crate::error::Result;
 use crate::session::Session;
 
-/// The sessions of one request, for a handler that decides itself whether to load one. It holds what
-/// it needs and borrows nothing of the request. Clones are the same sessions.
+/// The sessions of one request, for a handler that decides itself whether to load one.
 ///
-/// Making it costs nothing and loads nothing. A login handler uses it: it starts a session only after
-/// it has checked the password.
+/// A value borrows nothing from the request. Clones are the same sessions.
+///
+/// Making one loads nothing and costs almost nothing. A login handler uses it: it starts a session
+/// only after it has checked the password.
 ///
 /// ```
 /// use session_core::{Error, Sessions};
@@ -34,8 +35,7 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// Takes the sessions of a request, from an [`http::Request`] or its
-    /// [`Parts`](http::request::Parts).
+    /// Makes the sessions of an [`http::Request`] or its [`Parts`](http::request::Parts).
     pub fn of(request: &impl RequestSession) -> Self {
         let (headers, extensions) = request.head();
         Self {
@@ -44,26 +44,26 @@ impl Sessions {
         }
     }
 
-    /// [`RequestSession::session`].
+    /// Returns the session, as [`RequestSession::session`] does.
     ///
     /// # Errors
-    /// As there.
+    /// Those of that method.
     pub fn session(&self) -> impl Future<Output = Result<Session>> + Send + 'static {
         self.find(None, Activity::Counts)
     }
 
-    /// [`RequestSession::passive_session`].
+    /// Returns the session without counting it as activity, as [`RequestSession::passive_session`].
     ///
     /// # Errors
-    /// As there.
+    /// Those of that method.
     pub fn passive_session(&self) -> impl Future<Output = Result<Session>> + Send + 'static {
         self.find(None, Activity::DoesNotCount)
     }
 
-    /// [`RequestSession::session_named`].
+    /// Returns the session called `name`, as [`RequestSession::session_named`] does.
     ///
     /// # Errors
-    /// As there.
+    /// Those of that method.
     pub fn session_named(
         &self,
         name: &str,
@@ -71,19 +71,19 @@ impl Sessions {
         self.find(Some(name), Activity::Counts)
     }
 
-    /// [`RequestSession::new_session`].
+    /// Starts a new session, as [`RequestSession::new_session`] does.
     ///
     /// # Errors
-    /// As there.
+    /// Those of that method.
     pub fn new_session(&self) -> Result<Session> {
         let (context, at) = find_context(self.context.as_ref(), None)?;
         context.new_session(at, &self.cookies)
     }
 
-    /// [`RequestSession::new_session_named`].
+    /// Starts a new session called `name`, as [`RequestSession::new_session_named`] does.
     ///
     /// # Errors
-    /// As there.
+    /// Those of that method.
     pub fn new_session_named(&self, name: &str) -> Result<Session> {
         let (context, at) = find_context(self.context.as_ref(), Some(name))?;
         context.new_session(at, &self.cookies)

@@ -15,10 +15,10 @@ use crate::session::Session;
 use crate::session::hook::Save;
 use crate::storage::Storage;
 
-/// The storages of a service and how it treats them. Clones are cheap.
+/// The storages of a service, and its settings. Clones are cheap.
 ///
-/// [`RequestSession::session`](crate::RequestSession::session) is the session of the first storage,
-/// [`session_named`](crate::RequestSession::session_named) that of any.
+/// Handlers get the session of the first storage with [`session`](crate::RequestSession::session),
+/// and that of any storage with [`session_named`](crate::RequestSession::session_named).
 #[derive(Clone, Debug)]
 pub struct Storages(Arc<Inner>);
 
@@ -36,8 +36,10 @@ pub(super) struct Mount {
 }
 
 impl Storages {
-    /// Serves sessions of `storage`. An `Arc<dyn Storage>` is a storage too: one that was chosen at
-    /// run time, or that is used elsewhere as well.
+    /// Makes a value that serves sessions of `storage`.
+    ///
+    /// An `Arc<dyn Storage>` is a storage too. Use one to choose the storage at run time, or to
+    /// share it.
     pub fn new(storage: impl Storage) -> Self {
         Self(Arc::new(Inner {
             first: Mount::new(storage),
@@ -49,7 +51,7 @@ impl Storages {
     /// Adds another storage. Its cookie must have another name.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`] if a storage with this cookie name is there already.
+    /// [`ErrorKind::Settings`] if another storage already has this cookie name.
     pub fn and(mut self, storage: impl Storage) -> Result<Self> {
         let mount = Mount::new(storage);
         let inner = Arc::make_mut(&mut self.0);
@@ -62,20 +64,22 @@ impl Storages {
         Ok(self)
     }
 
-    /// Sets whether changes are saved although the handler responded with a server error (5xx), as
-    /// aiohttp_session does for an explicit response. Default: false, half-done work of a failed
-    /// handler is dropped, and a `warn` event says so.
+    /// Sets whether changes are saved if the handler responds with a server error (5xx).
+    ///
+    /// Default: false. The unfinished work of a failed handler is dropped, and a `warn` event says
+    /// so. aiohttp_session saves it, except after an unhandled exception.
     #[must_use]
     pub fn save_server_errors(mut self, save: bool) -> Self {
         Arc::make_mut(&mut self.0).saves_server_errors = save;
         self
     }
 
-    /// Gives the request its sessions, lets `handler` make a future of it, and returns the future
-    /// that runs it and saves the sessions. `error_response` writes the response if a session fails.
+    /// Returns a future that runs `handler` with sessions and saves them.
     ///
-    /// A service inside another one shadows it, unless both have the same storages: then the outer
-    /// one alone serves the request.
+    /// `error_response` writes the response if a session fails.
+    ///
+    /// A service inside another one shadows it. If both have the same storages, only the outer one
+    /// serves the request.
     pub fn serve<ReqB, ResB, E, A, F>(
         &self,
         mut request: Request<ReqB>,
@@ -87,7 +91,7 @@ impl Storages {
         F: Future<Output = std::result::Result<Response<ResB>, E>>,
         E: 'static,
     {
-        // The layer is there twice: the outer one serves the request.
+        // The same layer was added twice. The outer one serves the request.
         let is_served = request
             .extensions()
             .get::<Context>()

@@ -1,4 +1,4 @@
-//! Builds the settings of a session cookie, and refuses what a browser would refuse.
+//! Builds the settings of a session cookie, and refuses those that a browser would refuse.
 
 use std::borrow::Cow;
 use std::net::Ipv4Addr;
@@ -48,8 +48,9 @@ impl CookieBuilder {
         }
     }
 
-    /// Sets the domain whose hosts get the cookie. Default: no domain, so that only the host that
-    /// set the cookie gets it. An empty text is no domain.
+    /// Sets the domain whose hosts get the cookie. Default: only the host that set it.
+    ///
+    /// An empty text is no domain.
     pub fn domain(mut self, domain: impl Into<String>) -> Self {
         self.attributes.domain = Some(domain.into()).filter(|domain| !domain.is_empty());
         self
@@ -65,8 +66,8 @@ impl CookieBuilder {
 
     /// Sets whether the browser sends the cookie over https only. Default: true.
     ///
-    /// False is for development over plain http: everyone on the network path can read the cookie
-    /// and use the session.
+    /// Use false only for development over plain http. Everyone on the network path can then read
+    /// the cookie and use the session.
     pub fn secure(mut self, secure: bool) -> Self {
         self.attributes.secure = secure;
         self
@@ -78,9 +79,10 @@ impl CookieBuilder {
         self
     }
 
-    /// Names a domain and a path that the cookie had before; an empty text is none. A browser keeps
-    /// such a cookie beside the present one and sends both. Each response that sets or removes the
-    /// cookie then removes the former one as well.
+    /// Adds a domain and a path that the cookie had before. An empty text means no attribute.
+    ///
+    /// A browser keeps such a cookie beside the present one and sends both. Each response that sets
+    /// or removes the cookie then removes the former one as well.
     ///
     /// ```
     /// # use session_core::CookieSettings;
@@ -113,23 +115,24 @@ impl CookieBuilder {
         self
     }
 
-    /// Sets how long a session lives after its last write. Default: `None`, no limit, and a cookie
-    /// that lives until the browser closes.
+    /// Sets how long a session lives after its last write. Default: `None`, no limit.
     ///
-    /// This is the age that the server enforces, and the cookie's Max-Age and Expires unless
+    /// Without it, the cookie lives until the browser closes.
+    ///
+    /// The server enforces this age. It is also the cookie's Max-Age and Expires, unless
     /// [`persistent`](Self::persistent) is false. It is rounded up to whole seconds and capped at
-    /// 100 years.
+    /// 100 years. Zero is refused.
     pub fn max_age(mut self, max_age: impl Into<Option<Duration>>) -> Self {
         self.max_age = max_age.into();
         self
     }
 
-    /// Sets whether the cookie survives the end of the browser. Default: true, if there is a
-    /// [`max_age`](Self::max_age).
+    /// Sets whether the cookie stays when the browser closes. Default: true.
     ///
-    /// False writes no Max-Age. The server ends the session all the same when `max_age` is over. A
-    /// session with a lifetime of its own ([`Session::set_max_age`](crate::Session::set_max_age))
-    /// keeps a cookie that survives: the usual "remember me".
+    /// It needs a [`max_age`](Self::max_age). False writes no Max-Age, and the server still ends
+    /// the session after `max_age`. A session with its own lifetime
+    /// ([`Session::set_max_age`](crate::Session::set_max_age)) still has a cookie that stays: the
+    /// usual "remember me".
     pub fn persistent(mut self, persistent: bool) -> Self {
         self.persistent = persistent;
         self
@@ -144,9 +147,11 @@ impl CookieBuilder {
     }
 
     /// Sets how long after its start a session ends, even if it is still used. Default: `None`,
-    /// never. It is rounded up to whole seconds and capped at 100 years.
+    /// never.
     ///
-    /// The record holds the start. A Python service that writes the session drops it, and the time
+    /// It is rounded up to whole seconds and capped at 100 years. Zero is refused.
+    ///
+    /// The record contains the start. A Python service that writes the session drops it. The time
     /// then counts from that write.
     pub fn absolute_max_age(mut self, absolute_max_age: impl Into<Option<Duration>>) -> Self {
         self.absolute_max_age = absolute_max_age.into();

@@ -1,13 +1,13 @@
-//! What a save means for the cookie.
+//! What to do with the cookie after a save.
 
 use std::fmt;
 use std::time::Duration;
 
-/// What a save means for the client's cookie.
+/// What to do with the client's cookie after a save.
 #[derive(Clone, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "an adapter must handle every case")]
 pub enum CookieChange {
-    /// Send nothing: the client keeps the cookie that it has, or has none.
+    /// Send nothing. The client keeps the cookie that it has, if any.
     Keep,
     /// Send the cookie with this value.
     Set {

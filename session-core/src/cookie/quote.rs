@@ -6,7 +6,7 @@
 
 use std::borrow::Cow;
 
-/// A value as it stands in a cookie: in quotes if it needs them.
+/// A value as it is written in a cookie: in quotes if it needs them.
 pub(super) struct Quoted<'a> {
     value: &'a str,
     /// By how many bytes escapes make the value longer. `None`: it needs no quotes.
@@ -14,7 +14,7 @@ pub(super) struct Quoted<'a> {
 }
 
 impl<'a> Quoted<'a> {
-    /// Looks at `value` to see whether it needs quotes and escapes. The empty value needs quotes.
+    /// Checks whether `value` needs quotes and escapes. The empty value needs quotes.
     #[inline]
     pub(super) fn new(value: &'a str) -> Self {
         let escapes = needs_quotes(value).then(|| escapes_len(value));
@@ -114,7 +114,7 @@ fn octal(digits: &[u8; 3]) -> Option<char> {
 /// Returns whether `value` must stand in quotes.
 fn needs_quotes(value: &str) -> bool {
     let bytes = value.as_bytes();
-    // Base64 often has a `=` at its end, which decides.
+    // Base64 often ends with `=`, which needs quotes.
     if !bytes.last().is_some_and(|b| LEGAL[usize::from(*b)]) {
         return true;
     }

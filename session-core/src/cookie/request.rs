@@ -9,7 +9,9 @@ use memchr::memchr;
 
 use crate::cookie::quote::unquote;
 
-/// How many distinct cookies of one name a storage tries. A client chooses how many it sends.
+/// The maximum number of distinct cookies of one name that a storage tries.
+///
+/// The client decides how many it sends, so this limits the work for one request.
 pub const MAX_TRIED_COOKIES: usize = 8;
 
 /// The Cookie header lines of a request, not parsed yet. They share the request's memory.

@@ -1,4 +1,4 @@
-//! The settings of a session cookie, which write its Set-Cookie headers.
+//! The settings of a session cookie. They also write its Set-Cookie headers.
 
 use std::borrow::Cow;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -72,8 +72,7 @@ impl CookieSettings {
         self.max_age
     }
 
-    /// Returns whether the cookie of a session with the usual lifetime survives the end of the
-    /// browser, if there is such a lifetime.
+    /// Returns whether the cookie stays when the browser closes, if there is a `max_age`.
     pub fn is_persistent(&self) -> bool {
         self.persistent
     }
@@ -88,7 +87,7 @@ impl CookieSettings {
         self.absolute_max_age
     }
 
-    /// Checks that browsers keep the cookie with this value. Quotes and escapes count.
+    /// Checks that browsers accept a cookie with this value. Quotes and escapes count.
     ///
     /// # Errors
     /// [`ErrorKind::TooLarge`] if name and value are longer than [`MAX_COOKIE_BYTES`] together.

@@ -9,11 +9,14 @@ use bytes::Bytes;
 use crate::error::Result;
 use crate::record::stored::Stored;
 
-/// A place that maps keys to bytes: [`read`](Self::read) a key, or [`write`](Self::write) it if it
-/// still holds what the caller expects.
+/// Maps keys to bytes, for sessions in a server-side store.
 ///
-/// [`KeyedStorage`](crate::KeyedStorage) builds sessions on these two operations: create, merge,
-/// renew and log out are written there, once for every store.
+/// It has two operations: [`read`](Self::read) a key, and [`write`](Self::write) it if it still
+/// holds what the caller expects.
+///
+/// [`KeyedStorage`](crate::KeyedStorage) builds sessions on these two operations. Creating,
+/// merging, renewing and logging out are written there, once for every store. The guide of
+/// `session-hyper` has a page on writing a backend.
 ///
 /// The methods are ordinary async functions: an implementation writes `async fn read(..)`.
 ///
@@ -21,21 +24,21 @@ use crate::record::stored::Stored;
 ///
 /// - **Bounded.** Each call ends within a bounded time, one second unless the application sets
 ///   another limit.
-/// - **Acknowledged.** `Ok` means that the store answered. A missing, malformed or refusing answer
-///   is an error of kind [`Unavailable`](crate::ErrorKind::Unavailable). A value that is larger
-///   than the store accepts is an error of kind [`TooLarge`](crate::ErrorKind::TooLarge). Make
-///   errors with [`Error::new`](crate::Error::new). Their text holds no key and no value, and
-///   neither does any log.
+/// - **Acknowledged.** `Ok` means that the store acknowledged the call. A missing, malformed or
+///   refusing reply is an error of kind [`Unavailable`](crate::ErrorKind::Unavailable). A value
+///   that is larger than the store accepts is an error of kind
+///   [`TooLarge`](crate::ErrorKind::TooLarge). Make errors with [`Error::new`](crate::Error::new).
+///   Their text holds no key and no value, and neither does any log.
 /// - **Atomic.** A write compares and stores in one step. Another client never sees half of it.
-/// - **Cancel safe.** Dropping a future at any await point leaves nothing from which a later call
-///   could read this call's answer.
+/// - **Cancel safe.** Dropping a future at any await point leaves no connection from which a later
+///   call could read this call's reply.
 /// - **Keys** are 18 to 250 characters of printable ASCII without white space. **Values** are any
 ///   bytes, at least two.
 /// - **Expiry.** A time to live is whole seconds, at least one. `None` removes the limit, also if
 ///   the key had one. A record that has expired is [`Found::Missing`] for both operations.
 ///
 /// The suites `session_tests::backend_conformance!` and `session_tests::keyed_conformance!` in this
-/// repository check it.
+/// repository test these clauses.
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Returns what `key` holds.
     fn read(&self, key: &str) -> impl Future<Output = Result<Found>> + Send;
@@ -43,12 +46,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Stores `write` under `key` if the key still holds what `only_if` expects.
     ///
     /// If the condition does not hold, nothing changes, and the result is [`Outcome::Found`] with
-    /// what the key holds instead. A store that compares values reads that in the same atomic step.
+    /// the present content of the key. A store that compares values reads it in the same atomic
+    /// step.
     ///
-    /// A store that is out of memory still ends sessions: if it cannot store a
-    /// [tombstone](Write::is_tombstone), it deletes the key under the same condition and returns
-    /// [`Outcome::Written`]. With [`OnlyIf::Missing`] it then stores nothing and returns
-    /// [`Outcome::Written`].
+    /// A store that is out of memory must still end sessions. If a [tombstone](Write::is_tombstone)
+    /// does not fit, it deletes the key under the same condition and returns [`Outcome::Written`].
+    /// With [`OnlyIf::Missing`], it stores nothing and returns [`Outcome::Written`].
     fn write(
         &self,
         key: &str,
@@ -148,7 +151,7 @@ pub enum OnlyIf<'a> {
 #[derive(Clone, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "there is no third outcome")]
 pub enum Outcome {
-    /// The store acknowledged the write. [`Stored`] names its version if the store told it.
+    /// The store acknowledged the write. [`Stored`] has its version if the store reported it.
     Written(Stored),
     /// The condition did not hold. The key holds this.
     Found(Found),

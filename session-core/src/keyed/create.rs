@@ -23,13 +23,12 @@ pub(super) struct Created {
 }
 
 impl<B: Backend> KeyedStorage<B> {
-    /// Stores the draft's record under an identity that nobody had before, and lists it in the index
-    /// of its user.
+    /// Stores the draft's record under a new identity, and lists it in the index of its user.
     ///
-    /// The session remembers what was written until the save is committed. If the answer is lost and
-    /// the session is saved again, the save goes on with the record that may be there. One session
-    /// never becomes two. A record that a renewal (`is_move`) wrote may hold what other requests had
-    /// stored at the old key, so the changes are then merged onto it.
+    /// The session remembers what was written until the save is committed. If the reply is lost and
+    /// the session is saved again, the save continues with the record that may be there. One
+    /// session never becomes two. A record that a renewal (`is_move`) wrote may hold what other
+    /// requests had stored at the old key, so the changes are then merged onto it.
     pub(super) async fn create(&self, draft: &mut Draft, is_move: bool) -> Result<Created> {
         for _ in 0..DRAWS {
             let (pending, chosen) = {
@@ -70,9 +69,9 @@ impl<B: Backend> KeyedStorage<B> {
                 .backend
                 .write(key, write.clone(), OnlyIf::Missing)
                 .await?;
-            // Own bytes count only if an earlier try may have written them. Nobody else draws the
-            // same 128 random bits, so under such an identity the first try may have been repeated
-            // by the connection itself, as that of a Redis Cluster does.
+            // Own bytes count only if an earlier try may have written them. Under an identity of
+            // 128 random bits, that is the only way they can be there: the connection itself may
+            // have repeated the first try, as that of a Redis Cluster does.
             let is_random = !is_chosen && self.key_factory.is_none();
             if let Outcome::Found(Found::Record(found)) = &outcome
                 && (before.contains(found.value()) || (is_random && found.value() == write.value()))
@@ -99,7 +98,7 @@ impl<B: Backend> KeyedStorage<B> {
                     let listing = match wish {
                         None => None,
                         Some(wish) => {
-                            // The old key may lead to a record of an earlier try.
+                            // The tombstone at the old key may name the record of an earlier try.
                             let is_needed = is_move && !before.is_empty();
                             let listed = self.enlist(wish, &draft.record, &address);
                             Some(self.or_take_back(listed.await, draft, is_needed).await?)
@@ -149,17 +148,17 @@ impl<B: Backend> KeyedStorage<B> {
         }
     }
 
-    /// Ends a record that was created for nothing. Returns whether it is certain that it has ended.
+    /// Ends a record that will not be used. Returns whether it has certainly ended.
     ///
-    /// If this fails, the record stays for its time to live, but nobody knows its identity.
+    /// If this fails, the record stays for its time to live, but no client has its identity.
     pub(super) async fn discard(&self, pending: &PendingCreate) -> bool {
         let key = self.address(&pending.identity).key;
         let Ok(text) = self.config.encode(Tombstone::Ended.to_text()) else {
             return false;
         };
         let write = Write::tombstone(text, tombstone::TIME_TO_LIVE);
-        // Only what this save wrote: the creation may never have arrived, and an identity that the
-        // application chose may be somebody else's by now.
+        // End only what this save wrote. The creation may never have arrived, and another session
+        // may have the identity by now if the application chose it.
         match self.backend.read(&key).await {
             Ok(Found::Record(found)) if pending.written.contains(found.value()) => {
                 let only_if = OnlyIf::Unchanged(&found);

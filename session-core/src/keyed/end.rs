@@ -16,19 +16,19 @@ use crate::session::state::EndedBy;
 /// How many renewals an end follows. Each of them left its tombstone less than a minute ago.
 pub(super) const MAX_HOPS: usize = 64;
 
-/// Who ends a session.
+/// What ends a session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Ender {
     /// A logout: `invalidate()`.
     Logout,
     /// `clear()` with nothing set after it. It ends the session only where it was loaded.
     Clear,
-    /// A login. It leaves its tombstone also where no session is any more, because requests with
-    /// the same cookie may still be on their way.
+    /// A login. It leaves its tombstone also at a key without a session, because requests with the
+    /// same cookie may still be on their way.
     Login,
 }
 
-/// What was found where a session was to be ended.
+/// What the key of a session to end contained.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Was {
     /// A session's record. It is ended now.
@@ -40,12 +40,12 @@ pub(super) enum Was {
 }
 
 impl<B: Backend> KeyedStorage<B> {
-    /// Ends the session of `identity`, whatever others store meanwhile, and follows renewals. `seen`
-    /// is what this request loaded from there.
+    /// Ends the session of `identity` and follows renewals, also if other requests write meanwhile.
+    /// `seen` is what this request loaded from its key.
     ///
-    /// `is_repeated` tells that an earlier save began this end and does not know whether it did. A
-    /// failed call is retried once. Otherwise one lost response could end the old session while the
-    /// client never gets the new one. A repeated end that finds its own tombstone is done.
+    /// `is_repeated` means that an earlier save tried this end, with an unknown outcome. A failed
+    /// call is retried once. Otherwise one lost response could end the old session while the client
+    /// never gets the new one. A repeated end that finds its own tombstone is done.
     pub(super) async fn end(
         &self,
         identity: &Identity,
@@ -95,11 +95,11 @@ impl<B: Backend> KeyedStorage<B> {
         Err(Self::unavailable("the session was renewed again and again"))
     }
 
-    /// Lets a login take the place of the tombstones that it followed.
+    /// Replaces the tombstones that a login has followed with the login's own.
     ///
     /// They are older than the login and would expire first. A late request with their cookie would
-    /// then find nothing and replace the login's cookie. A conflict means that somebody else ended
-    /// the session there, which is as good. A failure costs at most this protection.
+    /// then find nothing and replace the login's cookie. A conflict means that another request
+    /// ended the session there, which is as good. A failure costs at most this protection.
     async fn replace_followed(
         &self,
         followed: Vec<(Address, Stored)>,

@@ -5,9 +5,9 @@ use crate::session::identity::Identity;
 
 /// A session's public handle, computed only when it is needed.
 ///
-/// The handle is the hash of the identity under which the session began. A renewal carries it along
-/// in the record, so that two records can be recognized as the same session. A record without a
-/// handle has not been renewed, or Python wrote it, which drops the handle.
+/// The handle is the hash of the identity under which the session began. A renewal copies it into
+/// the new record, so that two records can be recognized as the same session. A record without a
+/// handle was never renewed, or Python wrote it and dropped the handle.
 #[derive(Clone)]
 pub(super) struct Lineage {
     carried: Option<Box<str>>,
@@ -15,7 +15,7 @@ pub(super) struct Lineage {
 }
 
 impl Lineage {
-    /// Takes the handle of the session that `record` holds under `identity`.
+    /// Makes the lineage of the session that `record` holds under `identity`.
     pub(super) fn of(record: &Record, identity: &Identity) -> Self {
         Self {
             carried: record.handle.clone(),

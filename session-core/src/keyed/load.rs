@@ -14,7 +14,7 @@ use crate::session::identity::Identity;
 use crate::session::state::{EndedBy, Origin, Place};
 use crate::session::{Session, lifetime};
 
-/// What a key holds, as sessions see it.
+/// What a key holds, in terms of sessions.
 pub(super) enum Opened {
     Missing,
     /// A session's record. The session may have expired, or have no keys.
@@ -27,7 +27,7 @@ pub(super) enum Opened {
 }
 
 impl<B: Backend> KeyedStorage<B> {
-    /// Tells what a key holds.
+    /// Classifies what a key holds.
     pub(super) fn open(&self, found: &Found, now: u64) -> Opened {
         let stored = match found {
             Found::Missing => return Opened::Missing,
@@ -43,7 +43,7 @@ impl<B: Backend> KeyedStorage<B> {
         }
     }
 
-    /// Returns the first session that one of the cookies stands for, else a new one.
+    /// Returns the session of the first cookie that has one, else a new session.
     pub(super) async fn load_session(&self, cookies: &[&str]) -> Result<Session> {
         let mut tried: Vec<Identity> = Vec::new();
         let mut ended_by: Option<EndedBy> = None;
@@ -112,7 +112,7 @@ impl<B: Backend> KeyedStorage<B> {
             target: "session::load",
             cookie = self.config.cookie().name(),
             op = "load",
-            // A hash: the macro computes it only if somebody listens.
+            // The macro computes the hash only if the event is enabled.
             session = identity.fingerprint(),
             "session is unknown"
         );

@@ -1,4 +1,4 @@
-//! What a save has to do, decided before the store is called.
+//! Decides what a save has to do, before the store is called.
 
 use crate::session::state::{EndedBy, Origin, Place};
 use crate::session::{Delta, IdentityChange};
@@ -17,10 +17,10 @@ pub(super) enum Plan {
     Renew,
     /// Store a new record.
     Create,
-    /// Store a new record, and end what the client's cookies stand for.
+    /// Store a new record, and end the sessions of the client's cookies.
     Login,
-    /// End the session, and what else the client's cookies stand for. Then store a new record if
-    /// something was set after the end.
+    /// End the session, and the sessions of the client's other cookies. Then store a new record if
+    /// a key was set after the end.
     End,
     /// End the session because it was cleared.
     Clear,

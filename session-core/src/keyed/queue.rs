@@ -1,10 +1,10 @@
-//! Savers of one session wait for each other, within a process.
+//! Lets savers of one session take turns, within a process.
 //!
 //! Without a queue every loser of a compare-and-swap retries at once, and n savers cost n² commands.
 //! In the queue each saver hands the next one what it has just written, so that the next
 //! compare-and-swap succeeds at once.
 //!
-//! The queue is advice, never a lock. Correctness comes from the compare-and-swap alone.
+//! The queue is an optimization, not a lock. Correctness comes from the compare-and-swap alone.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -33,15 +33,15 @@ struct Line {
     waiting: VecDeque<Arc<Ticket>>,
 }
 
-/// What a saver gets that enters a queue.
+/// What a saver gets when it enters a queue.
 pub(super) enum Entered<'a> {
-    /// Nobody else saves this session.
+    /// No other saver has the turn.
     Turn(Turn<'a>),
-    /// Others do.
+    /// Another saver has the turn.
     Wait(Wait<'a>),
 }
 
-/// The right, by courtesy, to save next. Dropping it passes it on.
+/// The turn to save. Dropping it passes it to the next saver.
 pub(super) struct Turn<'a> {
     queues: &'a Queues,
     suffix: Arc<str>,
@@ -65,11 +65,11 @@ enum Call {
     Nothing,
     /// It waits, and this wakes it.
     Waker(Waker),
-    /// It is its turn. The saver before it has written this, if it succeeded.
+    /// It has the turn. The saver before it has written this, if it succeeded.
     Turn(Option<Stored>),
-    /// The store failed the saver before it: go on without a turn.
+    /// The store failed for the saver before it: continue without a turn.
     GoOn,
-    /// It has been told.
+    /// The saver has received its result.
     Done,
 }
 
@@ -99,7 +99,7 @@ impl Queues {
         })
     }
 
-    /// Gives the turn to the next saver, and what was written with it.
+    /// Passes the turn to the next saver, together with what was written.
     fn pass_on(&self, suffix: &Arc<str>, written: Option<Stored>) {
         let mut lines = self.shard(suffix);
         let Some(at) = lines.iter().position(|line| line.suffix == *suffix) else {
@@ -109,13 +109,13 @@ impl Queues {
             lines.swap_remove(at);
             return;
         };
-        // Told while the shard is locked, so that a waiter which leaves now sees it.
+        // This happens while the shard is locked, so that a waiter which leaves now sees it.
         let waker = next.tell(Call::Turn(written));
         drop(lines);
         waker.into_iter().for_each(Waker::wake);
     }
 
-    /// Ends the queue of a session: its savers go on without it.
+    /// Ends the queue of a session. Its savers continue without it.
     fn dissolve(&self, suffix: &Arc<str>) {
         let mut lines = self.shard(suffix);
         let Some(at) = lines.iter().position(|line| line.suffix == *suffix) else {
@@ -150,7 +150,7 @@ impl<'a> Turn<'a> {
         self.queues.pass_on(&self.suffix, Some(written));
     }
 
-    /// Ends the queue because the store failed: waiting for it would only add to the delay.
+    /// Ends the queue because the store failed. Waiting in line would only add to the delay.
     pub(super) fn fail(mut self) {
         self.is_over = true;
         self.queues.dissolve(&self.suffix);
@@ -166,7 +166,7 @@ impl Drop for Turn<'_> {
 }
 
 impl<'a> Future for Wait<'a> {
-    /// The turn and what the saver before has written; `None`: go on without a turn.
+    /// The turn, and what the saver before has written; `None`: continue without a turn.
     type Output = Option<(Turn<'a>, Option<Stored>)>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

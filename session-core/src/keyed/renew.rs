@@ -23,8 +23,8 @@ use crate::session::identity::Identity;
 use crate::session::state::Place;
 
 impl<B: Backend> KeyedStorage<B> {
-    /// Stores the draft's record under a fresh identity and leaves a tombstone at the old key. What
-    /// another request stores there in between comes along.
+    /// Stores the draft's record under a fresh identity and leaves a tombstone at the old key.
+    /// Changes that another request stores there in between move along.
     pub(super) async fn renew(
         &self,
         draft: &mut Draft,
@@ -33,7 +33,7 @@ impl<B: Backend> KeyedStorage<B> {
         was_emptied: bool,
     ) -> Result<Saved> {
         let lineage = if was_emptied {
-            // A new session: it gets a handle of its own. The old one is in the emptied record.
+            // A new session gets a new handle. The emptied record has the old one.
             self.lineage_at(&seen, &old)
         } else {
             let lineage = Lineage::of(&draft.record, &old);
@@ -86,8 +86,8 @@ impl<B: Backend> KeyedStorage<B> {
         Ok(Saved { cookie, listing })
     }
 
-    /// Returns whether this is the tombstone of a renewal to the key with this suffix. Nobody else
-    /// knows the suffix, so an earlier try of this renewal wrote it.
+    /// Returns whether this is the tombstone of a renewal to the key with this suffix. Only this
+    /// renewal knows the suffix, so an earlier try of it wrote the tombstone.
     fn is_moved_to(&self, found: &Found, suffix: &str) -> bool {
         match self.open(found, self.config.unix_now()) {
             Opened::Tombstone(Tombstone::Moved(to)) => to == suffix,
@@ -103,7 +103,7 @@ impl<B: Backend> KeyedStorage<B> {
         }
     }
 
-    /// Finds out by one read whether the tombstone is there, after its write failed with `error`.
+    /// Reads once to see whether the tombstone is there, after its write failed with `error`.
     async fn settle(
         &self,
         draft: &Draft,
@@ -143,7 +143,7 @@ struct Move<'a, B> {
 }
 
 enum Moved {
-    /// The tombstone is there: an earlier try wrote it, and its answer was lost.
+    /// The tombstone is there: an earlier try wrote it, and the reply was lost.
     Already,
     /// Another request ended the session at the old key, or the one at the new key.
     Ended,
@@ -181,7 +181,7 @@ impl<B: Backend> Change for Move<'_, B> {
 }
 
 impl<B: Backend> Move<'_, B> {
-    /// Stores the merged record at the new key; false if somebody ended the session there.
+    /// Stores the merged record at the new key; false if another request ended the session there.
     async fn rewrite(&mut self) -> Result<bool> {
         let storage = self.storage;
         storage

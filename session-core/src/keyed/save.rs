@@ -69,7 +69,8 @@ impl<B: Backend> KeyedStorage<B> {
             Plan::Refuse => self.lost(&draft, None),
             Plan::Update | Plan::Refresh => self.update(&mut draft, plan == Plan::Refresh).await,
             Plan::Login => Box::pin(self.log_in(&mut draft)).await,
-            // The rare ones are boxed: their futures are many times larger than an update's.
+            // The rare plans are boxed, because their futures are many times larger than an
+            // update's.
             _ => {
                 let rare = Box::pin(self.carry_out(plan, &mut draft));
                 self.backend.bound(rare, SAVE_TIMEOUTS).await?
@@ -117,7 +118,7 @@ impl<B: Backend> KeyedStorage<B> {
         Ok(self.commit_new(draft, created))
     }
 
-    /// Stores a new session, and then ends what the client's cookies stand for. In this order a
+    /// Stores a new session, and then ends the sessions of the client's cookies. In this order, a
     /// failure leaves the client with the session that it had.
     async fn log_in(&self, draft: &mut Draft) -> Result<Saved> {
         let created = self.create(draft, false).await?;
@@ -129,13 +130,14 @@ impl<B: Backend> KeyedStorage<B> {
                 self.take_back(draft).await;
                 return Err(error);
             }
-            // The client's session has ended: to fail now would leave it with nothing.
+            // The client's old session may have ended, so failing now would leave it without a
+            // session.
             self.log_not_ended(&error, "login");
         }
         Ok(self.commit_new(draft, created))
     }
 
-    /// Lets a login take the place of what the client's cookies stand for.
+    /// Ends the sessions of the client's cookies in favour of a login.
     async fn replace_old(
         &self,
         draft: &Draft,
@@ -154,8 +156,8 @@ impl<B: Backend> KeyedStorage<B> {
         Ok(())
     }
 
-    /// Ends the session and what else the client's cookies stand for. What was set afterwards
-    /// starts another session, unless another request was faster to replace or end this one.
+    /// Ends the session and the sessions of the client's other cookies. Values that were set after
+    /// the end start another session, unless another request has replaced or ended this one first.
     async fn log_out(&self, draft: &mut Draft) -> Result<Saved> {
         let has_cookie = draft.origin.sent_cookie || matches!(draft.place, Place::InStore { .. });
         let restarts = !draft.record.is_empty();
@@ -166,7 +168,7 @@ impl<B: Backend> KeyedStorage<B> {
             match self.create(draft, false).await {
                 Ok(created) => new = Some(created),
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-                // What was set cannot be stored. The session ends nevertheless.
+                // The new values cannot be stored. The session ends nevertheless.
                 Err(error) => failed = Some(error),
             }
         }
@@ -183,12 +185,12 @@ impl<B: Backend> KeyedStorage<B> {
             }
             draft.note_ended_here();
         }
-        // After the end, which may have to follow a renewal to that record.
+        // This comes after the end, which may have to follow a renewal to that record.
         if let Some(stale) = stale {
             self.discard(&stale).await;
         }
         let others = self.end_others(draft, is_repeated, new.is_some()).await?;
-        // The session that was loaded decides; without one, the strongest reason of the others.
+        // The loaded session decides. Without one, the strongest reason of the others decides.
         let ended_by = match was {
             Some(Was::Alive | Was::Nothing) => None,
             Some(Was::Ended(by)) => Some(by),
@@ -223,9 +225,9 @@ impl<B: Backend> KeyedStorage<B> {
         }
     }
 
-    /// Ends the sessions of the client's other cookies. Returns the strongest reason among those that
-    /// had already ended. `goes_on` tells that the client has a new session, so that a failure must
-    /// not cost it.
+    /// Ends the sessions of the client's other cookies. Returns the strongest reason among those
+    /// that had already ended. `goes_on` means that the client has a new session, which a failure
+    /// must not cost it.
     async fn end_others(
         &self,
         draft: &Draft,

@@ -17,7 +17,7 @@ pub(super) const RETRY_TIMEOUTS: u32 = 4;
 
 /// A change of one key.
 pub(super) trait Change: Send {
-    /// Why there is nothing to write.
+    /// The reason not to write.
     type Stop: Send;
 
     /// Decides what to write in place of `found`.
@@ -42,10 +42,10 @@ enum Attempt<'a, T> {
 }
 
 impl<B: Backend> KeyedStorage<B> {
-    /// Carries out `change` on one key. `seen` is what the caller believes the key to hold; without
-    /// it the key is read first.
+    /// Carries out `change` on one key. `seen` is what the caller expects the key to hold. Without
+    /// it, the key is read first.
     ///
-    /// Other savers of the key in this process are let finish first. See the module `queue`.
+    /// It waits for other savers of the key in this process. See the module `queue`.
     pub(super) async fn swap<C: Change>(
         &self,
         address: &Address,
@@ -59,7 +59,7 @@ impl<B: Backend> KeyedStorage<B> {
         let entered = self.queues.enter(&address.suffix);
         let entered = match entered {
             Entered::Wait(_) => Ok((entered, found)),
-            // Almost always: nobody else saves this session, and one call is all.
+            // The usual case: no other saver, and one call is enough.
             Entered::Turn(turn) => match self.attempt(address, found, change, Some(turn)).await? {
                 Attempt::Done(done) => return Ok(done),
                 Attempt::Conflict(turn, found) => {
@@ -152,7 +152,7 @@ impl<B: Backend> KeyedStorage<B> {
             }
             Ok(Outcome::Found(now)) => Ok(Attempt::Conflict(turn, now)),
             Err(error) => {
-                // Any other error, a record that is too large say, concerns this save alone.
+                // Any other error concerns this save alone, such as a record that is too large.
                 if let Some(turn) = turn
                     && error.kind() == ErrorKind::Unavailable
                 {

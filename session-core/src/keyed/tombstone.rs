@@ -1,16 +1,16 @@
-//! Tombstones: what stays at the key of a session that ended.
+//! Tombstones mark the key of a session that has ended.
 //!
 //! A tombstone is an empty JSON object, so Python too reads it as an ended session. The white space
-//! inside tells why the session ended. A member would tell more, but Python would then take the
-//! text for a session and keep using its identity.
+//! inside encodes why the session ended. A member could encode more, but Python would then read a
+//! session and keep using its identity.
 //!
-//! The two bytes `{}` are no tombstone: Python writes them, and their age is unknown.
+//! The two bytes `{}` are not a tombstone, because Python writes them and their age is unknown.
 
 use std::time::Duration;
 
 use crate::session::state::EndedBy;
 
-/// How long a tombstone stays: longer than a request takes that was in flight when the session
+/// How long a tombstone stays. It must outlive the requests that were in flight when the session
 /// ended.
 pub(super) const TIME_TO_LIVE: Duration = Duration::from_secs(60);
 
@@ -23,7 +23,7 @@ pub(super) enum Tombstone {
     Replaced,
     /// A logout ended it.
     Ended,
-    /// Somebody else ended it: "log out everywhere" or a limit.
+    /// It was ended from elsewhere: "log out everywhere" or a limit.
     Revoked,
 }
 
@@ -46,7 +46,7 @@ impl Tombstone {
             .collect()
     }
 
-    /// Reads an empty JSON object; `None` if it is no tombstone.
+    /// Reads an empty JSON object; `None` if it is not a tombstone.
     pub(super) fn parse(text: &[u8]) -> Option<Self> {
         let inside = text.strip_prefix(b"{")?.strip_suffix(b"}")?;
         let (kind, digits) = inside.split_first()?;
@@ -59,7 +59,7 @@ impl Tombstone {
         }
     }
 
-    /// Returns what the tombstone says about the client's cookie.
+    /// Returns the reason for the client's cookie.
     pub(super) fn ended_by(&self) -> EndedBy {
         match self {
             Self::Moved(_) => EndedBy::Renewal,

@@ -1,4 +1,4 @@
-//! Updating: the same identity, with the changes merged onto what others stored meanwhile.
+//! Updating: the identity stays, and the changes are merged with those of other requests.
 
 use bytes::Bytes;
 
@@ -57,7 +57,7 @@ impl<B: Backend> KeyedStorage<B> {
         }
     }
 
-    /// An update sends the cookie only if there is a Max-Age to restart or to change.
+    /// Returns whether to send the cookie: only if there is a Max-Age to restart or to change.
     fn is_cookie_refreshed(&self, draft: &Draft) -> bool {
         draft.delta.lifetime || self.cookie_max_age(draft).is_some()
     }

@@ -47,7 +47,7 @@ pub trait Codec: fmt::Debug + Send + Sync + 'static {
     /// Any error ends the save. The record is then not stored.
     fn encode(&self, record: Vec<u8>) -> Result<Vec<u8>>;
 
-    /// Turns stored bytes back into the JSON text; `None` if `encode` cannot have written them.
+    /// Returns the JSON text of stored bytes; `None` if `encode` cannot have written them.
     ///
     /// The session is then new and empty. This method must not panic, whatever bytes it is given.
     fn decode(&self, stored: &[u8]) -> Option<Vec<u8>>;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The end of the year 9999 in Unix seconds. Calendars and HTTP dates end there.
+/// The end of the year 9999 in Unix seconds, the last year of HTTP dates and of many calendars.
 const LATEST: f64 = 253_402_300_799.0;
 
 /// The value of the member `created`.
@@ -73,7 +73,7 @@ impl Created {
     }
 }
 
-/// Converts seconds. The result is exact up to 2^53, which is far behind the year 9999.
+/// Converts seconds. The result is exact up to 2^53, far beyond the year 9999.
 #[expect(
     clippy::cast_precision_loss,
     reason = "beyond that, seconds do not matter"

@@ -32,7 +32,7 @@ pub(super) struct Entries {
     index: Option<HashMap<Box<[u8]>, EntryId>>,
 }
 
-/// To compare so many names costs less than to hash one.
+/// Comparing this many names costs less than hashing one.
 const FEW: usize = 16;
 
 #[derive(Clone)]
@@ -96,7 +96,7 @@ impl Entries {
     #[inline]
     pub(super) fn load(&mut self, loaded: &[u8], name: scan::Name, value: Range<usize>) {
         let bit = bit_of(&loaded[name.inside.clone()]);
-        // To check for room here makes `push` cheaper.
+        // Checking the capacity here makes `push` cheaper.
         let is_full = self.all.len() == self.all.capacity();
         if name.escaped || self.bits & bit != 0 || is_full || self.index.is_some() {
             return self.set(loaded, Name::loaded(loaded, name), value.into());
@@ -159,7 +159,7 @@ impl Entries {
     }
 }
 
-/// Memory ends long before there are 2^32 entries.
+/// Memory is full long before there are 2^32 entries.
 #[inline]
 fn id_of(at: usize) -> EntryId {
     EntryId(u32::try_from(at).unwrap_or(u32::MAX))

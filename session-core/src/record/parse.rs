@@ -1,4 +1,4 @@
-//! Reads the text of a record, as tolerantly as aiohttp_session does.
+//! Reads the text of a record, with the tolerance of aiohttp_session.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::record::entries::{Entries, Name, Text, str_of};
 use crate::record::json::{scan, strings};
 use crate::record::{Lifetime, Record, Until};
 
-/// What a text is.
+/// What a text contains.
 pub(crate) enum Parsed {
     /// The record of a session, which may have no entries.
     Record(Arc<Record>),
@@ -44,8 +44,8 @@ impl Record {
             return Ok(Parsed::Empty);
         }
         if members.created.is_none() && !members.has_session {
-            // Python reads it as an empty session, and overwrites it. It is more likely another
-            // program's.
+            // Python reads it as an empty session and overwrites it. More likely it is another
+            // program's data.
             return Err(Unreadable("neither created nor session"));
         }
         let created = match members.created {

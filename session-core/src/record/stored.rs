@@ -15,7 +15,7 @@ pub struct Stored {
 }
 
 impl Stored {
-    /// Makes one for a store that compares values.
+    /// Makes a value for a store that compares values.
     pub fn new(value: impl Into<Bytes>) -> Self {
         Self {
             value: value.into(),
@@ -23,7 +23,7 @@ impl Stored {
         }
     }
 
-    /// Makes one for a store that compares version numbers, such as memcached's cas unique.
+    /// Makes a value for a store that compares version numbers, such as memcached's cas unique.
     pub fn with_version(value: impl Into<Bytes>, version: NonZeroU64) -> Self {
         Self {
             value: value.into(),
@@ -36,7 +36,7 @@ impl Stored {
         &self.value
     }
 
-    /// Returns the store's number for this version; `None` if the store did not tell it.
+    /// Returns the store's number for this version; `None` if the store did not report it.
     pub fn version(&self) -> Option<NonZeroU64> {
         self.version
     }

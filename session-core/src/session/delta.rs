@@ -24,7 +24,7 @@ pub(crate) struct Delta {
     pub(crate) identity: IdentityChange,
 }
 
-/// What a save does with the session's identity. The later variants win over the earlier ones.
+/// What a save does with the session's identity. A later variant wins over an earlier one.
 #[derive(Clone, Copy, Debug, Default, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum IdentityChange {
     /// The session keeps its identity.
@@ -87,7 +87,7 @@ impl Delta {
         }
         let mut set = EntrySet::default();
         for id in self.set.iter() {
-            // Without a value: it was set and then removed.
+            // An entry without a value was set and then removed.
             if let (name, Some(value)) = source.entry(id) {
                 set.insert(target.set(&name, value.to_owned()));
             }

@@ -1,4 +1,4 @@
-//! A save at work: it owns the changes that it saves.
+//! A save in progress. It owns the changes that it saves.
 
 use std::fmt;
 use std::mem;
@@ -40,8 +40,8 @@ pub(crate) struct Draft {
 }
 
 impl Session {
-    /// Begins a save in the storage that has this configuration; `None` if there is nothing to save.
-    /// While another save works on this session, [`Poll::Pending`].
+    /// Begins a save in the storage that has this configuration; `None` if there is nothing to
+    /// save. It is [`Poll::Pending`] while another save of this session is in progress.
     pub(crate) fn begin_save(&self, config: &SessionConfig) -> Result<Poll<Option<Draft>>> {
         let mut state = self.state();
         if !config.is_same(&state.config) {
@@ -56,7 +56,7 @@ impl Session {
         Ok(Poll::Ready(state.begin_save(self)))
     }
 
-    /// Begins a save after the one that works on this session; `None` if nothing is left to save.
+    /// Begins a save after the one in progress; `None` if nothing is left to save.
     pub(crate) async fn begin_next_save(&self) -> Option<Draft> {
         std::future::poll_fn(|cx| {
             let mut state = self.state();
@@ -73,8 +73,8 @@ impl Session {
 impl State {
     /// Begins a save; `None` if there is nothing to save.
     fn begin_save(&mut self, session: &Session) -> Option<Draft> {
-        // A read restarts the lifetime when the request is over. Only then it is known whether it
-        // was activity.
+        // A read restarts the lifetime when the request is over, because only then it is known
+        // whether the read counts as activity.
         let is_open_read = self.hook.is_some()
             && !self.is_committed
             && !self.delta.is_change()
@@ -105,7 +105,7 @@ impl State {
             Arc::make_mut(&mut self.record).set_created(now);
         }
         if self.config.cookie().absolute_max_age().is_some() && self.record.started.is_none() {
-            // A session that was ended and then set starts again.
+            // A session that is set after its end starts again.
             let is_new =
                 matches!(self.place, Place::Unsaved) || self.delta.identity == IdentityChange::End;
             let started = if is_new {
@@ -129,7 +129,7 @@ impl Draft {
         self.delta.sets(&self.source, key)
     }
 
-    /// Puts the changes onto `found`, what another request stored meanwhile, and makes the result
+    /// Applies the changes to `found`, which another request has stored meanwhile. The result is
     /// the record to store.
     pub(crate) fn merge(&mut self, found: Arc<Record>) {
         let mut shared = found;
@@ -153,8 +153,8 @@ impl Draft {
         self.session.state().is_lost
     }
 
-    /// Takes out a creation that began before the session was ended and is of no use any more: that
-    /// of a renewal, and any if the session does not start again.
+    /// Takes out a creation that began before the session ended and is now useless. That is the
+    /// creation of a renewal, and any creation if the session does not start again.
     pub(crate) fn take_stale_creation(&self, restarts: bool) -> Option<PendingCreate> {
         let mut state = self.session.state();
         let pending = &mut state.creation.pending;
@@ -189,12 +189,13 @@ impl Draft {
         state.is_lost = false;
     }
 
-    /// Notes that the response must not set a cookie: a newer one is on its way to the client.
+    /// Notes that the response must not set a cookie, because a newer one is on its way to the
+    /// client.
     pub(crate) fn forget_cookie(&self) {
         self.session.state().unsent = CookieChange::Keep;
     }
 
-    /// Notes that the client's cookie is to be removed although the save fails.
+    /// Notes that the response removes the client's cookie although the save fails.
     pub(crate) fn note_removal(&self) {
         self.session.state().unsent = CookieChange::Remove;
     }
@@ -211,7 +212,7 @@ impl Draft {
     pub(crate) fn commit(&mut self, place: Place) {
         self.is_committed = true;
         if let Place::InStore { emptied: true, .. } = place {
-            // What is set next belongs to a new session, with dates and a lifetime of its own.
+            // Values that are set next belong to a new session, with its own dates and lifetime.
             self.record = Arc::new(Record::new(self.config.unix_now()));
         }
         let mut guard = self.session.state();
@@ -224,7 +225,7 @@ impl Draft {
         state.place = place;
         state.origin = Origin {
             sent_cookie: true,
-            // A login has ended what these stand for.
+            // A login has ended the sessions of these cookies.
             cookies: if self.origin.is_login {
                 Vec::new()
             } else {
@@ -237,8 +238,8 @@ impl Draft {
         self.waiting = state.end_save().waiting;
     }
 
-    /// Ends the save: the record and the cookie are gone. The session becomes a new one, which
-    /// holds only what was set during the save.
+    /// Ends the save: the record and the cookie are removed. The session becomes a new one, with
+    /// only the values that were set during the save.
     pub(crate) fn commit_removal(&mut self) {
         self.is_committed = true;
         let mut guard = self.session.state();
@@ -263,7 +264,7 @@ impl Draft {
     pub(crate) fn note_lost(&self) {
         let mut state = self.session.state();
         state.is_lost = true;
-        // Another session's cookie may be on its way to the client, or there already.
+        // The client may have, or be about to get, another session's cookie.
         state.unsent = CookieChange::Keep;
     }
 }
@@ -273,7 +274,7 @@ impl State {
         self.saving.take().unwrap_or_default()
     }
 
-    /// Puts what was changed during a save onto `base`, what the save left.
+    /// Applies the changes made during a save to `base`, the record after the save.
     fn rebase(&mut self, base: Record) {
         if self.delta.identity == IdentityChange::End {
             return; // it was emptied and ended during the save, so nothing of `base` is wanted

@@ -1,4 +1,4 @@
-//! How a session reaches the storage that saves it, without knowing what a storage is.
+//! Lets a session call the storage that saves it, without depending on the storage's type.
 
 use std::fmt;
 use std::future::Future;

@@ -15,7 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 /// [key factory](crate::KeyedStorage::with_key_factory). Text of any other shape never reaches a
 /// store.
 ///
-/// Whoever knows the identity is the user, so `Debug` never shows it. Logs carry its
+/// Anyone who knows the identity can act as the user, so `Debug` never shows it. Logs contain its
 /// [`fingerprint`](Self::fingerprint).
 ///
 /// ```
@@ -43,7 +43,7 @@ impl Identity {
         Ok(Self(text.into()))
     }
 
-    /// Returns the identity that `text` spells; `None` if it has another shape.
+    /// Returns `text` as an identity; `None` if it has another shape.
     pub fn parse(text: &str) -> Option<Self> {
         // No early exit, so that the loop has no branches.
         let is_shaped = (16..=128).contains(&text.len())
@@ -58,7 +58,7 @@ impl Identity {
         &self.0
     }
 
-    /// Returns the text, which is a secret, shared with this value.
+    /// Returns the text, which is a secret. It shares this value's memory.
     pub(crate) fn text(&self) -> Arc<str> {
         self.0.clone()
     }
@@ -89,7 +89,7 @@ pub(crate) fn hex(bytes: &[u8]) -> impl Iterator<Item = char> {
 
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
-/// Which characters an identity may hold: those of URL-safe base64 (RFC 4648, section 5).
+/// The characters that an identity may contain: those of URL-safe base64 (RFC 4648, section 5).
 const URL_SAFE: [bool; 256] = {
     let mut table = [false; 256];
     let mut byte = 0_u8;

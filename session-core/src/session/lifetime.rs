@@ -27,8 +27,8 @@ pub(crate) fn is_refresh_due(config: &SessionConfig, record: &Record, now: u64) 
             .is_some_and(|max_age| record.age(now) * 10.0 >= max_age.as_secs_f64())
 }
 
-/// Returns when the session began, in Unix seconds. If the record does not tell, the time of the
-/// last write is taken.
+/// Returns when the session began, in Unix seconds. Without that in the record, it is the time of
+/// the last write.
 pub(crate) fn started(record: &Record) -> u64 {
     record
         .started

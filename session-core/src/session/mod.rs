@@ -24,14 +24,16 @@ use crate::record::Lifetime;
 use crate::session::identity::Identity;
 use crate::session::state::{EndedBy, Place, State};
 
-/// One request's session: a map from text keys to JSON values, with a few flags. The handle is
-/// cheap to clone, and clones are the same session.
+/// One request's session: a map from text keys to JSON values, with a few flags.
 ///
-/// Only [`save`](Self::save) waits for the store. The adapter saves changes once, before the
-/// response's headers leave. A change after that is [`ErrorKind::Committed`], never silently lost.
+/// A clone is cheap and refers to the same session.
 ///
-/// Values are kept as JSON text and parsed when they are read. A value that no handler touches is
-/// written back byte for byte, whoever wrote it.
+/// The adapter saves changes once, before the response's headers leave. A later change is an error
+/// of kind [`ErrorKind::Committed`] and is never lost silently. Only [`save`](Self::save) waits for
+/// the store; the other methods do no I/O.
+///
+/// Values are kept as JSON text and parsed when they are read. A value that the handler does not
+/// change is written back byte for byte, also if another program wrote it.
 ///
 /// ```
 /// use session_core::Session;
@@ -50,8 +52,7 @@ use crate::session::state::{EndedBy, Place, State};
 pub struct Session(Arc<Mutex<State>>);
 
 impl Session {
-    /// Makes a new, empty session that belongs to no storage, for unit tests of code that takes a
-    /// session.
+    /// Makes a new, empty session without a storage, for unit tests.
     ///
     /// ```
     /// use session_core::{Result, Session};
@@ -72,23 +73,25 @@ impl Session {
         SessionConfig::default().new_session(false)
     }
 
-    /// Returns whether the client had no session: it sent no cookie, or one that is unknown,
-    /// expired or forged.
+    /// Returns whether the client had no session.
+    ///
+    /// It sent no cookie, or one that is unknown, expired or forged.
     pub fn is_new(&self) -> bool {
         self.state().is_new()
     }
 
-    /// Returns whether the session was changed, touched, renewed or ended since it was loaded or
-    /// saved.
+    /// Returns whether there is a change since the session was loaded or saved.
     ///
-    /// A `new_session()` that holds nothing is not changed, although saving it ends the old
-    /// session.
+    /// A change is a key that was set or removed, a touch, a renewal or an end.
+    ///
+    /// An empty `new_session()` is not changed, although saving it ends the old session.
     pub fn is_changed(&self) -> bool {
         self.state().delta.is_change()
     }
 
-    /// Returns whether a login or a renewal has just replaced the session that the client's cookie
-    /// stood for. The client then has, or is about to get, a newer cookie.
+    /// Returns whether a login or a renewal has just replaced the session of the client's cookie.
+    ///
+    /// The client then has, or is about to get, a newer cookie.
     ///
     /// Such a session is new and empty. Storages know this for one minute after the replacement.
     /// [`was_ended`](Self::was_ended) also covers a logout.
@@ -99,14 +102,16 @@ impl Session {
             .is_some_and(EndedBy::is_replacement)
     }
 
-    /// Returns whether the session that the client's cookie stood for has just ended: by a logout,
-    /// or because a login or a renewal [replaced](Self::was_replaced) it.
+    /// Returns whether the session of the client's cookie has just ended.
     ///
-    /// Such a session is new and empty, and saving a change of it is [`ErrorKind::Ended`], a 409. A
-    /// guard returns that error instead of sending the client to the login page, because the client
-    /// has, or is about to get, a newer cookie. Storages know this for one minute after the end. A
-    /// session that was ended from elsewhere ("log out everywhere") does not count: its client may
-    /// start a new one at once.
+    /// A logout ended it, or a login or a renewal [replaced](Self::was_replaced) it.
+    ///
+    /// Such a session is new and empty. Saving a change of it is an error of kind
+    /// [`ErrorKind::Ended`], a 409. A guard should return that error instead of sending the client
+    /// to the login page, because the client may have a newer cookie.
+    ///
+    /// Storages know this for one minute after the end. A session that was ended from elsewhere
+    /// ("log out everywhere") does not count, because its client may start a new one at once.
     ///
     /// ```
     /// use session_core::{ErrorKind, Result, Session};
@@ -126,19 +131,22 @@ impl Session {
             .is_some_and(EndedBy::refuses_changes)
     }
 
-    /// Returns when a key was last set or removed; for a new session when it was made.
+    /// Returns when a key was last set or removed. For a new session, it is when the session was
+    /// made.
     pub fn created(&self) -> SystemTime {
         self.state().record.created()
     }
 
-    /// Returns when the session ends by itself; `None`: never. A write, and in a rolling storage a
-    /// read, moves this, but not past an `absolute_max_age`.
+    /// Returns when the session will expire; `None`: never.
+    ///
+    /// A write moves this time. In a rolling storage, a read moves it too. An `absolute_max_age`
+    /// limits it.
     pub fn expires_at(&self) -> Option<SystemTime> {
         let state = self.state();
         lifetime::expires_at(&state.config, &state.record)
     }
 
-    /// Returns the identity under which a store holds this session, a secret.
+    /// Returns the identity under which a store keeps this session, a secret.
     ///
     /// `None` if the session lives in its cookie or is new. A new session gets its identity when it
     /// is saved. A handler that needs it earlier chooses one with
@@ -154,27 +162,30 @@ impl Session {
         }
     }
 
-    /// Returns how long the session lives after its last write. `None` is no limit, and a cookie
-    /// that ends with the browser's session. An `absolute_max_age` of the storage may end the
-    /// session sooner.
+    /// Returns how long the session lives after its last write; `None`: without limit.
+    ///
+    /// With `None`, the cookie is removed when the browser closes. An `absolute_max_age` of the
+    /// storage may end the session sooner.
     pub fn max_age(&self) -> Option<Duration> {
         self.state().max_age()
     }
 
-    /// Gives the session a lifetime of its own in place of the storage's, and marks it changed.
+    /// Sets the session's own lifetime, in place of the storage's, and marks the session changed.
     ///
-    /// `None` is a cookie that ends with the browser's session, and **no limit on the server**
-    /// except an `absolute_max_age` of the storage. The lifetime is rounded up to whole seconds, at
-    /// least one. Longer lifetimes are capped at 100 years. It counts from
-    /// [`created`](Self::created), the last write of a key; calling this is not a write. The session
-    /// keeps it until a Python service writes the session, which drops it.
+    /// `None` is a cookie that is removed when the browser closes, and **no limit on the server**
+    /// except an `absolute_max_age` of the storage.
+    ///
+    /// The lifetime is rounded up to whole seconds, at least one. Longer lifetimes are capped at
+    /// 100 years. It counts from the last write ([`created`](Self::created)). Calling this is not a
+    /// write. A Python service that writes the session drops the lifetime.
     ///
     /// # Errors
     /// [`ErrorKind::Committed`] after the response's headers have left.
     pub fn set_max_age(&self, max_age: impl Into<Option<Duration>>) -> Result<()> {
         let mut state = self.lock_for_change()?;
         let max_age = max_age.into().map(whole_seconds);
-        // The usual lifetime says nothing, except that it makes the cookie survive the browser.
+        // The storage's own lifetime is stored only if it makes the cookie stay when the browser
+        // closes.
         let cookie = state.config.cookie();
         let lifetime =
             if max_age == cookie.max_age() && (max_age.is_none() || cookie.is_persistent()) {
@@ -188,11 +199,12 @@ impl Session {
         Ok(())
     }
 
-    /// Marks the session to be saved although no key was set: the store's time to live and the
-    /// cookie's Max-Age start again.
+    /// Marks the session to be saved although no key was set.
     ///
-    /// As in aiohttp_session, `created` stays, and the lifetime counts from it. Touching a session
-    /// does not extend it. Write a value instead. A session that is new and empty stays unsaved.
+    /// The store's time to live and the cookie's Max-Age start again.
+    ///
+    /// As in aiohttp_session, `created` stays, and the lifetime counts from it. So touching a
+    /// session does not extend it. Write a value instead. A new and empty session stays unsaved.
     ///
     /// # Errors
     /// [`ErrorKind::Committed`] after the response's headers have left.
@@ -202,15 +214,16 @@ impl Session {
         Ok(())
     }
 
-    /// Ends the session: a logout. It is empty at once. When it is saved, the store's record is
-    /// replaced by a tombstone and the client's cookie is removed.
+    /// Ends the session: a logout.
     ///
-    /// No concurrent request brings the session back. What is set after this starts another session
-    /// under a new identity. The end is carried out whatever the response is, errors included, as long
-    /// as there is a response.
+    /// The session is empty at once. When it is saved, a tombstone replaces the store's record, and
+    /// the client's cookie is removed.
     ///
-    /// A session that lives in its cookie cannot be recalled: a copy of the cookie works until it
-    /// expires.
+    /// No concurrent request brings the session back. A value that is set after this starts another
+    /// session under a new identity. The end is carried out before every response, errors included.
+    /// It is not carried out if the request is cancelled.
+    ///
+    /// In a cookie storage, a copy of the cookie still works until it expires.
     ///
     /// # Errors
     /// [`ErrorKind::Committed`] after the response's headers have left.
@@ -221,13 +234,13 @@ impl Session {
         Ok(())
     }
 
-    /// Keeps the data and changes the identity when the session is saved. The old cookie then gives
-    /// nobody the data.
+    /// Changes the identity when the session is saved, and keeps the data.
     ///
-    /// Call it whenever the session's rights change. For one minute a logout that arrives with the
-    /// old cookie still ends the session, because it may have been on its way. The lifetime goes on:
-    /// it counts from [`created`](Self::created), and a renewal is not a write. A session that lives
-    /// in its cookie has no identity; its old cookie cannot be recalled.
+    /// The old cookie then gives no access to the data.
+    ///
+    /// Call it whenever the permissions of the session change. For one minute, a logout with the
+    /// old cookie still ends the session. A renewal is not a write, so it does not restart the
+    /// lifetime. In a cookie storage there is no identity, and the old cookie stays valid.
     ///
     /// # Errors
     /// [`ErrorKind::Committed`] after the response's headers have left.
@@ -239,15 +252,17 @@ impl Session {
         Ok(())
     }
 
-    /// Chooses the identity of a new session in place of a random one. Do not use an identity
-    /// twice: once its tombstone has expired the storage cannot tell.
+    /// Sets the identity of a new session, in place of a random one.
+    ///
+    /// Do not use an identity twice. After its tombstone has expired, the storage cannot detect
+    /// that.
     ///
     /// # Errors
     /// - [`ErrorKind::Identity`] if the session is not new, or if a save of it failed before.
     /// - [`ErrorKind::Committed`] after the response's headers have left.
     ///
-    /// The save fails with [`ErrorKind::Identity`] if the store already holds something under this
-    /// identity, or if the identity holds a `_` and the storage has no key factory.
+    /// The save fails with [`ErrorKind::Identity`] if the store already has data under this
+    /// identity, or if the identity contains a `_` and the storage has no key factory.
     pub fn set_new_identity(&self, identity: Identity) -> Result<()> {
         let mut state = self.lock_for_change()?;
         if !state.is_new() {
@@ -266,19 +281,20 @@ impl Session {
         Ok(())
     }
 
-    /// Saves the changes now, before the handler responds. `Ok` means that the store has
-    /// acknowledged them.
+    /// Saves the changes now, before the handler responds.
     ///
-    /// Use it before a step that needs the session to be there, such as a redirect to a payment
-    /// page. The cookie travels with the response, also with an error page. The session can be
-    /// changed again; the adapter saves those changes as always. A session that lives in its cookie
-    /// is only checked for its size, because its place is the response.
+    /// `Ok` means that the store has acknowledged them.
+    ///
+    /// Use it before a step that needs the saved session, such as a redirect to a payment page. The
+    /// response carries the cookie, also if it is an error page. The session can be changed again,
+    /// and the adapter saves those changes as usual. In a cookie storage, this only checks the
+    /// size, because the response carries the session.
     ///
     /// # Errors
     /// - Those of [`Storage::save`](crate::Storage::save).
     /// - [`ErrorKind::Committed`] after the response's headers have left.
-    /// - [`ErrorKind::Settings`] if the session was not loaded through a session service: save it
-    ///   with [`Storage::save`](crate::Storage::save).
+    /// - [`ErrorKind::Settings`] if the session was not loaded through a session service. Save such
+    ///   a session with [`Storage::save`](crate::Storage::save).
     pub async fn save(&self) -> Result<()> {
         let hook = self.lock_for_change()?.hook.clone().ok_or_else(|| {
             Error::with_message(
@@ -291,7 +307,7 @@ impl Session {
 
     /// Locks the state.
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
-        // Of the application's code only the clock runs while the state is locked.
+        // The clock is the only code of the application that runs while the state is locked.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

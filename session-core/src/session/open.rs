@@ -24,9 +24,10 @@ impl SessionConfig {
         )
     }
 
-    /// Makes a session of what was stored by a storage without compare-and-swap. `None` if that is
-    /// no record, an ended session's, or an expired one's: use a [new
-    /// session](Self::new_session) then.
+    /// Makes a session from its stored bytes, for a storage without compare-and-swap.
+    ///
+    /// Returns `None` if the bytes are not a record, or if the session has ended or expired. Use a
+    /// [new session](Self::new_session) then.
     pub fn open(&self, stored: impl Into<Bytes>) -> Option<Session> {
         let now = self.unix_now();
         let record = match self.read(stored.into(), now) {
@@ -48,7 +49,7 @@ impl SessionConfig {
         Some(self.loaded_session(record, Place::InCookie, origin, now))
     }
 
-    /// Makes the session of a login: saving it ends what the client's cookies stand for.
+    /// Makes the session of a login. Saving it ends the sessions of the client's cookies.
     pub(crate) fn login_session(&self, sent_cookie: bool, cookies: Vec<Identity>) -> Session {
         self.empty_session(
             Place::Unsaved,

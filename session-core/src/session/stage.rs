@@ -11,15 +11,14 @@ use crate::session::delta::IdentityChange;
 use crate::session::state::Place;
 use crate::session::{Draft, Session, lifetime};
 
-/// A change that waits to be stored. Dropping it gives the change back to its session.
+/// A change that is not stored yet. Dropping it gives the change back to its session.
 pub struct Staged {
     draft: Draft,
     payload: Option<Vec<u8>>,
 }
 
 impl SessionConfig {
-    /// Takes the changes out of `session` and returns what is to be stored; `None` if nothing
-    /// changes.
+    /// Takes the changes out of `session`, for the storage to store; `None` if nothing changes.
     ///
     /// # Errors
     /// - Those of the codec.
@@ -57,7 +56,7 @@ impl Staged {
         lifetime::cookie_max_age(&self.draft.config, &self.draft.record)
     }
 
-    /// Notes that the change is stored, and what that means for the cookie.
+    /// Marks the change as stored. `change` is what the storage does with the cookie.
     pub fn commit(mut self, change: &CookieChange) {
         self.draft.note_cookie(change);
         if self.payload.is_some() {

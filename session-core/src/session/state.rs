@@ -1,4 +1,4 @@
-//! What a session handle points at.
+//! The state that all clones of a session share.
 
 use std::sync::Arc;
 use std::task::Waker;
@@ -25,13 +25,14 @@ pub(crate) struct State {
     pub(crate) origin: Origin,
     /// The response is on its way: changes are refused.
     pub(crate) is_committed: bool,
-    /// Another request ended it. Its changes can never be saved.
+    /// Another request ended the session. Its changes can never be saved.
     pub(crate) is_lost: bool,
     /// A tenth of a rolling session's lifetime was over when it was loaded, so a read restarts it.
     pub(crate) refresh: bool,
-    /// How the next record of this session is created, and what an earlier save left unfinished.
+    /// How the next record of this session is created, and which creation an earlier save left
+    /// unfinished.
     pub(crate) creation: Creation,
-    /// What an explicit `save()` did to the cookie. The response carries it.
+    /// The change of the cookie by an explicit `save()`. The response carries it.
     pub(crate) unsent: CookieChange,
     /// The save that works on this session.
     pub(crate) saving: Option<Saving>,
@@ -42,7 +43,7 @@ pub(crate) struct State {
 /// Where a session lives.
 #[derive(Clone, Debug)]
 pub(crate) enum Place {
-    /// Nowhere yet: it is new.
+    /// It is new and not stored yet.
     Unsaved,
     /// In its cookie.
     InCookie,
@@ -52,7 +53,7 @@ pub(crate) enum Place {
         /// What the store held when the session was loaded or last saved.
         seen: Stored,
         /// The record had no key left when it was loaded or last saved. The session is new, and
-        /// moves to a fresh identity when something is set.
+        /// moves to a fresh identity when a key is set.
         emptied: bool,
     },
 }
@@ -62,18 +63,18 @@ pub(crate) enum Place {
 pub(crate) struct Origin {
     /// The client sent a cookie of the storage's name.
     pub(crate) sent_cookie: bool,
-    /// `new_session()` made this session: saving it ends what the client's cookies stand for.
+    /// `new_session()` made this session. Saving it ends the sessions of the client's cookies.
     pub(crate) is_login: bool,
-    /// Identities from the client's cookies that an end of this session ends too.
+    /// Identities from the client's cookies. Ending this session ends theirs too.
     pub(crate) cookies: Vec<Identity>,
-    /// Why a cookie of the client stands for no session any more.
+    /// Why the session of a client's cookie ended.
     pub(crate) ended_by: Option<EndedBy>,
 }
 
-/// Why a session ended, as its tombstone tells.
+/// Why a session ended, according to its tombstone.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum EndedBy {
-    /// Somebody else ended it: "log out everywhere" or a limit.
+    /// It was ended from elsewhere: "log out everywhere" or a limit.
     Revoked,
     /// A logout ended it.
     Logout,
@@ -98,12 +99,12 @@ impl EndedBy {
     }
 }
 
-/// A save at work.
+/// A save in progress.
 #[derive(Default)]
 pub(crate) struct Saving {
     /// The tasks that wait for it to finish.
     pub(crate) waiting: Vec<Waker>,
-    /// Its changes are not wanted back if it fails.
+    /// If it fails, its changes are dropped.
     pub(crate) is_unwanted: bool,
 }
 
@@ -112,10 +113,10 @@ pub(crate) struct Saving {
 pub(crate) struct Creation {
     /// The identity that the application chose.
     pub(crate) chosen: Option<Identity>,
-    /// A creation that began and whose outcome is unknown, so that a second save goes on with it.
+    /// A creation whose outcome is unknown. A second save continues with it.
     pub(crate) pending: Option<PendingCreate>,
-    /// A save began to end the session, and it is unknown whether it did. A tombstone that is found
-    /// at its key may be this session's own.
+    /// A save tried to end the session, with an unknown outcome. A tombstone at its key may be this
+    /// session's own.
     pub(crate) is_ending: bool,
 }
 
@@ -123,10 +124,10 @@ pub(crate) struct Creation {
 #[derive(Clone, Debug)]
 pub(crate) struct PendingCreate {
     pub(crate) identity: Identity,
-    /// The values that may have been stored. Nobody else writes them, because nobody else knows
+    /// The values that may have been stored. Only this session writes them, because only it knows
     /// the identity.
     pub(crate) written: Vec<Bytes>,
-    /// A renewal creates it, so the session's old key may lead to it.
+    /// A renewal creates it, so the tombstone at the old key may name it.
     pub(crate) is_move: bool,
 }
 
@@ -177,7 +178,7 @@ impl State {
         max_age(&self.config, &self.record)
     }
 
-    /// Lets a session that was only read keep the lifetime that it has.
+    /// Cancels the restart of the lifetime for a session that was only read.
     pub(crate) fn forget_refresh(&mut self) {
         self.refresh = false;
     }
@@ -233,7 +234,7 @@ impl State {
 
     /// Drops all changes except an end, which is carried out whatever the response is.
     ///
-    /// If a save is at work and fails, its changes are dropped too.
+    /// If a save is in progress and fails, its changes are dropped too.
     pub(crate) fn drop_changes(&mut self) {
         if let Some(saving) = &mut self.saving {
             saving.is_unwanted = true;

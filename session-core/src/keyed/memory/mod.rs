@@ -40,9 +40,9 @@ impl Default for MemoryStorage {
 
 /// A [`Backend`] in the memory of this process.
 ///
-/// Its capacity is limited. When live records fill it, a new record or a longer value is an error
-/// of kind [`Unavailable`](crate::ErrorKind::Unavailable). It never drops a live session to make
-/// room. Ending a session always works.
+/// Its capacity is limited. When it is full of live records, storing a new record or a longer value
+/// is an error of kind [`Unavailable`](crate::ErrorKind::Unavailable). It never drops a live
+/// session to make room. Ending a session always works.
 ///
 /// Each write also removes some of the records that have expired. Sessions without a `max_age`
 /// never expire, so without one a full store stays full. Set a `max_age`.

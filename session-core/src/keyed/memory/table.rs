@@ -242,7 +242,7 @@ fn without_room(write: Write) -> Result<Outcome> {
     Err(Error::new(ErrorKind::Unavailable, text))
 }
 
-/// Returns when a record expires. A time beyond the range of the clock is never.
+/// Returns when a record expires. A time beyond the range of the clock counts as never.
 fn expires(now: SystemTime, time_to_live: Option<Duration>) -> Option<SystemTime> {
     time_to_live.and_then(|time_to_live| now.checked_add(time_to_live))
 }

@@ -1,7 +1,7 @@
 //! JSON text as Python's `json.dumps` writes it.
 //!
-//! aiohttp_session reads any JSON. The same bytes as its own are the easiest to trust and to test,
-//! and a cookie that is not encrypted can only hold ASCII.
+//! aiohttp_session reads any JSON. Writing exactly its bytes is easiest to test, and an unencrypted
+//! cookie can hold only ASCII.
 
 pub(crate) mod canonical;
 mod finite;

@@ -313,7 +313,7 @@ mod tests {
         (white_space(text, end) == text.len()).then_some(start..end)
     }
 
-    /// `serde_json` is the judge of what is JSON, and where it is.
+    /// Compares with `serde_json`: what is JSON, and where it is.
     #[track_caller]
     fn agrees(text: impl AsRef<[u8]>) {
         let text = text.as_ref();

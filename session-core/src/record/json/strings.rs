@@ -171,7 +171,7 @@ mod tests {
             prop_assert_eq!(unescape_lossy(&written), text);
         }
 
-        /// `serde_json` is the judge of what a string stands for.
+        /// Compares with `serde_json`: which text a string means.
         #[test]
         fn any_escapes(
             parts in vec(
