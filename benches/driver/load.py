@@ -134,7 +134,7 @@ class Patience:
             self.left -= step
 
     def best(self, measure: Callable[[], Measurement]) -> Measurement:
-        """The quietest of a few measurements, one if nobody disturbed it."""
+        """The quietest of a few measurements, one if nothing disturbed it."""
         best: Measurement | None = None
         for _ in range(1 + self.settings.retries):
             self.wait()

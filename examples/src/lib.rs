@@ -1,4 +1,4 @@
-//! What the larger examples share that has nothing to do with sessions: pages, forms, a server loop.
+//! Code that the larger examples share and that is not about sessions: pages, forms, a server loop.
 
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -29,7 +29,7 @@ pub async fn form(body: Incoming) -> Option<Vec<(String, String)>> {
     Some(form_urlencoded::parse(&bytes).into_owned().collect())
 }
 
-/// Returns the first field of that name, or nothing.
+/// Returns the value of the first field called `name`, or an empty text.
 pub fn field<'a>(form: &'a [(String, String)], name: &str) -> &'a str {
     let mut fields = form.iter().filter(|(key, _)| key == name);
     fields.next().map_or("", |(_, value)| value)
@@ -47,8 +47,10 @@ pub fn see_other(place: &'static str) -> Response<String> {
 
 /// Makes a page of `body`, which is HTML.
 pub fn page(status: StatusCode, title: &str, body: &str) -> Response<String> {
-    let style = "body { font: 1.1rem/1.6 system-ui, sans-serif; max-width: 32rem; margin: 4rem auto; color: #223 }
-label, button { display: block; margin: .5rem 0 } [role=status] { background: #eef3ff; padding: .5rem 1rem }";
+    let style = "body { font: 1.1rem/1.6 system-ui, sans-serif; max-width: 32rem; \
+                 margin: 4rem auto; color: #223 }
+label, button { display: block; margin: .5rem 0 }
+[role=status] { background: #eef3ff; padding: .5rem 1rem }";
     let head = format!("<meta charset=utf-8><title>{title}</title>\n<style>{style}</style>");
     let html = format!("<!doctype html><html lang=en>{head}\n<h1>{title}</h1>\n{body}\n");
     let mut response = Response::new(html);
@@ -87,7 +89,7 @@ where
         let (stream, _) = listener.accept().await?;
         let service = service.clone();
         tokio::spawn(async move {
-            // A connection that breaks off concerns nobody but its client.
+            // A connection that breaks off affects only its client.
             let server = auto::Builder::new(TokioExecutor::new());
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
         });

@@ -1,5 +1,5 @@
-//! Sessions in SQLite: a whole [`Backend`], to copy from. The page 'Writing a backend' of
-//! `session-hyper`'s guide explains it clause by clause.
+//! Keeps sessions in SQLite: a complete [`Backend`] to copy from. The page 'Writing a backend' of
+//! `session-hyper`'s guide explains each clause.
 //!
 //! ```
 //! use session_core::{KeyedStorage, Storage};

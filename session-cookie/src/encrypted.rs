@@ -10,15 +10,16 @@ use session_core::{Result, SessionConfig};
 use crate::Opened;
 use crate::key::FernetKey;
 
-/// Keeps the whole session in its cookie, encrypted and signed with Fernet: aiohttp_session's
-/// `EncryptedCookieStorage`.
+/// Keeps the whole session in its cookie, encrypted and signed with Fernet.
 ///
-/// The token (<https://github.com/fernet/spec>) is AES-128-CBC under HMAC-SHA256, and says when it
-/// was made: that time, too, counts against the session's lifetime, and a token dated more than
-/// 60 seconds in the future is refused.
+/// This is aiohttp_session's `EncryptedCookieStorage`.
+///
+/// A Fernet token (<https://github.com/fernet/spec>) is AES-128-CBC with HMAC-SHA256. It contains
+/// the time when it was made. A session has expired if that time is older than its lifetime. A
+/// token dated more than 60 seconds in the future is refused.
 pub struct EncryptedCookieStorage {
     pub(crate) config: SessionConfig,
-    /// The first seals, all open.
+    /// The first key seals. All keys open.
     keys: Vec<FernetKey>,
 }
 
@@ -28,8 +29,9 @@ crate::cookie_storage!(EncryptedCookieStorage);
 const MIN_LEN: usize = 100;
 
 impl EncryptedCookieStorage {
-    /// Keeps sessions under `key`, a [`Key`](crate::Key) or a [`Fernet`](fernet::Fernet), with the
-    /// default cookie settings.
+    /// Makes a storage that seals with `key`, with the default cookie settings.
+    ///
+    /// `key` is a [`Key`](crate::Key) or a [`Fernet`](fernet::Fernet).
     pub fn new(key: impl Into<FernetKey>) -> Self {
         Self {
             config: SessionConfig::default(),
@@ -37,17 +39,19 @@ impl EncryptedCookieStorage {
         }
     }
 
-    /// Also opens sessions that were sealed under `key`. Their next save seals them under the first
-    /// key. Use it for a key that is being retired, or for the next key while not all instances have
-    /// it yet. Each key is one more attempt at a token that fits none.
+    /// Also opens sessions that were sealed with `key`. Their next save seals them with the first
+    /// key.
+    ///
+    /// Use it for a key that is being retired, or for the next key while some instances do not have
+    /// it yet. Each key adds one attempt for a token that fits no key.
     #[must_use]
     pub fn with_fallback_key(mut self, key: impl Into<FernetKey>) -> Self {
         self.keys.push(key.into());
         self
     }
 
-    /// Returns whether `token` is long enough, and has exactly the padding that it needs: the fernet
-    /// crate ignores it.
+    /// Returns whether `token` is long enough and has exactly the padding that it needs. The fernet
+    /// crate ignores the padding.
     #[expect(clippy::unused_self, reason = "as the other storages' has_shape")]
     fn has_shape(&self, token: &str) -> bool {
         token.len() >= MIN_LEN
@@ -57,7 +61,7 @@ impl EncryptedCookieStorage {
 
     fn open(&self, token: &str) -> Option<Opened> {
         let now = self.now();
-        // No time to live is passed: the crate would add it to the token's time before it has
+        // This passes no time to live. The crate would add it to the token's time before it has
         // authenticated that time, which can overflow.
         let opened = self
             .keys
@@ -94,7 +98,7 @@ impl EncryptedCookieStorage {
     }
 }
 
-/// Reads the time from a token: 8 bytes big-endian behind the version's one.
+/// Reads the time from a token: 8 bytes, big-endian, after the byte of the version.
 fn sealed_at(token: &str) -> Option<u64> {
     let mut head = [0; 9];
     URL_SAFE.decode_slice(token.get(..12)?, &mut head).ok()?;

@@ -9,8 +9,9 @@ use fernet::Fernet;
 use session_core::{Error, ErrorKind, Result};
 use zeroize::{Zeroize, Zeroizing};
 
-/// A key of 32 random bytes, for either encrypted storage. `Debug` does not show it, and its
-/// memory is wiped when it is dropped.
+/// A key of 32 random bytes, for either encrypted storage.
+///
+/// `Debug` does not show it. Its memory is wiped when it is dropped.
 ///
 /// ```
 /// use session_cookie::Key;
@@ -21,13 +22,13 @@ use zeroize::{Zeroize, Zeroizing};
 /// assert_eq!(format!("{key:?}"), "Key(..)");
 ///
 /// let error = Key::parse("c2hvcnQ=").unwrap_err();
-/// assert_eq!(error.to_string(), "a session key must be the base64 text of 32 bytes, this is one of 5");
+/// assert!(error.to_string().ends_with("the base64 text of 32 bytes, this is one of 5"));
 /// ```
 #[derive(Clone)]
 pub struct Key([u8; 32]);
 
-/// A key of an [`EncryptedCookieStorage`](crate::EncryptedCookieStorage): made from a [`Key`] or
-/// from a [`Fernet`].
+/// A key of an [`EncryptedCookieStorage`](crate::EncryptedCookieStorage), made from a [`Key`] or a
+/// [`Fernet`].
 #[derive(Clone)]
 pub struct FernetKey(pub(crate) Fernet);
 
@@ -35,18 +36,19 @@ impl Key {
     /// Draws a key from the operating system's random generator.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the operating system has no random bytes to give.
+    /// [`ErrorKind::Unavailable`] if the operating system has no random bytes.
     pub fn generate() -> Result<Self> {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes).map_err(|error| Error::new(ErrorKind::Unavailable, error))?;
         Ok(Self(bytes))
     }
 
-    /// Reads a key from its base64 text, in either alphabet, with or without padding: what
-    /// `Fernet.generate_key()` prints in Python.
+    /// Reads a key from its base64 text, as Python's `Fernet.generate_key()` prints it.
+    ///
+    /// Both base64 alphabets are accepted, with and without padding.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`] if it is no base64 or not of 32 bytes.
+    /// [`ErrorKind::Settings`] if the text is not base64, or not the base64 of 32 bytes.
     pub fn parse(text: &str) -> Result<Self> {
         let text = Zeroizing::new(text.trim().replace('-', "+").replace('_', "/"));
         let bytes = ANY_PADDING.decode(text.as_bytes()).map(Zeroizing::new);
@@ -58,10 +60,10 @@ impl Key {
         })?)
     }
 
-    /// Takes a key that is there as bytes.
+    /// Makes a key of 32 bytes.
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`] if they are not 32.
+    /// [`ErrorKind::Settings`] if `bytes` does not have 32 bytes.
     pub fn from_slice(bytes: &[u8]) -> Result<Self> {
         bytes.try_into().map(Self).map_err(|_| {
             let text = format!(

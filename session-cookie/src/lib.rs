@@ -1,36 +1,51 @@
-//! Sessions that live in their cookie: no store, no lookup, and no way to recall one.
+//! Sessions stored in their cookie, wire compatible with aiohttp_session: no server-side store.
 //!
 //! ```
 //! use session_cookie::{EncryptedCookieStorage, Key};
-//! use session_core::CookieSettings;
+//! use session_core::{CookieChange, CookieSettings, Storage};
 //! use std::time::Duration;
 //!
-//! # fn main() -> Result<(), session_core::Error> {
+//! # async fn program() -> Result<(), session_core::Error> {
 //! let key = Key::parse("AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=")?;
 //! let cookie = CookieSettings::builder("sid").max_age(Duration::from_secs(3600)).build()?;
 //! let storage = EncryptedCookieStorage::new(key).with_cookie(cookie);
+//!
+//! // An adapter for your server makes these calls:
+//! let session = storage.load(&[]).await?;
+//! session.insert("cart", ["apples"])?;
+//! let CookieChange::Set { value, .. } = storage.save(&session).await? else { unreachable!() };
+//!
+//! // ... and at the client's next request:
+//! let session = storage.load(&[&value]).await?;
+//! assert_eq!(session.get::<Vec<String>>("cart")?.unwrap(), ["apples"]);
 //! # Ok(())
 //! # }
+//! # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+//! # let done = std::pin::pin!(program()).poll(&mut context);
+//! # assert!(matches!(done, std::task::Poll::Ready(Ok(()))));
 //! ```
 //!
 //! # Choosing
 //!
 //! | storage | client can read it | client can forge it | wire format |
 //! | --- | --- | --- | --- |
-//! | [`EncryptedCookieStorage`] | no | no | Fernet token, as aiohttp_session's `EncryptedCookieStorage` |
-//! | [`NaClCookieStorage`] | no | no | base64 of a NaCl secret box, as `NaClCookieStorage` there |
-//! | [`SimpleCookieStorage`] | **yes** | **yes** | JSON, as `SimpleCookieStorage` there; for tests |
+//! | [`EncryptedCookieStorage`] | no | no | Fernet token |
+//! | [`NaClCookieStorage`] | no | no | base64 of a NaCl secret box |
+//! | [`SimpleCookieStorage`] | **yes** | **yes** | JSON; for tests |
+//!
+//! Each has the name and the wire format of its counterpart in aiohttp_session.
 //!
 //! # What this crate does not do
 //!
-//! - It cannot end a session: a copy of the cookie works until it expires, after a logout or a
-//!   renewal too. Where a logout must hold, keep sessions in a store.
-//! - A rolling session is set again by a read that is in flight during a logout.
+//! - It cannot end a session. A copy of the cookie works until it expires, also after a logout or a
+//!   renewal. If a logout must be final, keep sessions in a store.
+//! - In a rolling storage, a read that is in flight during a logout sets the cookie again.
 //! - It cannot merge. If two responses set the cookie, the browser keeps the one that arrives last.
 //! - It does not bind a cookie to its name, because the wire format has no room for it. Two
 //!   encrypted cookies of one program need **two keys**. Otherwise a client could send the value of
 //!   one as the other.
-//! - It stores at most what fits a cookie: 4096 bytes for name and value together. More is an error.
+//! - It stores at most 4096 bytes, for the cookie's name and value together. More is an error of
+//!   kind [`TooLarge`](session_core::ErrorKind::TooLarge).
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -110,7 +125,7 @@ async fn save(
         return Ok(change);
     };
     let value = seal(payload)?;
-    // Before the session counts as saved: the client keeps its old cookie.
+    // This comes before the session counts as saved. If it fails, the client keeps its old cookie.
     config.cookie().check_size(&value)?;
     let max_age = staged.max_age();
     let change = CookieChange::Set { value, max_age };

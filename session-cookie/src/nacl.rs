@@ -12,15 +12,18 @@ use session_core::{Error, ErrorKind, Result, SessionConfig};
 use crate::Opened;
 use crate::key::Key;
 
-/// Keeps the whole session in its cookie, encrypted and signed with NaCl's `crypto_secretbox`
-/// (XSalsa20-Poly1305): aiohttp_session's `NaClCookieStorage`.
+/// Keeps the whole session in its cookie, encrypted and signed with a NaCl secret box.
 ///
-/// The value is the base64 of 24 bytes nonce, 16 bytes MAC and the ciphertext. It says no time:
-/// only the record's `created` limits its life, which [`changed`](session_core::Session::changed) does not move.
-/// A `created` more than 60 seconds in the future is refused.
+/// This is aiohttp_session's `NaClCookieStorage`. The cipher is NaCl's `crypto_secretbox`,
+/// XSalsa20-Poly1305.
+///
+/// The value is the base64 of 24 bytes nonce, 16 bytes MAC and the ciphertext. It contains no time
+/// of its own, so the session's lifetime counts from the record's `created`.
+/// [`changed`](session_core::Session::changed) does not move that. A `created` more than 60 seconds
+/// in the future is refused.
 pub struct NaClCookieStorage {
     pub(crate) config: SessionConfig,
-    /// The first seals, all open.
+    /// The first key seals. All keys open.
     keys: Vec<XSalsa20Poly1305>,
 }
 
@@ -36,7 +39,7 @@ const NONCE_BYTES: usize = 24;
 const MIN_LEN: usize = 56;
 
 impl NaClCookieStorage {
-    /// Keeps sessions under `key`, with the default cookie settings.
+    /// Makes a storage that seals with `key`, with the default cookie settings.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "the key is wiped when it goes"
@@ -48,9 +51,11 @@ impl NaClCookieStorage {
         }
     }
 
-    /// Also opens sessions that were sealed under `key`. Their next save seals them under the first
-    /// key. Use it for a key that is being retired, or for the next key while not all instances have
-    /// it yet. Each key is one more attempt at a value that fits none.
+    /// Also opens sessions that were sealed with `key`. Their next save seals them with the first
+    /// key.
+    ///
+    /// Use it for a key that is being retired, or for the next key while some instances do not have
+    /// it yet. Each key adds one attempt for a value that fits no key.
     #[must_use]
     #[expect(
         clippy::needless_pass_by_value,
@@ -68,7 +73,7 @@ impl NaClCookieStorage {
     }
 
     fn open(&self, value: &str) -> Option<Opened> {
-        // Exactly one text for each box: canonical padding, no stray bits.
+        // Accept exactly one text for each box: canonical padding, no stray bits.
         let sealed = STANDARD.decode(value).ok();
         let parts = sealed
             .as_deref()

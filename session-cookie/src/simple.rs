@@ -7,9 +7,9 @@ use session_core::{Error, ErrorKind, Result, SessionConfig};
 
 use crate::Opened;
 
-/// Keeps the whole session in its cookie as **plain JSON: the client can read it and write
-/// whatever it likes into it**. For tests and for looking at what is sent: aiohttp_session's
-/// `SimpleCookieStorage`.
+/// Keeps the whole session in its cookie as plain JSON. **The client can read and forge it.**
+///
+/// Use it for tests, and to see what is sent. This is aiohttp_session's `SimpleCookieStorage`.
 ///
 /// ```
 /// use session_cookie::SimpleCookieStorage;
@@ -24,7 +24,8 @@ pub struct SimpleCookieStorage {
 crate::cookie_storage!(SimpleCookieStorage);
 
 impl SimpleCookieStorage {
-    /// Keeps sessions where everybody can read and forge them, with the default cookie settings.
+    /// Makes a storage whose sessions every client can read and forge, with the default cookie
+    /// settings.
     pub fn unprotected() -> Self {
         Self {
             config: SessionConfig::default(),
@@ -36,8 +37,8 @@ impl SimpleCookieStorage {
         !value.is_empty()
     }
 
-    /// All cookies count as equally old, so the first one with a session wins: the client could
-    /// write any time into them.
+    /// All cookies count as equally old, because the client could write any time into them. So the
+    /// first one with a session wins.
     fn open(&self, value: &str) -> Option<Opened> {
         let session = self.config.open(value.as_bytes().to_vec())?;
         Some((session, UNIX_EPOCH))

@@ -19,13 +19,14 @@
 //! # Ok(())
 //! # }
 //! # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-//! # assert!(matches!(std::pin::pin!(program()).poll(&mut context), std::task::Poll::Ready(Ok(()))));
+//! # let done = std::pin::pin!(program()).poll(&mut context);
+//! # assert!(matches!(done, std::task::Poll::Ready(Ok(()))));
 //! ```
 //!
 //! # Where things are
 //!
-//! - [`Session`]: one request's session, a map with a few flags and verbs. A handler gets it through
-//!   [`RequestSession`].
+//! - [`Session`]: one request's session, a map with a few flags and verbs. A handler gets it
+//!   through [`RequestSession`].
 //! - [`Storage`]: loads a session from the client's cookies and saves it.
 //! - [`UserSessions`]: the sessions of a user, to list and to end.
 //! - [`CookieSettings`]: the cookie's name, attributes and lifetimes.
@@ -39,8 +40,8 @@
 //! - It knows no server: an adapter crate connects it to one.
 
 // Relative: the documentation of the other crates is beside that of this one. Cargo documents the
-// crates of a workspace in any order, and rustdoc links to a crate only if it knows this, or if that
-// crate's pages are there already.
+// crates of a workspace in any order, and rustdoc links to a crate only if it knows this, or if
+// that crate's pages are there already.
 #![doc(html_root_url = "../")]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -68,8 +68,8 @@ pub trait Storage: fmt::Debug + Send + Sync + 'static {
     ///   acknowledge.
     /// - [`ErrorKind::Ended`](crate::ErrorKind::Ended) if another request ended the session.
     /// - [`ErrorKind::Contended`](crate::ErrorKind::Contended) after too many conflicts.
-    /// - [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) if the session does not fit. Its changes
-    ///   are not stored.
+    /// - [`ErrorKind::TooLarge`](crate::ErrorKind::TooLarge) if the session does not fit. Its
+    ///   changes are not stored.
     /// - [`ErrorKind::Settings`](crate::ErrorKind::Settings) if another storage loaded the session.
     async fn save(&self, session: &Session) -> Result<CookieChange>;
 

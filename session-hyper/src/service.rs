@@ -7,9 +7,9 @@ use hyper::service::Service;
 use session_core::adapter::{DefaultErrorResponse, ErrorResponse, SessionFuture, Storages};
 use session_core::{Error, Result, Storage};
 
-/// A hyper service that gives a handler its sessions.
+/// A hyper service that runs a handler with sessions.
 ///
-/// Cheap to clone: use a clone for each connection.
+/// It is cheap to clone. Use a clone for each connection.
 #[derive(Clone)]
 pub struct SessionService<S, A = DefaultErrorResponse> {
     storages: Storages,
@@ -18,8 +18,10 @@ pub struct SessionService<S, A = DefaultErrorResponse> {
 }
 
 impl<S> SessionService<S> {
-    /// Puts sessions of `storage` around `inner`. An `Arc<dyn Storage>` is a storage too: one that
-    /// was chosen at run time, or that is used elsewhere as well.
+    /// Makes a service that runs `inner` with sessions of `storage`.
+    ///
+    /// An `Arc<dyn Storage>` is a storage too. Use one to choose the storage at run time, or to
+    /// share it.
     pub fn new(storage: impl Storage, inner: S) -> Self {
         Self {
             storages: Storages::new(storage),
@@ -30,8 +32,9 @@ impl<S> SessionService<S> {
 }
 
 impl<S, A> SessionService<S, A> {
-    /// Adds sessions of another storage, whose cookie has another name. Handlers reach them with
-    /// [`session_named`](session_core::RequestSession::session_named).
+    /// Adds sessions of another storage, whose cookie has another name.
+    ///
+    /// Handlers get them with [`session_named`](session_core::RequestSession::session_named).
     ///
     /// # Errors
     /// [`ErrorKind::Settings`](session_core::ErrorKind::Settings) if a storage of this service has
@@ -43,8 +46,9 @@ impl<S, A> SessionService<S, A> {
         })
     }
 
-    /// Sets whether changes are saved although the handler responded with a server error (5xx).
-    /// Default: false, half-done work of a failed handler is dropped.
+    /// Sets whether changes are saved if the handler responds with a server error (5xx).
+    ///
+    /// Default: false. The unfinished work of a failed handler is dropped.
     #[must_use]
     pub fn save_server_errors(self, save: bool) -> Self {
         Self {
@@ -53,10 +57,13 @@ impl<S, A> SessionService<S, A> {
         }
     }
 
-    /// Lets `error_response` write the response to a request whose session failed.
+    /// Sets the closure that writes the response to a request whose session failed.
     ///
-    /// [`status`](session_core::adapter::status) says which status fits. The response must not hold
-    /// the error's text. `Cache-Control: no-store` is added unless the response has its own.
+    /// Default: the right status and an empty body.
+    ///
+    /// [`status`](session_core::adapter::status) returns the right status. The response must not
+    /// contain the error's text. `Cache-Control: no-store` is added unless the response has that
+    /// header.
     pub fn on_error<F, B>(self, error_response: F) -> SessionService<S, F>
     where
         F: Fn(&Error) -> Response<B>,

@@ -30,9 +30,9 @@ const DELETE_SIZES: [usize; 3] = [4 << 10, 64 << 10, 256 << 10];
 
 /// A [`Backend`] in memcached, on a bounded connection pool.
 ///
-/// A connection carries one command at a time. It goes back to the pool after the whole of a valid
-/// response was read. Otherwise (a timeout, a cancelled request, an error) it is closed. The
-/// version of a [`Stored`] is memcached's cas unique.
+/// A connection carries one command at a time. It returns to the pool after the whole of a valid
+/// response was read. After a timeout, an error or a cancelled request it is closed. The version of
+/// a [`Stored`] is memcached's cas unique.
 pub struct MemcachedBackend {
     pool: Pool<Connector>,
     timeout: Duration,
@@ -46,16 +46,19 @@ impl MemcachedBackend {
         }
     }
 
-    /// Limits each call: waiting for a free connection, connecting, and all commands of the call
-    /// together. Default: one second.
+    /// Limits the time of each call. Default: one second.
+    ///
+    /// The limit covers waiting for a free connection, connecting, and all commands of the call
+    /// together. Longer timeouts are capped at a year.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(MAX_TIMEOUT);
         self
     }
 
-    /// Limits how many connections are open at once, at least one. Further calls wait for a free
-    /// connection. Default: 32.
+    /// Limits how many connections are open at once. Default: 32.
+    ///
+    /// Further calls wait for a free connection. Zero counts as one.
     #[must_use]
     pub fn with_max_connections(mut self, connections: usize) -> Self {
         // A new pool, because deadpool's `resize` only removes connections that are open already.
@@ -63,7 +66,7 @@ impl MemcachedBackend {
         self
     }
 
-    /// Removes a small value if it still has this version: a `cas` of one that has expired.
+    /// Removes a small value if it still has this version, with a `cas` of an expired value.
     pub(crate) async fn remove(&self, key: &str, version: NonZeroU64) -> Result<()> {
         let cas = Command::Cas {
             value: b"",
@@ -73,7 +76,7 @@ impl MemcachedBackend {
         self.call(key)?.request(cas).await.map(drop)
     }
 
-    /// Starts a call of the contract, which must end within the timeout.
+    /// Starts a call, which must end within the timeout.
     fn call<'a>(&'a self, key: &'a str) -> Result<Call<'a>> {
         if !is_valid_key(key) {
             return Err(failure::unavailable("memcached does not accept this key"));
@@ -106,7 +109,7 @@ impl Backend for MemcachedBackend {
     }
 }
 
-/// One call of the contract. A call may take several commands; one deadline covers them all.
+/// A call of `read` or `write`. It may take several commands. One deadline covers them all.
 struct Call<'a> {
     backend: &'a MemcachedBackend,
     key: &'a str,
@@ -139,7 +142,8 @@ impl Call<'_> {
                     Found::Missing => {} // it expired between the two commands
                     found => return Ok(Outcome::Found(found)),
                 },
-                // memcached looks for memory first, so the key may hold something nevertheless.
+                // memcached looks for memory before it looks at the key, so the key may hold
+                // something.
                 Response::OutOfMemory if write.is_tombstone() => {
                     return Ok(match self.gets().await? {
                         Found::Missing => written(write),
@@ -157,8 +161,8 @@ impl Call<'_> {
         ))
     }
 
-    /// Replaces `stored`. memcached does not report the version of an own write, so that `stored`
-    /// may have none. Then this reads the version and compares the value.
+    /// Replaces `stored`. It may have no version, because memcached does not report the version of
+    /// a write. Then this reads the version and compares the value.
     async fn replace(&self, write: Write, stored: &Stored) -> Result<Outcome> {
         if let Some(version) = stored.version() {
             return self.cas(write, version).await;

@@ -10,12 +10,13 @@ use crate::storage::MemcachedStorage;
 /// The key on which [`MemcachedBackend::connect`] tries what sessions need. No session has it.
 const CONNECT_KEY: &str = "session-memcached-connect";
 
-/// How long what a try has written stays.
+/// The time to live of the value that a try writes.
 const TRIED: Duration = Duration::from_secs(1);
 
 impl MemcachedBackend {
-    /// Keeps sessions in the memcached at `address`: `host`, `host:port`, `[IPv6]:port` or
-    /// `unix:/path`. The default port is 11211. Connects at the first call.
+    /// Makes a backend for the memcached at `address`, and connects at the first call.
+    ///
+    /// `address` is `host`, `host:port`, `[IPv6]:port` or `unix:/path`. The default port is 11211.
     ///
     /// # Errors
     /// [`ErrorKind::Settings`](session_core::ErrorKind::Settings) if `address` has none of these
@@ -24,14 +25,16 @@ impl MemcachedBackend {
         Ok(Self::new(Address::parse(address)?))
     }
 
-    /// Keeps sessions in the memcached at `address`, as [`open`](Self::open) does, and tries the
-    /// commands that sessions need, on a key of its own. A server that cannot end sessions is an
-    /// error here, not at the first logout.
+    /// Makes a backend as [`open`](Self::open) does, connects, and tries the commands that sessions
+    /// need.
+    ///
+    /// It uses its own key for that. A server that cannot end sessions is then an error at the
+    /// start, not at the first logout.
     ///
     /// # Errors
     /// [`ErrorKind::Settings`](session_core::ErrorKind::Settings) if `address` is not valid,
-    /// [`ErrorKind::Unavailable`](session_core::ErrorKind::Unavailable) if the server did not
-    /// answer within a second, or runs with `-C`.
+    /// [`ErrorKind::Unavailable`](session_core::ErrorKind::Unavailable) if the server does not
+    /// respond within a second, or runs with `-C`.
     pub async fn connect(address: &str) -> Result<Self> {
         let backend = Self::open(address)?;
         backend.try_commands().await?;
@@ -39,7 +42,7 @@ impl MemcachedBackend {
     }
 
     /// Creates a value, reads it and removes it. Another instance may do the same at the same time,
-    /// so a conflict is fine. A tombstone, because a server without free memory is no obstacle.
+    /// so a conflict is fine. It writes a tombstone, so that a server without free memory passes.
     async fn try_commands(&self) -> Result<()> {
         let write = Write::tombstone("{ }", TRIED);
         self.write(CONNECT_KEY, write, OnlyIf::Missing).await?;
@@ -53,16 +56,17 @@ impl MemcachedBackend {
 }
 
 impl MemcachedStorage {
-    /// Keeps sessions in the memcached at `address`: `host`, `host:port`, `[IPv6]:port` or
-    /// `unix:/path`. The default port is 11211. Tries the commands that sessions need.
+    /// Connects to the memcached at `address` and tries the commands that sessions need.
     ///
-    /// To set a timeout or the number of connections, or to start without the server, give a
+    /// `address` is `host`, `host:port`, `[IPv6]:port` or `unix:/path`. The default port is 11211.
+    ///
+    /// To set a timeout or the number of connections, or to start without the server, pass a
     /// [`MemcachedBackend`] to [`new`](Self::new).
     ///
     /// # Errors
     /// [`ErrorKind::Settings`](session_core::ErrorKind::Settings) if `address` is not valid,
-    /// [`ErrorKind::Unavailable`](session_core::ErrorKind::Unavailable) if the server did not
-    /// answer within a second.
+    /// [`ErrorKind::Unavailable`](session_core::ErrorKind::Unavailable) if the server does not
+    /// respond within a second.
     pub async fn connect(address: &str) -> Result<Self> {
         MemcachedBackend::connect(address).await.map(Self::new)
     }

@@ -1,5 +1,5 @@
-//! Translates errors of the connection and of memcached into ours: a kind to act on, and a text for
-//! operators that holds no key and no value.
+//! Translates errors of the connection and of memcached into session errors. The text is for
+//! operators, and contains no key and no value.
 
 use std::fmt::Display;
 use std::io;
@@ -36,7 +36,7 @@ pub(crate) fn out_of_memory() -> Error {
     unavailable(OUT_OF_MEMORY)
 }
 
-/// Makes the error for a response that memcached does not give to the command.
+/// Makes the error for a response that does not fit the command.
 pub(crate) fn unexpected() -> Error {
     unavailable("an answer that does not fit the command")
 }

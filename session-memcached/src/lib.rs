@@ -12,7 +12,7 @@
 //! # }
 //! ```
 //!
-//! With a timeout and a pool size of your own, and without waiting for the server at the start:
+//! With your own timeout and pool size, and without a connection at the start:
 //!
 //! ```
 //! use session_memcached::{MemcachedBackend, MemcachedStorage};

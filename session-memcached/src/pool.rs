@@ -18,12 +18,12 @@ const MAX_CONNECTIONS: usize = 65_536;
 /// Makes the pool of connections to `address`. It opens them when they are needed.
 pub(crate) fn build(address: Address, connections: usize) -> Pool<Connector> {
     let config = PoolConfig {
-        // The server is least likely to have closed the connection that was used last.
+        // The server is least likely to have closed the most recently used connection.
         queue_mode: QueueMode::Lifo,
         ..PoolConfig::new(connections.clamp(1, MAX_CONNECTIONS))
     };
     let pool = Pool::builder(Connector(address)).config(config);
-    // It fails only for timeouts without a runtime, and this pool sets none. No outside data counts.
+    // This fails only for timeouts without a runtime, and this pool sets no timeout.
     pool.build()
         .expect("only a pool with its own timeouts needs a runtime")
 }
@@ -37,7 +37,7 @@ type Stream = Either<TcpStream, UnixStream>;
 #[cfg(not(unix))]
 type Stream = Either<TcpStream, TcpStream>;
 
-/// A place in the pool. It holds a stream, except while a command uses the stream.
+/// A place in the pool. It holds a stream, except while a command uses it.
 #[derive(Debug)]
 pub(crate) struct Connection(Option<Stream>);
 

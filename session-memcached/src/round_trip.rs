@@ -21,7 +21,7 @@ pub(crate) struct RoundTrip<'a, S> {
     /// The length of the response, once its first line is there.
     len: Option<usize>,
     taken: usize,
-    /// The value has flags: another program has encoded it in some way.
+    /// The value has flags, so another program has encoded it.
     is_foreign: bool,
 }
 
@@ -37,8 +37,8 @@ pub(crate) enum Expected<'a> {
 /// No first line of a response is longer: a key has at most 250 bytes, each number at most 20.
 const MAX_LINE: usize = 1024;
 
-/// 64 MiB, more than anybody keeps in one session. (memcached's `-I` is 1 MiB by default and at
-/// most 1 GiB.)
+/// 64 MiB, more than a session should ever hold. (memcached's `-I` is 1 MiB by default and at most
+/// 1 GiB.)
 const MAX_VALUE: usize = 64 << 20;
 
 /// How many bytes are read at a time: enough for most responses, and a size that is cheap to

@@ -9,8 +9,8 @@ use crate::backend::MemcachedBackend;
 /// The cookie holds only a random identity. The record is stored under the cookie's name, `_` and
 /// the identity, as aiohttp_session stores it.
 ///
-/// This is a [`KeyedStorage`] over a [`MemcachedBackend`]. See there for what happens when several
-/// requests change one session.
+/// This is a [`KeyedStorage`] with a [`MemcachedBackend`]. The docs of [`KeyedStorage`] say what
+/// happens when several requests change one session.
 #[derive(Debug)]
 pub struct MemcachedStorage(KeyedStorage<MemcachedBackend>);
 

@@ -9,11 +9,11 @@ use session_core::{Error, Result, Storage};
 use tower_layer::Layer;
 use tower_service::Service;
 
-/// Gives the handlers behind it their sessions. Clones are cheap.
+/// A tower layer that runs its handlers with sessions. Clones are cheap.
 ///
-/// In axum, add it to the router **after** the routes: `Router::layer` covers only the routes that
-/// are there already. A layer that needs the session, such as a guard, is added before this one, so
-/// that this one runs first.
+/// In axum, add it to the router **after** the routes, because `Router::layer` covers only the
+/// routes that were added before. Add a layer that needs the session, such as a guard, before this
+/// one. This one then runs first.
 #[derive(Clone)]
 pub struct SessionLayer<A = DefaultErrorResponse> {
     storages: Storages,
@@ -21,8 +21,10 @@ pub struct SessionLayer<A = DefaultErrorResponse> {
 }
 
 impl SessionLayer {
-    /// Serves sessions of `storage`. An `Arc<dyn Storage>` is a storage too: one that was chosen at
-    /// run time, or that is used elsewhere as well.
+    /// Makes a layer with sessions of `storage`.
+    ///
+    /// An `Arc<dyn Storage>` is a storage too. Use one to choose the storage at run time, or to
+    /// share it.
     pub fn new(storage: impl Storage) -> Self {
         Self {
             storages: Storages::new(storage),
@@ -32,12 +34,13 @@ impl SessionLayer {
 }
 
 impl<A> SessionLayer<A> {
-    /// Adds sessions of another storage, whose cookie has another name. Handlers reach them with
-    /// [`Sessions::session_named`](session_core::Sessions::session_named).
+    /// Adds sessions of another storage, whose cookie has another name.
+    ///
+    /// Handlers get them with [`Sessions::session_named`](session_core::Sessions::session_named).
     ///
     /// # Errors
-    /// [`ErrorKind::Settings`](session_core::ErrorKind::Settings) if a storage of this layer has the
-    /// same cookie name.
+    /// [`ErrorKind::Settings`](session_core::ErrorKind::Settings) if a storage of this layer has
+    /// the same cookie name.
     pub fn and(self, storage: impl Storage) -> Result<Self> {
         Ok(Self {
             storages: self.storages.and(storage)?,
@@ -45,8 +48,9 @@ impl<A> SessionLayer<A> {
         })
     }
 
-    /// Sets whether changes are saved although the handler responded with a server error (5xx).
-    /// Default: false, half-done work of a failed handler is dropped.
+    /// Sets whether changes are saved if the handler responds with a server error (5xx).
+    ///
+    /// Default: false. The unfinished work of a failed handler is dropped.
     #[must_use]
     pub fn save_server_errors(self, save: bool) -> Self {
         Self {
@@ -55,11 +59,14 @@ impl<A> SessionLayer<A> {
         }
     }
 
-    /// Lets `error_response` write the response to a request whose session failed, whether in a load, in the
-    /// handler or in a save.
+    /// Sets the closure that writes the response to a request whose session failed.
     ///
-    /// [`status`](session_core::adapter::status) says which status fits. The response must not hold
-    /// the error's text. `Cache-Control: no-store` is added unless the response has its own.
+    /// That is a failed load, a session error of the handler, or a failed save. Default: the right
+    /// status and an empty body.
+    ///
+    /// [`status`](session_core::adapter::status) returns the right status. The response must not
+    /// contain the error's text. `Cache-Control: no-store` is added unless the response has that
+    /// header.
     ///
     /// ```
     /// # #[cfg(feature = "axum")] {

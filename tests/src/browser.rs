@@ -26,8 +26,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A Chromium with a profile of its own, which quits and is forgotten when this is dropped.
 ///
-/// All names that end in `.test` are this machine, and no others are known: it talks to nobody else.
-/// It takes any certificate. What WebDriver can do is what [`Client`] has.
+/// All names that end in `.test` are this machine, and no other name resolves, so it reaches no
+/// other host. It accepts any certificate. [`Client`] has the commands of WebDriver.
 #[derive(Debug)]
 pub struct Browser {
     client: Client,
@@ -47,7 +47,8 @@ impl Browser {
         Self::with(Profile::new(), turn).await
     }
 
-    /// Quits, so that all that is to be kept is on the disk, and starts again with the same profile.
+    /// Quits, so that all that is to be kept is on the disk, and starts again with the same
+    /// profile.
     pub async fn restart(self) -> Self {
         let Self {
             session,

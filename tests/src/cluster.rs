@@ -25,8 +25,8 @@ const MASTERS: usize = 3;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl RedisCluster {
-    /// Starts one, and waits until it is whole. Silent nodes are given up after one second, and what
-    /// they had does not keep the others from working.
+    /// Starts one, and waits until it is whole. Silent nodes are given up after one second, and
+    /// what they had does not keep the others from working.
     pub fn start() -> Self {
         let node = || {
             let bus = free_port().to_string();
@@ -155,7 +155,7 @@ impl RedisCluster {
                 return node;
             }
         }
-        panic!("nobody serves slot {slot}");
+        panic!("no master serves slot {slot}");
     }
 
     /// The slots of which `node` takes itself for the master.
@@ -190,8 +190,8 @@ impl RedisCluster {
         sum
     }
 
-    /// Moves a slot with all that is in it to another master. `between` runs while the slot has left
-    /// in part: its first key is moved, and nobody knows of the new owner yet.
+    /// Moves a slot with all that is in it to another master. `between` runs while the slot has
+    /// left in part: its first key is moved, and no node knows of the new owner yet.
     pub async fn move_slot(&self, slot: u16, to: usize, between: impl AsyncFnOnce()) {
         let from = self.master_of(slot).await;
         let (source, target): (String, String) = (

@@ -14,10 +14,11 @@
 //! # fn main() {}
 //! ```
 //!
-//! [`conformance!`](macro@crate::conformance) is for a storage that keeps the session in its cookie.
-//! [`keyed_conformance!`](macro@crate::keyed_conformance) is for one that keeps it on a server: it
-//! adds the rules in [`keyed`], which a cookie cannot keep.
-//! [`users_conformance!`](macro@crate::users_conformance) is for one with an index of users. A failure reads `mine: the_rule`.
+//! [`conformance!`](macro@crate::conformance) is for a storage that keeps the session in its
+//! cookie. [`keyed_conformance!`](macro@crate::keyed_conformance) is for one that keeps it on a
+//! server: it adds the rules in [`keyed`], which a cookie cannot keep.
+//! [`users_conformance!`](macro@crate::users_conformance) is for one with an index of users. A
+//! failure reads `mine: the_rule`.
 //!
 //! The rules move the clock that they pass in, and rely on nothing else that expires: a real
 //! server's clock stands outside of them. They share no identity, so that all may run at once
@@ -85,8 +86,8 @@ macro_rules! keyed_conformance {
     };
 }
 
-/// Makes a `#[tokio::test]` of each rule that every server-side storage with an index of users keeps.
-/// The maker calls `with_user_index("user")`.
+/// Makes a `#[tokio::test]` of each rule that every server-side storage with an index of users
+/// keeps. The maker calls `with_user_index("user")`.
 #[macro_export]
 macro_rules! users_conformance {
     ($maker:ident) => {
@@ -227,7 +228,7 @@ pub async fn saved_session_loads_back(make: impl Maker) {
     assert_eq!(session.created(), clock.now() - MINUTE * 2);
 }
 
-/// A value that nobody touches is written back byte for byte, though no Rust type could hold it.
+/// An untouched value is written back byte for byte, although no Rust type could hold it.
 pub async fn untouched_values_survive_byte_for_byte(make: impl Maker) {
     let texts = [
         "1234567890123456789012345678901234567890",

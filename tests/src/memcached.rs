@@ -119,7 +119,7 @@ impl MemcachedServer {
             .collect()
     }
 
-    /// Returns what `curr_connections` says while nobody but the test is connected.
+    /// Returns `curr_connections` while only the test is connected.
     pub fn own_connections(&self) -> u64 {
         // The least of some: those on which it was asked whether it runs may not be closed yet.
         let asked = (0..50).map(|_| {

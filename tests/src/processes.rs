@@ -16,9 +16,9 @@ pub struct Process {
     pid: u32,
 }
 
-/// Starts the command, says its pid, and when standard input ends kills it and removes its folder: the
-/// kernel closes that pipe when the test program dies, of whatever. A command that leads a process
-/// group (one of `setsid`) is killed with all of it.
+/// Starts the command, says its pid, and when standard input ends kills it and removes its folder:
+/// the kernel closes that pipe when the test program dies, of whatever. A command that leads a
+/// process group (one of `setsid`) is killed with all of it.
 const GUARD: &str = r#"folder=$1; shift
 "$@" </dev/null >"$folder/log" 2>&1 &
 echo $!
@@ -87,7 +87,7 @@ impl Process {
     /// Returns whether the process still runs.
     pub fn is_alive(&self) -> bool {
         let status = fs::read_to_string(format!("/proc/{}/stat", self.pid));
-        // The state stands after the name in parentheses; Z is a dead one that nobody asked after.
+        // The state follows the name in parentheses. Z is a dead process whose status was not read.
         status.is_ok_and(|line| !line.rsplit(')').next().unwrap().starts_with(" Z"))
     }
 
@@ -121,8 +121,8 @@ impl Drop for Process {
     }
 }
 
-/// A folder for files, which goes with this value, or with the test program however that ends: also from
-/// a static.
+/// A folder for files, which goes with this value, or with the test program however that ends: also
+/// from a static.
 #[derive(Debug)]
 pub struct Folder {
     guard: Child,
@@ -130,7 +130,7 @@ pub struct Folder {
 }
 
 impl Folder {
-    /// Makes one that nobody else has.
+    /// Makes a folder that no other process has.
     #[expect(clippy::new_without_default, reason = "it makes a folder")]
     pub fn new() -> Self {
         let path = new_folder();
@@ -169,7 +169,7 @@ fn path() -> String {
     std::env::var("PATH").unwrap_or_default() + ":/usr/sbin:/sbin"
 }
 
-/// Returns the path of a folder for a server's files, which nobody else has and which is not there yet.
+/// Returns the path of a new folder for a server's files. It does not exist yet.
 pub fn new_folder() -> PathBuf {
     static COUNT: AtomicUsize = AtomicUsize::new(0);
     let count = COUNT.fetch_add(1, Ordering::Relaxed);
@@ -177,7 +177,7 @@ pub fn new_folder() -> PathBuf {
     std::env::temp_dir().join(name)
 }
 
-/// Returns a port of 127.0.0.1 on which nobody listens, and which this program did not return before.
+/// Returns a free port of 127.0.0.1 that this program did not return before.
 pub fn free_port() -> u16 {
     static LAST: AtomicUsize = AtomicUsize::new(0);
     loop {
@@ -213,7 +213,7 @@ pub fn wait_for<T>(process: &Process, mut ready: impl FnMut() -> Option<T>) -> O
     }
 }
 
-/// Sends `question` and reads until the answer ends with `end`; `None` if nobody answers so.
+/// Sends `question` and reads until the reply ends with `end`; `None` if there is no such reply.
 pub fn ask_raw(port: u16, question: &str, end: &str) -> Option<String> {
     let mut stream = std::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).ok()?;
     stream.set_read_timeout(Some(Duration::from_secs(5))).ok()?;

@@ -35,7 +35,7 @@ struct Weather {
     pieces: Option<(usize, Duration)>,
     /// Connections up to this number get no answer.
     mute: u64,
-    /// Connections up to this number reach nobody.
+    /// Connections up to this number reach no server.
     deaf: u64,
     /// Connections up to this number are closed.
     cut: u64,
@@ -85,8 +85,8 @@ impl Proxy {
         self.change(|weather| weather.mute = last);
     }
 
-    /// Lets nothing through, in neither direction, until [`pass`](Self::pass): nothing is lost, and
-    /// nobody is told.
+    /// Lets nothing through in either direction until [`pass`](Self::pass). Nothing is lost, and no
+    /// connection is closed.
     pub fn black_hole(&self) {
         self.change(|weather| (weather.mute, weather.deaf) = (u64::MAX, u64::MAX));
     }

@@ -14,10 +14,10 @@ use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
-/// Speaks TLS with its clients and passes what they say to a server on 127.0.0.1, until it is dropped.
+/// Speaks TLS with its clients and passes what they say to a server on 127.0.0.1, until it is
+/// dropped.
 ///
-/// To whoever asks it offers HTTP/2 and HTTP/1, so that a web server has to understand both without
-/// being told.
+/// It offers HTTP/2 and HTTP/1 to every client, so a web server behind it has to understand both.
 #[derive(Debug)]
 pub struct TlsProxy {
     port: u16,
@@ -26,7 +26,7 @@ pub struct TlsProxy {
 }
 
 impl TlsProxy {
-    /// Starts one before the server on `port`, with a certificate that nobody but it has signed.
+    /// Starts one in front of the server on `port`, with a self-signed certificate.
     pub async fn start(port: u16, host: &str) -> Self {
         let (acceptor, certificate) = acceptor(host);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();

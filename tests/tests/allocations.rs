@@ -52,8 +52,8 @@ fn request(path: &'static str, cookie: &HeaderValue) -> Request<String> {
     request.body(String::new()).unwrap()
 }
 
-/// Returns how many allocations a request makes more than it would without sessions. They must be as
-/// many through the layer of tower as through the service of hyper.
+/// Returns how many allocations a request makes more than it would without sessions. They must be
+/// as many through the layer of tower as through the service of hyper.
 fn allocations(storage: Arc<dyn Storage>, path: &'static str) -> u64 {
     let hyper = SessionService::new(storage.clone(), service_fn(handler));
     let hyper = of_a_session(path, |request| now(hyper.call(request)).unwrap());

@@ -184,7 +184,7 @@ async fn visit(server: &Process) {
         assert!(closed.is_close(), "{closed:?}");
     }
     assert!(browser.page("/").await.contains("Log in"));
-    // Whoever copied the cookie has nothing.
+    // A copy of the cookie is worth nothing.
     let stolen = Request::builder().uri("/account").header("host", "lamps");
     let stolen = stolen.header("cookie", old).body(Full::default()).unwrap();
     let response = server.send(stolen).await;

@@ -62,7 +62,8 @@ fn slot(identity: &str) -> u16 {
     slot_of(&format!("AIOHTTP_SESSION_{identity}"))
 }
 
-/// Sessions that are written all the time, each by several writers with a key and a count of its own.
+/// Sessions that are written all the time, each by several writers with a key and a count of its
+/// own.
 struct Load {
     storage: Sessions,
     sessions: Vec<Written>,
@@ -204,9 +205,9 @@ async fn p2_p3_p6_a_cluster_keeps_its_word_when_slots_move_and_a_master_dies() {
     let errors = load.errors();
     println!("slots that moved: {:?}", summary(&errors));
     for error in &errors {
-        // The redis crate sends ASKING and the command that it stands for apart, and whatever another
-        // request sends in between takes its effect away. That is tried again, for as long as a call
-        // may take.
+        // The redis crate sends ASKING and the command that it stands for apart, and whatever
+        // another request sends in between takes its effect away. That is tried again, for as long
+        // as a call may take.
         assert_eq!(error.kind, ErrorKind::Unavailable, "{error:?}");
         assert!(error.took < BOUND * MAX_CALLS + SLACK, "{error:?}");
         assert!(moved.contains(&error.slot), "in another slot: {error:?}");
@@ -220,8 +221,8 @@ async fn p2_p3_p6_a_cluster_keeps_its_word_when_slots_move_and_a_master_dies() {
     finish(&load, &mut writers).await;
 }
 
-/// The redis crate does not leave a master that is silent but still connected, even when another one
-/// has taken over: a connection that is made anew finds the new one.
+/// The redis crate does not leave a master that is silent but still connected, even when another
+/// one has taken over: a connection that is made anew finds the new one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p6_a_master_that_hangs_is_left_by_a_connection_that_is_made_anew() {
     let cluster = RedisCluster::start();
@@ -295,8 +296,14 @@ async fn slots_move(cluster: &RedisCluster, storage: &Sessions, load: &Load) -> 
     assert!(self::load(storage, &identity).await.is_new());
 
     load.resumes().await;
-    assert!(cluster.errors("ASK").await > asks, "nobody was sent on");
-    assert!(cluster.errors("MOVED").await > moves, "nobody was sent on");
+    assert!(
+        cluster.errors("ASK").await > asks,
+        "no command was redirected"
+    );
+    assert!(
+        cluster.errors("MOVED").await > moves,
+        "no command was redirected"
+    );
     moving
 }
 
@@ -313,8 +320,8 @@ async fn patiently<T>(
     }
 }
 
-/// Nobody serves a slot for a moment: the writers wait, and are not told. The moment is as short as can
-/// be, on one connection that is there already: it counts against the time that a call may take.
+/// No master serves a slot for a moment. The writers wait and get no error. The moment is as short
+/// as possible, on one open connection, because it counts against the time limit of a call.
 async fn a_slot_is_free(cluster: &RedisCluster, load: &Load) {
     let slot = slot(&load.sessions[0].identity);
     let master = cluster.master_of(slot).await;
@@ -374,7 +381,7 @@ async fn a_master_dies(cluster: &mut RedisCluster, storage: &Sessions, load: &Lo
         assert!(error.took < BOUND * MAX_CALLS + SLACK, "{error:?}");
         assert!(dies(error.slot), "on another master: {error:?}");
     }
-    assert!(!errors.is_empty(), "nobody noticed");
+    assert!(!errors.is_empty(), "no request failed");
     load.assert_kept(&safe, dies).await;
     load.assert_kept(&acknowledged, |slot| !dies(slot)).await;
 

@@ -27,7 +27,8 @@ macro_rules! targets {
         #[test]
         fn every_target_is_a_test_and_a_fuzzer() {
             let names = [$(stringify!($name)),*];
-            assert_eq!(names.to_vec(), TARGETS.iter().map(|target| target.name).collect::<Vec<_>>());
+            let targets = TARGETS.iter().map(|target| target.name);
+    assert_eq!(names.to_vec(), targets.collect::<Vec<_>>());
             let manifest = fs::read_to_string(folder().join("Cargo.toml")).unwrap();
             for name in names {
                 let program = fs::read_to_string(folder().join(format!("fuzz_targets/{name}.rs")));

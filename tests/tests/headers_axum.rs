@@ -1,4 +1,5 @@
-//! What a session does to the headers of a response, through axum: the tests of `headers` once more.
+//! What a session does to the headers of a response, through axum: the tests of `headers` once
+//! more.
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 

@@ -89,7 +89,7 @@ async fn p6_sessions_of_a_server_that_died_are_unavailable_and_the_others_work()
     proxy.servers[1].restart();
     let begun = Instant::now();
     for cookie in cookies.iter().filter(|cookie| dies(cookie)) {
-        // What it held is gone; whoever had a session there gets a new one.
+        // Its sessions are gone. Their clients get new ones.
         loop {
             let response = server.get("/", &[cookie.as_bytes()]).await;
             if response.status() == 200 {

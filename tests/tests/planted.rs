@@ -68,7 +68,8 @@ async fn login(server: &Server, name: &str, user: &str, cookies: &str) -> String
 async fn a_host_cookie_is_not_found_inside_the_value_of_another_cookie() {
     let server = Server::start(named("__Host-sid"), handler).await;
     let evil = login(&server, "__Host-sid", "attacker", "").await;
-    // Set by evil.example.com: `lang=en __Host-sid=..; Domain=example.com`, one cookie called `lang`.
+    // Set by evil.example.com: `lang=en __Host-sid=..; Domain=example.com`, one cookie called
+    // `lang`.
     for planted in [
         format!("lang=en {evil}"),
         format!("lang=\"en\" {evil}"),

@@ -135,7 +135,8 @@ impl Storage for Recorder {
     }
 }
 
-/// Returns the values of our name that the storage gets from a request with these Cookie header lines.
+/// Returns the values of our name that the storage gets from a request with these Cookie header
+/// lines.
 fn candidates(lines: &[HeaderValue]) -> Vec<String> {
     let recorder = Arc::new(Recorder {
         config: SessionConfig::default().with_cookie(settings()),
@@ -293,9 +294,12 @@ fn payload() -> impl Strategy<Value = String> {
     });
     let record = (inner.clone(), inner.clone(), inner.clone())
         .prop_map(|(a, b, c)| format!("{{\"created\": {a}, \"session\": {b}, \"max_age\": {c}}}"));
-    let right = (any::<u64>(), inner.clone(), any::<u64>(), any::<u64>()).prop_map(|(a, b, c, d)| {
-        format!("{{\"created\": {a}, \"session\": {{\"a\": {b}}}, \"max_age\": {c}, \"started\": {d}}}")
-    });
+    let right =
+        (any::<u64>(), inner.clone(), any::<u64>(), any::<u64>()).prop_map(|(a, b, c, d)| {
+            format!(
+                r#"{{"created": {a}, "session": {{"a": {b}}}, "max_age": {c}, "started": {d}}}"#
+            )
+        });
     prop_oneof![inner, record, right]
 }
 
@@ -363,7 +367,10 @@ fn is_conformant(header: &str) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+    #![proptest_config(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::with_cases(1000)
+    })]
 
     #[test]
     fn p7_any_cookie_header_lines_give_a_session(lines in lines()) {
@@ -411,7 +418,8 @@ proptest! {
             vec(any::<u8>(), 0..100),
             payload().prop_map(String::into_bytes),
             "\\{[ \t\n\r]{0,20}\\}".prop_map(String::into_bytes),
-            "[ \t\n\r]{0,2}\\{\r([ \t\n\r]{4}){0,140}\\}[ \t\n\r]{0,2}".prop_map(String::into_bytes),
+            "[ \t\n\r]{0,2}\\{\r([ \t\n\r]{4}){0,140}\\}[ \t\n\r]{0,2}"
+                .prop_map(String::into_bytes),
         ],
     ) {
         if let Some(session) = SessionConfig::default().open(text.clone()) {
@@ -429,7 +437,10 @@ proptest! {
     }
 
     #[test]
-    fn p4_no_empty_object_in_a_store_is_adopted(space in "[ \t\n\r]{0,40}", suffix in "[!-~]{0,130}") {
+    fn p4_no_empty_object_in_a_store_is_adopted(
+        space in "[ \t\n\r]{0,40}",
+        suffix in "[!-~]{0,130}",
+    ) {
         for text in [format!("{{{space}}}").into_bytes(), moved(&suffix)] {
             prop_assert_eq!(is_not_adopted(&text), text_in_store(&text));
         }
@@ -454,12 +465,17 @@ proptest! {
     }
 
     #[test]
-    fn p7_any_payload_is_a_record_or_none(payload in payload(), seconds in 0..u64::from(u32::MAX) * 50) {
+    fn p7_any_payload_is_a_record_or_none(
+        payload in payload(),
+        seconds in 0..u64::from(u32::MAX) * 50,
+    ) {
         let clock = ManualClock::at(UNIX_EPOCH + Duration::from_secs(seconds));
         let limits = CookieSettings::builder(NAME).max_age(Duration::from_secs(60)).rolling(true);
         let limits = limits.absolute_max_age(Duration::MAX).build().unwrap();
         for settings in [settings(), limits] {
-            let storage = SimpleCookieStorage::unprotected().with_cookie(settings).with_clock(clock.clone());
+            let storage = SimpleCookieStorage::unprotected()
+            .with_cookie(settings)
+            .with_clock(clock.clone());
             let whole = storage.config().open(payload.clone());
             let json = serde_json::from_str::<serde::de::IgnoredAny>(&payload);
             prop_assert!(whole.is_none() || json.is_ok(), "no JSON was taken for a record");
@@ -475,7 +491,10 @@ proptest! {
     }
 
     #[test]
-    fn p1_what_is_quoted_comes_back_from_a_cookie_header(value in any::<String>(), before in conformant()) {
+    fn p1_what_is_quoted_comes_back_from_a_cookie_header(
+        value in any::<String>(),
+        before in conformant(),
+    ) {
         let header = settings().set_cookie(&value, None, UNIX_EPOCH);
         prop_assume!(header.is_ok());
         let header = header.unwrap();

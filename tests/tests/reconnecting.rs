@@ -1,5 +1,5 @@
-//! A storage recovers from what an application's own connect function, its runtimes and its settings
-//! may do to it. Each test reproduces a failure that happened.
+//! A storage recovers from what an application's own connect function, its runtimes and its
+//! settings may do to it. Each test reproduces a failure that happened.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,

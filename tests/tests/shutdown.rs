@@ -1,4 +1,5 @@
-//! A server that is told to stop finishes what it has begun: the loop of the guide's page on deploying.
+//! A server that is told to stop finishes what it has begun: the loop of the guide's page on
+//! deploying.
 
 #![allow(clippy::unwrap_used)]
 
@@ -44,7 +45,8 @@ async fn a_request_that_is_running_when_the_server_stops_is_saved_and_gets_its_r
             tokio::select! {
                 accepted = listener.accept() => {
                     let stream = TokioIo::new(accepted.unwrap().0);
-                    let connection = http1::Builder::new().serve_connection(stream, service.clone());
+                    let connection =
+                        http1::Builder::new().serve_connection(stream, service.clone());
                     tokio::spawn(connections.watch(connection));
                 }
                 () = of_server.2.notified() => break,
@@ -60,7 +62,7 @@ async fn a_request_that_is_running_when_the_server_stops_is_saved_and_gets_its_r
     signals.0.notified().await;
     signals.2.notify_one();
     while TcpStream::connect(address).await.is_ok() {
-        tokio::task::yield_now().await; // until nobody listens any more
+        tokio::task::yield_now().await; // until the server has stopped listening
     }
     assert!(storage.backend().is_empty() && !server.is_finished());
     signals.1.notify_one();

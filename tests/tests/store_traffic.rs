@@ -1,5 +1,5 @@
-//! What requests over HTTP cost a real Redis and memcached, counted by the servers themselves, and what
-//! whoever reads those servers can do with it.
+//! What requests over HTTP cost a real Redis and memcached, counted by the servers, and what a
+//! reader of those servers can do with their content.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
@@ -288,8 +288,9 @@ async fn p7_a_thousand_identities_that_no_store_knows_are_a_thousand_reads() {
     }
 }
 
-/// Everything that could be an identity in a store: what the keys end with, the whole keys, and what the
-/// records say, in letters or, where a session has moved, in the white space of its tombstone.
+/// Everything that could be an identity in a store: what the keys end with, the whole keys, and
+/// what the records say, in letters or, where a session has moved, in the white space of its
+/// tombstone.
 fn finds(app: &App) -> Vec<String> {
     let mut finds = Vec::new();
     for key in app.store.keys() {

@@ -12,7 +12,10 @@ use rustix::time::{ClockId, clock_gettime};
 use tokio::runtime::Builder;
 
 /// The record that the measured servers write, as `aiohttp_session` writes it.
-const RECORD: &str = r#"{"created": 1700000000, "session": {"user_id": 1234567, "name": "Ada Lovelace", "roles": ["admin", "editor", "viewer"], "last_visit": 1700000000.123456, "counter": 42}}"#;
+const RECORD: &str = concat!(
+    r#"{"created": 1700000000, "session": {"user_id": 1234567, "name": "Ada Lovelace", "#,
+    r#""roles": ["admin", "editor", "viewer"], "last_visit": 1700000000.123456, "counter": 42}}"#,
+);
 
 /// As long as the time of the whole is.
 fn budget() -> Duration {

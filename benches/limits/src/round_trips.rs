@@ -15,7 +15,8 @@ use crate::{RECORD, budget, cpu_us, report};
 const TASKS: u32 = 64;
 const LIFE: u32 = 3600;
 
-/// One connection that all tasks share and that sends what they ask together, without Nagle's delay.
+/// One connection that all tasks share and that sends what they ask together, without Nagle's
+/// delay.
 pub(crate) async fn redis(port: u16) {
     let address = format!("redis://127.0.0.1:{port}/");
     let address = address.into_connection_info().expect("an address");

@@ -1,22 +1,21 @@
-//! What an axum service does with sessions, in one program: `cargo run --bin axum`. The password of
-//! everybody is "open sesame".
+//! Shows what an axum service does with sessions: `cargo run --bin axum`. The password of every
+//! user is "open sesame".
 //!
 //! Sessions are in memory, or in Redis with `REDIS_URL=redis://127.0.0.1/`. `HTTPS=1` is for a
-//! server behind a proxy that speaks https: the cookie is then `__Host-sid`. `PORT` chooses the port
-//! (8080).
+//! server behind an https proxy. The cookie is then `__Host-sid`. `PORT` chooses the port (8080).
 //!
 //! What to look at:
 //!
 //! - `log_in`: a login is `new_session()`. "Remember me" is a lifetime of its own.
 //! - `require_login`: a guard is a middleware function that takes the session as an argument.
-//! - `Flash`: a message that is shown once is a value that is taken out when it is shown.
+//! - `Flash`: a message that is shown once. It is a value that is removed when it is read.
 //! - `Preferences`: a struct that is read from the session and written back.
-//! - `sessions`: the page of your active sessions, which ends one of them or all others. The storage
-//!   keeps an index of users for it: `with_user_index("user")`.
+//! - `sessions`: the page of your active sessions, which ends one of them or all others. The
+//!   storage keeps an index of users for it: `with_user_index("user")`.
 //! - `check_out`: `save().await` before the browser leaves for the payment page.
 //! - `notes`: a websocket outlives its response, so it loads and saves through the storage itself,
 //!   and closes after a logout.
-//! - `sorry`: the page that is shown when the store does not answer.
+//! - `sorry`: the page that is shown if the store does not respond.
 
 use std::error::Error as StdError;
 use std::sync::Arc;
@@ -108,7 +107,7 @@ fn cookie() -> Result<CookieSettings, Error> {
         .max_age(2 * HOUR)
         .persistent(false) // the browser forgets the cookie when it closes, unless "remember me"
         .rolling(true) // a visit restarts the two hours ..
-        .absolute_max_age(MONTH) // .. but nobody stays logged in for more than a month
+        .absolute_max_age(MONTH) // but at most a month after the login
         .build()
 }
 
@@ -130,7 +129,7 @@ fn app(state: AppState) -> Router {
         .route("/bank", get(bank))
         .route("/notes", get(notes)) // a websocket: it refuses, and does not redirect
         .merge(members)
-        // After all routes, and after the guard, which needs the session.
+        // The layer comes after all routes, and after the guard, which needs the session.
         .layer(layer)
         .with_state(state)
 }
@@ -146,7 +145,7 @@ fn sorry(error: &Error) -> Response {
     (status, page(&format!("<p>{text}</p>"))).into_response()
 }
 
-/// Lets only those pass who are logged in.
+/// Lets only requests of logged-in users pass.
 async fn require_login(session: Session, request: Request, next: Next) -> Result<Response, Error> {
     if session.contains_key("user") {
         return Ok(next.run(request).await);
@@ -163,7 +162,7 @@ async fn require_login(session: Session, request: Request, next: Next) -> Result
 struct Login {
     user: String,
     password: String,
-    /// The browser sends a ticked box only.
+    /// The browser sends the field only if the box is ticked.
     remember: Option<String>,
 }
 
@@ -210,8 +209,8 @@ async fn home(session: Session) -> Result<Html<String>, Error> {
     }))
 }
 
-/// What the session keeps for its user besides the login. `serde(default)` lets it be read from a
-/// session that does not have it yet.
+/// The user's preferences, kept in the session. `serde(default)` lets it be read from a session
+/// that does not have it yet.
 #[derive(Default, Deserialize, Serialize)]
 #[serde(default)]
 struct Preferences {
@@ -347,7 +346,7 @@ async fn take_notes(mut socket: WebSocket, state: AppState, identity: Identity) 
                 Some(Ok(_)) => continue,
             },
         };
-        // Not inside `select`, so a note that was received is saved.
+        // This is not inside `select`, so that a note that was received is saved.
         let reply = match take_note(&*state.storage, &identity, note).await {
             Ok(Some(reply)) => reply,
             Ok(None) => break,
@@ -365,7 +364,7 @@ async fn take_notes(mut socket: WebSocket, state: AppState, identity: Identity) 
     let _ = socket.send(Message::Close(None)).await;
 }
 
-/// Adds a note, if there is one, and returns the answer; `None` if the user has logged out.
+/// Adds a note, if there is one, and returns the reply; `None` if the user has logged out.
 async fn take_note(
     storage: &dyn Storage,
     identity: &Identity,

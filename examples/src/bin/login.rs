@@ -1,11 +1,11 @@
-//! A login, a page for those who are logged in, a logout, and flash messages, on sessions in
-//! memory: `cargo run --bin login`. The password of everybody is "open sesame".
+//! Shows a login, a page for logged-in users, a logout, and flash messages, with sessions in
+//! memory: `cargo run --bin login`. The password of every user is "open sesame".
 //!
 //! What to look at:
 //!
-//! - A login is `new_session()`. The cookie that the browser sent is worthless afterwards.
+//! - A login is `new_session()`. The browser's old cookie is invalid afterwards.
 //! - A logout is `invalidate()`. No request that is still running brings the session back.
-//! - A flash message is a value that the handler takes out when it shows it.
+//! - A flash message is a value that the handler removes when it shows it.
 
 use std::time::Duration;
 

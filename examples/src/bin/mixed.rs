@@ -7,9 +7,9 @@
 //! What to look at:
 //!
 //! - One service has both storages. `session()` is the login, `session_named("cart")` the cart.
-//! - The cart costs no server anything. It outlives a logout, and it works while Redis is down.
+//! - The cart needs no store. It outlives a logout, and it works while Redis is down.
 //! - A logout ends the login everywhere at once, because its cookie holds only an identity.
-//! - Each page asks only for the sessions that it needs.
+//! - Each page loads only the sessions that it needs.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -26,7 +26,7 @@ use session_redis::RedisStorage;
 const CART: &str = "cart";
 const LOGIN: &str = "login";
 
-/// Only these goods, so that the cart always fits into its cookie.
+/// The list is short, so that the cart always fits into its cookie.
 const GOODS: [&str; 3] = ["apples", "pears", "plums"];
 
 async fn handler(request: Request<Incoming>) -> HandlerResult {
@@ -43,7 +43,7 @@ async fn handler(request: Request<Incoming>) -> HandlerResult {
     }
 }
 
-/// Does not ask for the login, and so works without Redis.
+/// Does not load the login, so this page works without Redis.
 async fn shop(request: &Request<Incoming>) -> HandlerResult {
     let cart: BTreeMap<String, u32> = request
         .session_named(CART)
@@ -81,7 +81,8 @@ async fn account(request: &Request<Incoming>) -> HandlerResult {
     let user: Option<String> = request.session().await?.get("user")?;
     let body = match user {
         Some(user) => format!(
-            "<p>You are <b>{}</b>.</p><form method=post action=/logout><button>Log out</button></form>",
+            "<p>You are <b>{}</b>.</p>
+<form method=post action=/logout><button>Log out</button></form>",
             escape(&user)
         ),
         None => "<form method=post action=/login>
@@ -96,7 +97,7 @@ async fn account(request: &Request<Incoming>) -> HandlerResult {
     ))
 }
 
-/// The password of everybody is "open sesame".
+/// The password of every user is "open sesame".
 async fn login(request: Request<Incoming>) -> HandlerResult {
     let (parts, body) = request.into_parts();
     let form = form(body).await.unwrap_or_default();
@@ -121,7 +122,7 @@ async fn main() -> Result<(), BoxError> {
             .secure(false) // only because this program speaks plain http
             .build()
     };
-    // A cart that has to outlive this program needs a key that does.
+    // A cart that must outlive this program needs a key that is stored.
     let cart = EncryptedCookieStorage::new(Key::generate()?).with_cookie(cookie(CART, 30)?);
     let login = RedisStorage::connect(&url)
         .await?

@@ -1,18 +1,19 @@
-//! The twin of `tests/python/oracle_server.py`: the same routes, flags and answers, on our
-//! storages. Run both side by side with one key, and a client can wander between them.
+//! The Rust twin of `tests/python/oracle_server.py`: the same routes, flags and responses, with
+//! this library's storages. If both run with one key, a client can use them in turn.
 //!
-//! A few things exist only here, because aiohttp_session has nothing like them: the routes
-//! `POST /renew` and `POST /clear`, the storage `memory`, and the flags `--adapter`, `--rolling`,
-//! `--absolute-max-age` and `--hash-identities`. The flag `--user-index KEY` adds the routes
-//! `GET /sessions`, `POST /sessions/end`, `POST /sessions/end-others` and
+//! Some routes and flags exist only in this program, because aiohttp_session has no counterpart:
+//! the routes `POST /renew` and `POST /clear`, the storage `memory`, and the flags `--adapter`,
+//! `--rolling`, `--absolute-max-age` and `--hash-identities`. The flag `--user-index KEY` adds the
+//! routes `GET /sessions`, `POST /sessions/end`, `POST /sessions/end-others` and
 //! `POST /sessions/end-all`.
 //!
 //! ```text
 //! cargo run --bin parity -- --port 8002 --storage fernet --key $KEY --max-age 3600
 //! ```
 //!
-//! `--adapter axum` serves them through an axum router and `session_tower::SessionLayer`, with the same
-//! answers, and `--adapter hyper`, the default, through `session_hyper::SessionService`.
+//! `--adapter axum` serves the routes through an axum router and `session_tower::SessionLayer`.
+//! `--adapter hyper`, the default, serves them through `session_hyper::SessionService`. The
+//! responses are the same.
 //!
 //! Unlike our own defaults, and like aiohttp_session's, Secure is off without `--secure` and no
 //! SameSite is sent without `--samesite`.
@@ -57,8 +58,9 @@ pub(crate) type BoxError = Box<dyn Error + Send + Sync>;
 
 const USAGE: &str = "usage: parity --port N --storage simple|fernet|nacl|memory|redis|memcached \
 [--adapter hyper|axum] [--host H] [--key BASE64] [--redis-url URL] [--memcached ADDRESS] \
-[--max-age N|none] [--absolute-max-age N] [--rolling] [--hash-identities] [--cookie-name NAME] [--domain D] \
-[--path P] [--samesite S] [--secure] [--no-httponly] [--user-index KEY]";
+[--max-age N|none] [--absolute-max-age N] [--rolling] [--hash-identities] \
+[--cookie-name NAME] [--domain D] [--path P] [--samesite S] [--secure] \
+[--no-httponly] [--user-index KEY]";
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
@@ -97,7 +99,7 @@ async fn serve(
         let sessions = sessions.clone();
         tokio::spawn(async move {
             let connection = auto::Builder::new(TokioExecutor::new());
-            // A client that went away is no news.
+            // A client that disconnects is not worth a message.
             let _ = connection
                 .serve_connection(TokioIo::new(stream), sessions)
                 .await;
@@ -109,7 +111,7 @@ async fn serve(
 pub(crate) enum Failure {
     /// The adapter responds to it.
     Session(session_core::Error),
-    /// Ours, to which aiohttp responds with a 500.
+    /// An error of this program, to which aiohttp responds with a 500.
     Other,
 }
 
@@ -457,7 +459,7 @@ const POSTS: [&str; 7] = [
     "/new-untouched",
 ];
 
-/// Answers with what the session looks like now, as the twin spells it.
+/// Responds with the content of the session, in the format of the Python twin.
 fn view(session: &Session) -> HandlerResult {
     let created = unix_seconds(session.created());
     let identity = session.identity();
@@ -480,7 +482,7 @@ fn write_data(
     out.push('{');
     let mut comma = "";
     for key in keys {
-        // A key that is not Unicode (a lone surrogate from Python) has no value to ask for.
+        // A key that is not Unicode (a lone surrogate from Python) cannot be passed to `get`.
         if let Some(value) = get(&key)? {
             write!(
                 out,

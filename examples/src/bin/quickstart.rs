@@ -66,7 +66,7 @@ fn key() -> Result<Key, BoxError> {
         "warning: SESSION_KEY is not set, so a key was generated for this run: when the program"
     );
     eprintln!(
-        "ends nobody can read today's cookies any more. To keep sessions, set SESSION_KEY to 32"
+        "ends today's cookies cannot be read any more. To keep sessions, set SESSION_KEY to 32"
     );
     eprintln!(
         "random bytes in base64, for example the output of: head -c 32 /dev/urandom | base64"
@@ -76,7 +76,7 @@ fn key() -> Result<Key, BoxError> {
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
-    // Off only because this program speaks plain http.
+    // This is off only because the program speaks plain http.
     let cookie = CookieSettings::builder("last_visit")
         .secure(false)
         .build()?;
@@ -90,7 +90,7 @@ async fn main() -> Result<(), BoxError> {
         let (stream, _) = listener.accept().await?;
         let service = service.clone();
         tokio::spawn(async move {
-            // A connection that breaks off concerns nobody but its client.
+            // A connection that breaks off affects only its client.
             let server = auto::Builder::new(TokioExecutor::new());
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
         });

@@ -4,10 +4,13 @@
 //! SESSIONS=target/sessions.db cargo run --features sqlite --bin sqlite
 //! ```
 //!
-//! What to look at: the store is not part of the library. It is `examples/src/sqlite.rs`, two
-//! operations that any database can do. End the program and start it again: it still knows you.
-//! Forget yourself: a copy of the cookie is worth nothing. Start it twice, the second time with
-//! another PORT: both know you.
+//! What to look at:
+//!
+//! - The store is not part of the library. It is `examples/src/sqlite.rs`: two operations that any
+//!   database can do.
+//! - Stop the program and start it again: it still knows you.
+//! - Click "forget me": a copy of the old cookie is invalid.
+//! - Start it twice, the second time with another PORT: both know you.
 
 use std::time::Duration;
 
@@ -41,7 +44,8 @@ fn home(session: &Session) -> HandlerResult {
     let name = escape(&name.unwrap_or_else(|| "stranger".to_owned()));
     let body = format!(
         "<p>Hello <b>{name}</b>, this is visit {visits}.</p>
-<form method=post action=/name><label>Your name <input name=name required></label><button>Remember</button></form>
+<form method=post action=/name>
+<label>Your name <input name=name required></label><button>Remember</button></form>
 <form method=post action=/forget><button>Forget me</button></form>"
     );
     Ok(page(StatusCode::OK, "Visits", &body))
@@ -67,6 +71,6 @@ async fn main() -> Result<(), BoxError> {
         .build()?;
     let storage = KeyedStorage::new(SqliteBackend::open(path).await?)
         .with_cookie(cookie)
-        .hash_identities(true); // nobody can log in with a copy of the file or of its backup
+        .hash_identities(true); // a copy of the file is not enough to log in
     match serve(SessionService::new(storage, service_fn(handler))).await? {}
 }

@@ -123,7 +123,7 @@ impl Context {
             let mut state = earlier.state();
             // The cookie of an explicit save is still sent if this login fails or is dropped.
             unsent = std::mem::replace(&mut state.unsent, CookieChange::Keep);
-            state.is_committed = true; // nobody saves it any more, except an end
+            state.is_committed = true; // only an end is still saved
             if let Place::InStore { identity, .. } = &state.place {
                 cookies.push(identity.clone());
             }

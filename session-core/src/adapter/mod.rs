@@ -20,7 +20,8 @@
 //! let request = Request::new(String::new());
 //! let response = storages.serve(request, DefaultErrorResponse, handler);
 //! # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-//! # let std::task::Poll::Ready(Ok(response)) = std::pin::pin!(response).poll(&mut context) else { panic!() };
+//! # let done = std::pin::pin!(response).poll(&mut context);
+//! # let std::task::Poll::Ready(Ok(response)) = done else { panic!() };
 //! # assert_eq!(response.body(), "visit 1");
 //! # assert!(response.headers().contains_key("set-cookie"));
 //! ```

@@ -135,8 +135,8 @@ pub(super) fn find_context<'a>(
 ) -> Result<(&'a Context, usize)> {
     let Some(context) = context else {
         let why = "the request did not pass a session service: wrap the handler in a \
-                   session_hyper::SessionService, or add a session_tower::SessionLayer to the router \
-                   after its routes";
+                   session_hyper::SessionService, or add a session_tower::SessionLayer to the \
+                   router after its routes";
         return Err(misconfigured(why.into()));
     };
     match context.find(name) {

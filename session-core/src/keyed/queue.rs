@@ -1,7 +1,7 @@
 //! Lets savers of one session take turns, within a process.
 //!
-//! Without a queue every loser of a compare-and-swap retries at once, and n savers cost n² commands.
-//! In the queue each saver hands the next one what it has just written, so that the next
+//! Without a queue every loser of a compare-and-swap retries at once, and n savers cost n²
+//! commands. In the queue each saver hands the next one what it has just written, so that the next
 //! compare-and-swap succeeds at once.
 //!
 //! The queue is an optimization, not a lock. Correctness comes from the compare-and-swap alone.

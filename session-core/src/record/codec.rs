@@ -11,7 +11,7 @@ use crate::error::Result;
 /// another format. A Python service that shares the sessions needs the same pair of functions.
 ///
 /// ```
-/// use session_core::{Codec, Result, SessionConfig};
+/// use session_core::{Codec, MemoryStorage, Result};
 ///
 /// /// Stores the JSON text behind a version byte.
 /// #[derive(Debug)]
@@ -27,9 +27,13 @@ use crate::error::Result;
 ///     }
 /// }
 ///
-/// let config = SessionConfig::default().with_codec(Marked);
-/// assert!(config.open(&b"1{\"created\": 1, \"session\": {\"a\": 1}}"[..]).is_some());
-/// assert!(config.open(&b"{\"created\": 1, \"session\": {\"a\": 1}}"[..]).is_none());
+/// # fn main() -> Result<()> {
+/// let storage = MemoryStorage::default().with_codec(Marked);
+/// let stored = Marked.encode(b"{\"session\": {}}".to_vec())?;
+/// assert_eq!(Marked.decode(&stored).unwrap(), b"{\"session\": {}}");
+/// assert_eq!(Marked.decode(b"{\"session\": {}}"), None);
+/// # Ok(())
+/// # }
 /// ```
 ///
 /// `decode` must return exactly the text that `encode` was given, because white space has a

@@ -235,8 +235,8 @@ pub async fn an_emptied_session_keeps_what_an_older_request_adds(make: impl Make
     assert_eq!(client.load(&storage).await.keys(), ["added"]);
 }
 
-/// Whoever loads an emptied session has a new one. Reading it changes nothing; what is set moves it
-/// to a fresh identity, so that nobody logs in under the old one.
+/// A request that loads an emptied session has a new one. Reading it changes nothing. Setting a key
+/// moves it to a fresh identity, so that no login uses the old one.
 pub async fn an_emptied_session_is_new_and_moves_when_it_is_written(make: impl Maker) {
     let storage = fresh(&make).await;
     let mut client = Client::with(&storage, "k", 1).await;
@@ -279,8 +279,8 @@ pub async fn an_emptied_session_takes_a_late_change_along(make: impl Maker) {
     assert_eq!(client.load(&storage).await.keys(), ["late", "next"]);
 }
 
-/// A request that loaded a live session saves it although it has expired since, and a write restarts
-/// the lifetime. A request that loads in between finds it expired.
+/// A request that loaded a live session saves it although it has expired since, and a write
+/// restarts the lifetime. A request that loads in between finds it expired.
 pub async fn a_session_that_expires_while_its_request_runs_is_saved(make: impl Maker) {
     let (storage, clock) = timed(&make, settings().max_age(HOUR)).await;
     let mut client = Client::with(&storage, "k", 1).await;

@@ -19,12 +19,14 @@ const LIFE: Duration = Duration::from_secs(3600);
 const AHEAD: i64 = 60;
 
 /// `{"created": 1700000000, "session": {"n": 1}}`, sealed by Python's libraries.
-const GOOD_TOKEN: &str = "gAAAAABlU_EAAAECAwQFBgcICQoLDA0ODymC8farCXFMp5vXroIiG0nWJy-rP_YfEhLGdsHgHLL9YURPKgqwCnHG5CHATHldPYcXWaAHUcL2wewHaDHBMkAs2lXpR80AOy2AgOuCcW1S";
-const GOOD_BOX: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYX8nmd9+6jB2Ysa6oGz7McZiXdWz2iq9Z13x61Hlm4eqdilXbvvBUTzzXRAucmrs6PoeHVrmfe1ziZvJ3k";
+const GOOD_TOKEN: &str = "gAAAAABlU_EAAAECAwQFBgcICQoLDA0ODymC8farCXFMp5vXroIiG0nWJy-rP_YfEhLGdsHg\
+    HLL9YURPKgqwCnHG5CHATHldPYcXWaAHUcL2wewHaDHBMkAs2lXpR80AOy2AgOuCcW1S";
+const GOOD_BOX: &str = "AAECAwQFBgcICQoLDA0ODxAREhMUFRYX8nmd9+6jB2Ysa6oGz7McZiXdWz2iq9Z13x61Hlm4\
+    eqdilXbvvBUTzzXRAucmrs6PoeHVrmfe1ziZvJ3k";
 
-/// The input is a token. Or `!`, a byte and a payload that is sealed so many minutes ago (or, from 128
-/// on, seconds ahead); it is then what the same payload is in a plain cookie. Or `~` and edits of a good
-/// token, which then is none.
+/// The input is a token. Or `!`, a byte and a payload that is sealed so many minutes ago (or, from
+/// 128 on, seconds ahead); it is then what the same payload is in a plain cookie. Or `~` and edits
+/// of a good token, which then is none.
 pub fn fernet(data: &[u8]) {
     let clock = vectors::clock();
     let new = || EncryptedCookieStorage::new(Key::from(vectors::key()));
@@ -65,8 +67,8 @@ pub fn fernet(data: &[u8]) {
     }
 }
 
-/// The input is the base64 of a secret box. Or `!` and a payload that is sealed; it is then what the same
-/// payload is in a plain cookie. Or `~` and edits of a good value, which then is none.
+/// The input is the base64 of a secret box. Or `!` and a payload that is sealed; it is then what
+/// the same payload is in a plain cookie. Or `~` and edits of a good value, which then is none.
 pub fn nacl(data: &[u8]) {
     let clock = vectors::clock();
     let new = || NaClCookieStorage::new(Key::from(vectors::key()));
@@ -95,7 +97,8 @@ pub fn nacl(data: &[u8]) {
     }
 }
 
-/// The input is the record in a plain cookie: whatever it is, it is no error, and works in a handler.
+/// The input is the record in a plain cookie: whatever it is, it is no error, and works in a
+/// handler.
 pub fn plain(data: &[u8]) {
     let value = input::text(data);
     let rolling = CookieSettings::builder(DEFAULT_NAME)

@@ -11,7 +11,8 @@ use session_redis::RedisBackend;
 
 use super::input;
 
-/// The input is a key, an identity, and an address of either server. What is refused is not repeated.
+/// The input is a key, an identity, and an address of either server. What is refused is not
+/// repeated.
 pub fn keys(data: &[u8]) {
     let text = input::text(data);
     key(&text);

@@ -34,9 +34,9 @@ const VERSION: NonZeroU64 = NonZeroU64::new(7).unwrap();
 /// A time of January 1970. What is stored with it has expired already.
 const EXPIRED: u32 = 2_592_001;
 
-/// The input is a byte that says which call, one that says where an answer is cut into two packets, and
-/// the answers, up to 0xff each. What fits is believed and its connection used again; what does not is
-/// an error, and nobody ever reads from its connection again.
+/// The input is a byte that selects the call, a byte that says where a reply is cut into two
+/// packets, and the replies, each up to 0xff. A reply that fits is believed, and its connection is
+/// used again. Any other reply is an error, and no later call reads from its connection.
 pub fn memcached(data: &[u8]) {
     let mut input = Input::new(data);
     let what = input.byte() % 7;
@@ -130,8 +130,8 @@ enum Got {
     Write(Outcome),
 }
 
-/// Makes one call: 0 reads; 1 and 5 write where nothing is stored; 2, 3, 4 and 6 where `was` is stored,
-/// whose version is known to 2 and 3. 3, 4 and 5 write a tombstone.
+/// Makes one call: 0 reads; 1 and 5 write where nothing is stored; 2, 3, 4 and 6 where `was` is
+/// stored, whose version is known to 2 and 3. 3, 4 and 5 write a tombstone.
 async fn ask(backend: &MemcachedBackend, what: u8) -> Result<Got> {
     let minute = Duration::from_secs(60);
     let was = match what {
@@ -240,7 +240,8 @@ impl Said<'_> {
     }
 
     fn cas(&mut self, value: Value, version: NonZeroU64) -> Expected<Outcome> {
-        // Where there is no memory for a tombstone, values that have expired are tried in its place.
+        // Where there is no memory for a tombstone, values that have expired are tried in its
+        // place.
         let sizes = match value {
             Value::Tombstone => &[4 << 10, 64 << 10, 256 << 10][..],
             _ => &[],
@@ -391,7 +392,8 @@ async fn serve(
             .map_or(Fit::Part, |reply| fit(question, reply));
         note(fit.clone());
         let reply = reply?;
-        // What comes unasked comes with the answer: later ones are a test of the pool's, with a clock.
+        // What comes unasked comes with the answer: later ones are a test of the pool's, with a
+        // clock.
         let cut = match fit {
             Fit::More(_) => reply.len(),
             _ => cut.min(reply.len()),

@@ -9,8 +9,8 @@ use session_core::{CookieSettings, ErrorKind, MAX_COOKIE_BYTES};
 use super::header::{candidates, model};
 use super::input;
 
-/// The input is a cookie's value. What is written is a quoting of Python's, its size is known before,
-/// no control character gets through, and the Cookie header reader finds the value again.
+/// The input is a cookie's value. What is written is a quoting of Python's, its size is known
+/// before, no control character gets through, and the Cookie header reader finds the value again.
 pub fn quoting(data: &[u8]) {
     let value = input::text(data);
     let cookie = CookieSettings::builder("sid").build().unwrap();

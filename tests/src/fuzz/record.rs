@@ -1,4 +1,4 @@
-//! The record: what is taken for one, and what becomes of the values that nobody touches.
+//! The record: which bytes are one, and what happens to untouched values.
 
 use std::fmt;
 use std::time::{Duration, UNIX_EPOCH};
@@ -11,9 +11,9 @@ use super::input::Input;
 use super::now;
 use crate::vectors::NOW;
 
-/// The input up to 0xff is a stored record, the rest says what a handler does with the session. What
-/// is a record and what it holds is what `serde_json` says; what is then written holds the changes, and
-/// everything else byte for byte.
+/// The input up to 0xff is a stored record, the rest says what a handler does with the session.
+/// What is a record and what it holds is what `serde_json` says; what is then written holds the
+/// changes, and everything else byte for byte.
 pub fn record(data: &[u8]) {
     let mut input = Input::new(data);
     let text = input.piece();
@@ -183,8 +183,8 @@ enum Expected {
     /// No record, or that of an ended session.
     None,
     Entries(Entries),
-    /// What is not said here: names that are no Unicode, a lifetime of its own, pairs for a session,
-    /// and the same member twice.
+    /// What is not said here: names that are no Unicode, a lifetime of its own, pairs for a
+    /// session, and the same member twice.
     Unsure,
 }
 

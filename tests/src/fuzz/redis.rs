@@ -22,8 +22,8 @@ const BOUND: Duration = Duration::from_secs(20);
 const RECORD: &str = "{}";
 const TOMBSTONE: &str = "{ }";
 
-/// The input is a byte that says which call, and the answers, up to 0xff each. What fits the command is
-/// believed. Everything else is an error that repeats nothing of what was asked.
+/// The input is a byte that says which call, and the answers, up to 0xff each. What fits the
+/// command is believed. Everything else is an error that repeats nothing of what was asked.
 pub fn redis(data: &[u8]) {
     let mut input = Input::new(data);
     let what = input.byte() % 5;
@@ -86,8 +86,8 @@ enum Got {
     Write(Outcome),
 }
 
-/// Makes one call. 0 reads, 1 and 4 write where nothing is stored, 2 and 3 where `was` is stored. 3 and
-/// 4 write a tombstone.
+/// Makes one call. 0 reads, 1 and 4 write where nothing is stored, 2 and 3 where `was` is stored. 3
+/// and 4 write a tombstone.
 async fn ask(backend: &RedisBackend<MultiplexedConnection>, what: u8) -> Result<Got> {
     let was = Stored::new("was");
     let minute = Duration::from_secs(60);
@@ -219,8 +219,8 @@ fn code_of(line: &str) -> &str {
     line.split(' ').next().unwrap()
 }
 
-/// Returns whether a server's error has this code, or wraps one of a script's command, as Redis before
-/// 7.0 did: `ERR Error running script (..): @user_script:9: -OOM ..`.
+/// Returns whether a server's error has this code, or wraps one of a script's command, as Redis
+/// before 7.0 did: `ERR Error running script (..): @user_script:9: -OOM ..`.
 fn has_code(line: &str, code: &str) -> bool {
     let wrapped = line
         .split_once(" Error running script ")
@@ -311,8 +311,8 @@ async fn serve(mut stream: DuplexStream, replies: Vec<Vec<u8>>, asked: Asked) ->
         }
         asked.lock().unwrap().push(command(&question[..len]));
         stream.write_all(&reply).await.ok()?;
-        // The client would wait for the rest of an answer that is not whole, for the rest of what comes
-        // behind an answer, and for an answer after what was said unasked.
+        // The client would wait for the rest of an answer that is not whole, for the rest of what
+        // comes behind an answer, and for an answer after what was said unasked.
         if !is_one(&reply) || redis::parse_redis_value(&reply).is_err() {
             return None;
         }

@@ -20,9 +20,9 @@ use crate::vectors;
 /// How many identities of a client's cookies a server-side storage tries.
 const MOST: usize = 8;
 
-/// The input is a byte that says what the handler does, and Cookie header lines. On every storage the
-/// answer is a 200 with at most one Set-Cookie, which the next request comes back with. A store is
-/// asked for the first eight well-formed identities, and for nothing else.
+/// The input is a byte that says what the handler does, and Cookie header lines. On every storage
+/// the answer is a 200 with at most one Set-Cookie, which the next request comes back with. A store
+/// is asked for the first eight well-formed identities, and for nothing else.
 pub fn request(data: &[u8]) {
     let (what, lines) = data.split_first().unwrap_or((&0, &[]));
     // A plain cookie that grows out of the client's own would be too large, which is an error.
@@ -50,7 +50,7 @@ pub fn request(data: &[u8]) {
         if at == 3 {
             let calls = std::mem::take(&mut *calls.lock().unwrap());
             check_calls(&calls, *what % 7, &identities(&lines));
-            assert_eq!(*first.body(), seen(true, 0), "nobody's identity is known");
+            assert_eq!(*first.body(), seen(true, 0), "no identity is known");
         }
         let Some(set) = first.headers().get(SET_COOKIE) else {
             continue;

@@ -10,7 +10,8 @@ use super::header::model;
 use super::input::Input;
 use crate::vectors::NOW;
 
-/// The input is a byte of flags, three of the lifetimes, and the pieces name, domain, path and value.
+/// The input is a byte of flags, three of the lifetimes, and the pieces name, domain, path and
+/// value.
 pub fn settings(data: &[u8]) {
     let mut input = Input::new(data);
     let flags = input.byte();
@@ -158,7 +159,7 @@ impl Read {
                         other => panic!("SameSite={other}"),
                     });
                 }
-                other => panic!("an attribute that nobody set: {other}"),
+                other => panic!("an attribute that was not set: {other}"),
             }
             seen.push(key);
         }

@@ -1,4 +1,4 @@
-//! What lies in a store, whoever wrote it there.
+//! What a store holds, no matter which program wrote it.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -41,13 +41,13 @@ const GRACE: Duration = Duration::from_secs(300);
 /// How long the store keeps a tombstone.
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// The input is two bytes that say what two requests do, and what the store holds at the key of their
-/// cookie. 0x80 in the first byte gives sessions a lifetime of an hour. With 0x40 more than an hour
-/// passes between the loads and the saves.
+/// The input is two bytes that say what two requests do, and what the store holds at the key of
+/// their cookie. 0x80 in the first byte gives sessions a lifetime of an hour. With 0x40 more than
+/// an hour passes between the loads and the saves.
 ///
 /// Both requests load before either of them saves. What each of them gets, and what the store holds
-/// afterwards and how long, is exactly what DESIGN 3.1, 3.2 and 3.5 say. What is no session is never
-/// adopted, and another program's data is never written over.
+/// afterwards and how long, is exactly what DESIGN 3.1, 3.2 and 3.5 say. What is no session is
+/// never adopted, and another program's data is never written over.
 pub fn stored(data: &[u8]) {
     let mut input = Input::new(data);
     let does = [input.byte(), input.byte()];
@@ -500,8 +500,8 @@ impl World {
         }
     }
 
-    /// Ends what the cookie stands for. A login leaves its tombstone also where no session is, and in
-    /// place of each tombstone that it followed.
+    /// Ends what the cookie stands for. A login leaves its tombstone also where no session is, and
+    /// in place of each tombstone that it followed.
     fn end(&mut self, is_login: bool) -> Was {
         let mut at = IDENTITY.to_owned();
         let mut followed = Vec::new();
@@ -609,7 +609,7 @@ impl World {
                 self.clock.set(gone - GRACE + SECOND);
                 assert!(self.read(identity).is_some(), "its grace");
                 let session = now(self.storage.load(&[identity])).unwrap();
-                // A date in the future that nobody has written anew lasts longer.
+                // A date in the future lasts longer if no write has replaced it.
                 if self.is_over(written.ends) {
                     assert!(session.is_new() && session.is_empty(), "it has expired");
                 }

@@ -67,7 +67,8 @@ impl Line {
             let mut line = self.ask(b"lru_crawler metadump hash\r\n");
             let mut keys = Vec::new();
             while let Some(rest) = line.strip_prefix("key=") {
-                // It is written as in a URL. Of our keys only that of an index has such a character.
+                // It is written as in a URL. Of our keys only that of an index has such a
+                // character.
                 keys.push(rest.split(' ').next().unwrap().replace("%40", "@"));
                 line = self.line();
             }

@@ -27,8 +27,8 @@ pub(crate) const ONE_READ: Calls = Calls {
     ..NO_CALLS
 };
 
-/// Returns a storage whose cookie is called `name`, and the `name=value` of a session in which `k` is
-/// 1.
+/// Returns a storage whose cookie is called `name`, and the `name=value` of a session in which `k`
+/// is 1.
 pub(crate) async fn store(name: &'static str) -> (Arc<Store>, String) {
     let memory = session_core::MemoryBackend::new();
     let backend = Counting::new(Failing::new(Gate::new(memory)));

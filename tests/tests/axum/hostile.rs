@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use axum::Router;
 use axum::body::Body;
+use axum::middleware::Next;
 use axum::routing::get;
 use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
 use http::{HeaderMap, Request, StatusCode};
@@ -260,8 +261,8 @@ async fn a_passive_read_and_an_explicit_save_do_not_restart_the_lifetime() {
     }
 }
 
-/// "In a rolling storage such a read does not restart the lifetime. A write does"; `set_max_age` and
-/// `changed` are no writes.
+/// "In a rolling storage such a read does not restart the lifetime. A write does"; `set_max_age`
+/// and `changed` are no writes.
 #[tokio::test]
 async fn a_passive_read_and_a_touch_do_not_restart_the_lifetime() {
     let mut wrong = Vec::new();
@@ -290,8 +291,8 @@ async fn a_passive_read_and_a_touch_do_not_restart_the_lifetime() {
     assert_eq!(wrong, [""; 0], "these restarted it");
 }
 
-/// The layer twice, as where a nested router and the whole program both add it: a guard between them
-/// reads, the handler logs out. P3: the logout stays.
+/// The layer twice, as where a nested router and the whole program both add it: a guard between
+/// them reads, the handler logs out. P3: the logout stays.
 #[tokio::test]
 async fn p3_a_logout_stays_although_the_layer_is_there_twice() {
     let clock = ManualClock::at(SystemTime::now());
@@ -306,7 +307,7 @@ async fn p3_a_logout_stays_although_the_layer_is_there_twice() {
         panic!()
     };
     clock.advance(HOUR / 2);
-    let guard = |session: Session, request: Request<Body>, next: axum::middleware::Next| async move {
+    let guard = |session: Session, request: Request<Body>, next: Next| async move {
         assert!(session.contains_key("user"));
         next.run(request).await
     };

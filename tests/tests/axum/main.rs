@@ -1,5 +1,5 @@
-//! What only axum has: sessions as arguments of handlers and middleware, session errors as responses,
-//! the layer among other layers, websockets.
+//! What only axum has: sessions as arguments of handlers and middleware, session errors as
+//! responses, the layer among other layers, websockets.
 //!
 //! What both adapters must do is in `promises_axum`, `headers_axum` and `hostile_axum`.
 #![allow(

@@ -26,7 +26,8 @@ pub(crate) const ELSEWHERE: &str = "elsewhere.test";
 /// - `/page`: nothing, and asks for no session;
 /// - `/login`, `/logout`, `/who`: who is logged in after it;
 /// - `/fill/SIZE`: fills the session with so many bytes;
-/// - `/add/KEY`: loads the session, waits until another such request has loaded it too, and adds the key;
+/// - `/add/KEY`: loads the session, waits until another such request has loaded it too, and adds
+///   the key;
 /// - `/slow/KEY`: loads the session, waits until the test lets it go on, and adds the key;
 /// - `/keys`: what is in the session.
 pub(crate) struct App {
@@ -195,11 +196,12 @@ pub(crate) fn sid() -> CookieBuilder {
     CookieSettings::builder("sid").max_age(HOUR)
 }
 
-/// Asks for something from within the page, with cookies, and returns the answer's status: 0 if it is
-/// that of another site, a text if there is none.
+/// Asks for something from within the page, with cookies, and returns the answer's status: 0 if it
+/// is that of another site, a text if there is none.
 pub(crate) async fn fetch(browser: &Browser, url: &str) -> serde_json::Value {
     let script = format!(
-        "return fetch({url:?}, {{credentials: 'include', mode: 'no-cors'}}).then(r => r.status, String)"
+        "return fetch({url:?}, {{credentials: 'include', mode: 'no-cors'}}) \
+                 .then(r => r.status, String)"
     );
     browser.run(&script).await
 }

@@ -69,7 +69,8 @@ async fn what_another_site_fetches_and_embeds_does_not_carry_the_session() {
     .await;
     for (element, query) in [("img", "image"), ("iframe", "frame"), ("script", "script")] {
         let embed = format!(
-            "const it = document.createElement({element:?}); it.src = {:?}; document.body.append(it)",
+            "const it = document.createElement({element:?}); it.src = {:?}; \
+                     document.body.append(it)",
             url(query)
         );
         goes_without_session(&app, query, async || {

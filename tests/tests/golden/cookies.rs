@@ -151,7 +151,7 @@ const LIFETIMES: &[Row<&str>] = &[
         kinds: &["simple", "redis", "memcached"],
         names: &["3600, then null"],
         instead: "HttpOnly; Path=/",
-        why: "without a lifetime it is a browser-session cookie; Python forgets one of two attributes",
+        why: "without a lifetime it ends with the browser; Python forgets one of two attributes",
     },
     Row {
         kinds: &["simple", "redis", "memcached"],

@@ -20,8 +20,8 @@ pub(crate) const ENDED: &str = "{ }";
 /// The same for a session that a login replaced. Python leaves the whole record.
 pub(crate) const REPLACED: &str = "{\t}";
 
-/// Returns whether an update of a loaded session sends no cookie. Python sends it with every save. In
-/// a store the cookie is the identity, and without a Max-Age nothing about it has changed.
+/// Returns whether an update of a loaded session sends no cookie. Python sends it with every save.
+/// In a store the cookie is the identity, and without a Max-Age nothing about it has changed.
 pub(crate) fn is_quiet(kind: &str, max_age: Option<i64>) -> bool {
     KEYED.contains(&kind) && max_age.is_none()
 }

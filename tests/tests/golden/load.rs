@@ -184,7 +184,7 @@ const DIFFERENCES: &[Row<Instead>] = &[
             "payload/session_empty_string",
         ],
         instead: Instead::Emptied,
-        why: "a session without keys is a new one, and nobody logs in under its old identity",
+        why: "a session without keys is a new one, and no login uses its old identity",
     },
     Row {
         kinds: ALL,

@@ -290,8 +290,8 @@ impl Outcome {
     }
 }
 
-/// A login leaves its tombstone also where no session is any more: requests with the same cookie may
-/// still be on their way. What is not ours it leaves alone.
+/// A login leaves its tombstone also where no session is any more: requests with the same cookie
+/// may still be on their way. What is not ours it leaves alone.
 #[tokio::test]
 async fn p4_a_login_replaces_the_old_record_that_python_leaves() {
     for kind in KEYED {

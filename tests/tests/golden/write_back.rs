@@ -25,7 +25,8 @@ fn members() -> Vec<String> {
     .to_vec()
 }
 
-/// A plain cookie is ASCII whatever a value holds, as aiohttp_session writes it. An escape means the same.
+/// A plain cookie is ASCII whatever a value holds, as aiohttp_session writes it. An escape means
+/// the same.
 fn spelled(kind: &str, record: String) -> String {
     if kind == "simple" {
         record.replace("é日😀", "\\u00e9\\u65e5\\ud83d\\ude00")

@@ -1,5 +1,5 @@
-//! The guide says what the sources say: its table of log events is complete, the tests that it names
-//! exist, and its backend passes the suites.
+//! The guide agrees with the sources: its table of log events is complete, the tests that it names
+//! exist, and its backend passes the suites. All pages and comments use plain words.
 
 #![allow(clippy::unwrap_used)]
 
@@ -11,6 +11,7 @@ mod backend;
 mod events;
 mod links;
 mod suites;
+mod words;
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const PAGES: &str = "session-hyper/src/guide";

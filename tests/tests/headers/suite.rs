@@ -537,7 +537,8 @@ async fn stored(storage: &Arc<dyn Storage>, cookie: &str) -> Option<u64> {
 
 #[tokio::test]
 async fn a_handler_that_returns_an_error_saves_nothing() {
-    // Whatever an axum handler returns is a response. `axum/errors.rs` tests an application's error.
+    // Whatever an axum handler returns is a response. `axum/errors.rs` tests an application's
+    // error.
     if ADAPTER == Adapter::Axum {
         return;
     }
@@ -1066,7 +1067,7 @@ async fn p8_a_cookie_of_4096_bytes_is_sent_and_one_of_4097_is_a_500() {
     let (logs, _capture) = Logs::capture();
     // `{"created": 1700000000, "session": {"a": "x"}}` in quotes, with a backslash for each of
     // the eight inside and `\054` for the comma.
-    let simple = "AIOHTTP_SESSION\"{\\\"created\\\": 1700000000\\054 \\\"session\\\": {\\\"a\\\": \\\"\\\"}}\"";
+    let simple = r#"AIOHTTP_SESSION"{\"created\": 1700000000\054 \"session\": {\"a\": \"\"}}""#;
     for total in [4095, 4096, 4097] {
         let storage: Arc<dyn Storage> = Arc::new(SimpleCookieStorage::unprotected());
         let response = fill(storage.clone(), total - simple.len())

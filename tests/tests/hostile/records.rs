@@ -58,7 +58,8 @@ pub(crate) async fn p7_a_sealed_payload_that_is_no_record_is_an_empty_new_sessio
     for tombstone in ["{ }", "{\t}", "{\n}"] {
         let value = subject.seal(tombstone.as_bytes()).await.unwrap();
         let line = format!("{DEFAULT_NAME}={}", quote(&value));
-        // Only a store has tombstones: of a logout, a login, and a session that somebody else ended.
+        // Only a store has tombstones: of a logout, a login, and a session that somebody else
+        // ended.
         if kind.is_keyed() && tombstone != "{\n}" {
             assert_is_over(&server, tombstone, &[line.as_bytes()]).await;
         } else {
@@ -95,10 +96,14 @@ pub(crate) async fn p7_no_record_whatever_makes_a_read_or_a_write_panic(kind: Ki
         "false",
     ];
     let mut payloads = vec![
-        r#"{"created": 1700000000, "created": 1, "created": 1700000000, "session": {"a": 1}, "session": {"b": 2}}"#.to_owned(),
+        r#"{"created": 1700000000, "created": 1, "created": 1700000000,
+            "session": {"a": 1}, "session": {"b": 2}}"#
+            .to_owned(),
         format!("{{\"created\": {NOW}, \"session\": {entries}}}"),
         format!("{{\"created\": {NOW}, \"session\": {nested}}}"),
-        format!("{{\"created\": {NOW}, \"session\": [[\"a\", 1], \"bc\", [\"a\", {{}}], [\"\\u0001\", \"é\"]]}}"),
+        format!(
+            r#"{{"created": {NOW}, "session": [["a", 1], "bc", ["a", {{}}], ["\u0001", "é"]]}}"#
+        ),
         format!("{{\"created\": {NOW}, \"session\": []}}"),
         format!("{{\"created\": {NOW}, \"session\": null}}"),
         format!("{{\"created\": {NOW}}}"),
@@ -117,7 +122,10 @@ pub(crate) async fn p7_no_record_whatever_makes_a_read_or_a_write_panic(kind: Ki
             ));
         }
     }
-    payloads.push(r#"{"created": 1e999, "max_age": 18446744073709551615, "started": 18446744073709551615, "session": {"a": 1}}"#.to_owned());
+    payloads.push(format!(
+        r#"{{"created": 1e999, "max_age": {0}, "started": {0}, "session": {{"a": 1}}}}"#,
+        u64::MAX
+    ));
     let plain = || CookieSettings::builder(DEFAULT_NAME);
     for settings in [
         plain(),

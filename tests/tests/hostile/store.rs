@@ -136,7 +136,7 @@ async fn p7_more_than_eight_cookies_of_the_name_cost_at_most_eight_reads() {
     }
 }
 
-/// A reader of the store has the digests. They log nobody in.
+/// A reader of the store has the digests. They do not work as cookies.
 #[tokio::test]
 async fn p7_the_digest_of_an_identity_is_not_an_identity() {
     let subject = Subject::new(Kind::hashed).await;

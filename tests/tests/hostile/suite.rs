@@ -27,7 +27,7 @@ pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) const KEY: [u8; 32] = *b"sixteen to sign,sixteen to seal.";
 pub(crate) const OLD_KEY: [u8; 32] = *b"the retired key of the last year";
 
-/// What the good session holds, and nobody else may see.
+/// The content of the good session, which no other client may see.
 pub(crate) const SECRET: &str = "swordfish-4711";
 
 /// An identity of the right shape that no store knows.
@@ -112,8 +112,8 @@ pub(crate) fn assert_found(response: &TestResponse, what: &str) {
     assert!(body.starts_with(FOUND), "{what}: {body}");
 }
 
-/// Reads and writes with `cookies`. A logout, login or renewal has just ended their session, so that
-/// no cookie may be set in place of the one that the client got then.
+/// Reads and writes with `cookies`. A logout, login or renewal has just ended their session, so
+/// that no cookie may be set in place of the one that the client got then.
 pub(crate) async fn assert_is_over(server: &Server, what: &str, cookies: &[&[u8]]) {
     assert_new(&server.get("/read", cookies).await, what);
     let response = server.get("/write", cookies).await;

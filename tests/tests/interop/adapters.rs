@@ -29,8 +29,8 @@ impl Side {
         }
     }
 
-    /// Sends a request and returns the whole answer, with what chance and the clock put into it made
-    /// the same.
+    /// Sends a request and returns the whole answer, with what chance and the clock put into it
+    /// made the same.
     async fn ask(&mut self, method: &str, path: &str, cookie: Option<&str>, body: &str) -> String {
         let cookie = cookie.map_or(String::new(), |it| format!("Cookie: {it}\r\n"));
         let length = body.len();
@@ -46,8 +46,8 @@ impl Side {
         let (head, body) = response.split_once("\r\n\r\n").unwrap();
         let mut head: Vec<String> = head.lines().map(without_expires).collect();
         head.retain(|line| !line.starts_with("date: "));
-        // The order of headers of different names means nothing (RFC 9110, section 5.3). Axum writes
-        // the length of the body itself.
+        // The order of headers of different names means nothing (RFC 9110, section 5.3). Axum
+        // writes the length of the body itself.
         head[1..].sort_by(|one, two| one.split(':').next().cmp(&two.split(':').next()));
         self.without_chance(&format!("{}\n\n{body}", head.join("\n")))
     }

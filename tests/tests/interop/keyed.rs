@@ -365,8 +365,8 @@ impl Walk {
         Err(format!("the tombstone has {left:?}"))
     }
 
-    /// Compares what is stored with what should be, and what both programs see under the client's own
-    /// identity and under one of the past.
+    /// Compares what is stored with what should be, and what both programs see under the client's
+    /// own identity and under one of the past.
     async fn check(&self, random: &mut Random, jar: Option<&String>) -> Result<(), String> {
         let keys = self.pair.store().keys();
         let key_of = |identity: &String| format!("{NAME}_{identity}");
@@ -450,8 +450,8 @@ fn hash(identity: &str) -> String {
     })
 }
 
-/// On both sides the cookie stands for no session. A write begins another one in Python. `ours` is the
-/// status of a write in our program: 409 for a minute after it ended the session itself.
+/// On both sides the cookie stands for no session. A write begins another one in Python. `ours` is
+/// the status of a write in our program: 409 for a minute after it ended the session itself.
 pub(crate) async fn is_over(pair: &Pair, cookie: Option<&String>, ours: u16) {
     for side in [Side::Python, Side::Ours] {
         let seen = pair.ask(side, "GET", "/get", cookie.cloned(), "").await;

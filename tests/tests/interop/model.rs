@@ -2,8 +2,8 @@
 //!
 //! The programs differ on purpose, see the golden test and its differences. In a store:
 //!
-//! - An emptied session stays, as a record without keys. To Python it is a session. To us it is a new
-//!   one, which moves to a fresh identity when something is set.
+//! - An emptied session stays, as a record without keys. To Python it is a session. To us it is a
+//!   new one, which moves to a fresh identity when something is set.
 //! - Our logout leaves a tombstone for a minute, our login one of another kind, a move a third. To
 //!   Python each is an empty session. A write of ours is then a 409, and what a logout does depends
 //!   on the tombstone.
@@ -429,8 +429,8 @@ impl Saved {
         removed
     }
 
-    /// Returns the record as it is stored. A lifetime of its own and the handle are members that Python
-    /// ignores and drops.
+    /// Returns the record as it is stored. A lifetime of its own and the handle are members that
+    /// Python ignores and drops.
     pub(crate) fn record(&self) -> String {
         let own = self.own_max_age.map(|seconds| match seconds {
             Some(seconds) => format!(", \"max_age\": {seconds}"),

@@ -105,7 +105,8 @@ async fn p4_a_session_that_we_renewed_is_over_for_python_under_its_old_identity(
     }
 }
 
-/// The last key is removed here. Python goes on with the session, if it writes. Here it is a new one.
+/// The last key is removed here. Python goes on with the session, if it writes. Here it is a new
+/// one.
 #[tokio::test]
 async fn a_session_that_we_emptied_goes_on_in_python_and_moves_with_us() {
     for kind in real::KINDS {

@@ -120,8 +120,8 @@ pub(crate) fn next(random: &mut Random, model: &Model) -> Request {
     }
 }
 
-/// Returns a key of the session that the programs have a route for. Neither has one for an empty key,
-/// aiohttp has none for braces, and paths normalize dots.
+/// Returns a key of the session that the programs have a route for. Neither has one for an empty
+/// key, aiohttp has none for braces, and paths normalize dots.
 pub(crate) fn deletable(model: &Model, random: &mut Random) -> String {
     let names = model.names();
     let name = (!names.is_empty()).then(|| names[random.below(names.len())].clone());

@@ -151,7 +151,7 @@ async fn connect_sends_a_command() {
     assert_eq!(error.unwrap_err().kind(), ErrorKind::Settings);
 }
 
-/// Without versions nobody could log out. That shows when the program starts.
+/// Without versions no user could log out. The error comes when the program starts.
 #[tokio::test]
 async fn connect_refuses_a_server_without_versions() {
     let server = MemcachedServer::start_with(&["-C"]);

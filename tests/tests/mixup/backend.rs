@@ -154,8 +154,8 @@ async fn p5_the_pool_neither_leaks_nor_shrinks() {
             let backend = backend.clone();
             dropped.spawn(async move { backend.read(&format!("p5_dropped_{at:012}")).await });
         }
-        // Dropped while they connect, send or wait for a connection. Every third time all connections
-        // wait for an answer.
+        // Dropped while they connect, send or wait for a connection. Every third time all
+        // connections wait for an answer.
         if round % 3 == 0 {
             until(|| proxy.held(), 6).await;
         } else {

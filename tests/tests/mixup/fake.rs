@@ -17,7 +17,7 @@ use tokio::task::AbortHandle;
 pub(crate) enum Say {
     /// And it goes on listening.
     This(Vec<u8>),
-    /// And a little later something that nobody asked for.
+    /// A little later, the server sends something unrequested.
     ThisAndLater(Vec<u8>, Vec<u8>),
     /// And it closes.
     Last(Vec<u8>),

@@ -1,4 +1,5 @@
-//! A Redis that answers wrongly: each such answer is an error, which repeats nothing of the command.
+//! A Redis that answers wrongly: each such answer is an error, which repeats nothing of the
+//! command.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,7 +52,8 @@ fn wrong() -> Vec<Say> {
         );
         cases.push(this(&repeats));
         cases.push(this(&format!(
-            "-ERR unknown command {quote}GET{quote}, with args beginning with: {quote}{said}{quote} \r\n"
+            "-ERR unknown command {quote}GET{quote}, \
+                     with args beginning with: {quote}{said}{quote} \r\n"
         )));
     }
     for said in [KEY, IDENTITY, VALUE, "Rosalind1700000000"] {

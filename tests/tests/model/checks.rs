@@ -462,7 +462,7 @@ impl<B: Backend> World<B> {
             ErrorKind::Ended => {
                 must!(
                     expected.contains(&Outcome::Ended),
-                    "P3: a save that is to {:?} is told that another ended the session, not {expected:?}",
+                    "P3: a save that is to {:?} finds an ended session, not {expected:?}",
                     save.plan
                 );
                 must!(
@@ -607,8 +607,8 @@ impl<B: Backend> World<B> {
     }
 }
 
-/// Whether the client is told one of that. The cookie of an earlier save that was acknowledged travels
-/// with the response if this one leaves the cookie alone.
+/// Whether the client is told one of that. The cookie of an earlier save that was acknowledged
+/// travels with the response if this one leaves the cookie alone.
 fn is_told(request: &Request, expected: &[Outcome], cookie: Option<&ClientCookie>) -> bool {
     let Some(cookie) = cookie else { return true };
     let unsent = request.served.iter().flat_map(|served| &served.unsent);

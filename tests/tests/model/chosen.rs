@@ -55,7 +55,8 @@ fn finish(request: usize) -> Step {
     Step::Finish { request, fault }
 }
 
-/// A renewal merges what another request wrote, is cancelled at any await point, and is saved again.
+/// A renewal merges what another request wrote, is cancelled at any await point, and is saved
+/// again.
 #[test]
 fn a_cancelled_renewal_keeps_what_it_merged() {
     for turns in 1..12 {

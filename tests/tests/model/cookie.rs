@@ -1,6 +1,6 @@
-//! The storages that keep the session in its cookie: a weaker promise. What a cookie holds is what was
-//! saved in it, until its time is over or the key under which it was sealed is given up; an older
-//! cookie goes on holding what it held.
+//! The storages that keep the session in its cookie: a weaker promise. What a cookie holds is what
+//! was saved in it, until its time is over or the key under which it was sealed is given up; an
+//! older cookie goes on holding what it held.
 
 use std::time::Duration;
 
@@ -285,7 +285,7 @@ impl World {
         if done.is_empty() && !request.rolls {
             must!(
                 change == CookieChange::Keep,
-                "P9: nobody changed it: {change:?}"
+                "P9: no request changed it: {change:?}"
             );
             return Ok(());
         }

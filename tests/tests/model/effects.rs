@@ -1,8 +1,8 @@
 //! What a save may write.
 //!
-//! A save writes one key at a time. It may change its own session's record by its changes alone, put
-//! onto what was there right before (P2). It may store records under identities that it drew, and it
-//! may end what it is to end. Everything else stays as it is (P4).
+//! A save writes one key at a time. It may change its own session's record by its changes alone,
+//! put onto what was there right before (P2). It may store records under identities that it drew,
+//! and it may end what it is to end. Everything else stays as it is (P4).
 
 use session_core::keyed::Backend;
 use session_tests::stores::Call;
@@ -138,7 +138,8 @@ impl<B: Backend> World<B> {
                 let is_left = |other: usize| {
                     self.is_hidden(request, other) && self.known[other].entry.record().is_some()
                 };
-                // A restart takes an unfinished renewal's record back after it has ended the session.
+                // A restart takes an unfinished renewal's record back after it has ended the
+                // session.
                 let is_restart = save.plan == Plan::End;
                 must!(
                     request.may_leave || is_restart || !(0..self.known.len()).any(is_left),
@@ -334,8 +335,8 @@ fn written(done: &[Done]) -> Option<u64> {
         .max()
 }
 
-/// Whether a record that was saved says when it was written: what was only touched says what it said
-/// before, and a rolling session begins again.
+/// Whether a record that was saved says when it was written: what was only touched says what it
+/// said before, and a rolling session begins again.
 fn dated(before: &Record, now: &Record, save: &Save, time: u64) -> bool {
     let created = now.view.created;
     match written(&save.delta) {

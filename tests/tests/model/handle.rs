@@ -265,8 +265,8 @@ impl Handle {
         });
     }
 
-    /// A save of the first `begun` changes carried out the end of the session. What was set after it is
-    /// still to be saved.
+    /// A save of the first `begun` changes carried out the end of the session. What was set after
+    /// it is still to be saved.
     pub(crate) fn forget_end(&mut self, begun: usize) -> Check {
         let ends = |done: &Done| matches!(done.what, What::Invalidated(_));
         if let Some(end) = self.done[..begun].iter().rposition(ends) {

@@ -10,8 +10,8 @@
 //! a save may write there, and [`checks`] what the client must be told at the end. What a cookie
 //! itself holds never changes: [`cookie`].
 //!
-//! `SESSION_TEST_RUNS=N` runs N sequences in place of the usual number. The test shortens a sequence
-//! that fails, prints it, and keeps its seed in a file beside this one.
+//! `SESSION_TEST_RUNS=N` runs N sequences in place of the usual number. The test shortens a
+//! sequence that fails, prints it, and keeps its seed in a file beside this one.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
 mod checks;

@@ -211,8 +211,8 @@ impl Request {
             self.rolls = false;
             self.login &= !delta.is_empty();
         }
-        // Until the response nobody knows whether a read was activity, so an explicit save of a
-        // served session leaves the refresh to the end.
+        // Before the response it is unknown whether a read counts as activity. So an explicit save
+        // of a served session leaves the refresh to the end.
         let is_explicit = self.served.is_some() && end.is_none();
         let rolls = self.rolls && (!is_explicit || !delta.is_empty() || self.login);
         let plan = self.plan(&delta, local.is_empty(), rolls);

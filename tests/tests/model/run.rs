@@ -21,8 +21,8 @@ pub(crate) fn now(clock: &ManualClock) -> u64 {
     clock.now().duration_since(UNIX_EPOCH).unwrap().as_secs()
 }
 
-/// Runs this many sequences, or as many as the environment says. `file` keeps the seeds of those that
-/// failed, which are run first. `one` gets a prefix for all identities of its sequence.
+/// Runs this many sequences, or as many as the environment says. `file` keeps the seeds of those
+/// that failed, which are run first. `one` gets a prefix for all identities of its sequence.
 pub(crate) fn run(
     usual: u32,
     file: &'static str,

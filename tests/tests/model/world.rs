@@ -231,7 +231,7 @@ impl<B: Backend> World<B> {
         self.reserved.save(&session).await.unwrap();
     }
 
-    /// Whatever happened, nobody changed the session of the reserved identity.
+    /// Whatever happened, the session of the reserved identity is unchanged.
     async fn check_reserved(&self) -> Check {
         let reserved = self.draws.lock().unwrap().reserved();
         let session = self.reserved.load(&[&reserved]).await.unwrap();

@@ -132,7 +132,7 @@ async fn p6_what_was_acknowledged_is_in_memcached_though_the_web_server_was_kill
     web_server_killed(&store.address()).await;
 }
 
-/// Answers torn in the middle, and connections closed under whoever uses them.
+/// Replies cut in the middle, and connections closed while they are used.
 async fn connections_dropped(through: &str, proxy: &Proxy, store: &str) {
     let web = serve(through).await;
     let writers = Writers::start(web.address()).await;

@@ -17,8 +17,8 @@ use tokio::net::TcpStream;
 /// The limit for each call of the store.
 pub(crate) const BOUND: Duration = Duration::from_millis(500);
 
-/// The limit for a request: one call for the load and five times as long for the save, and more on a
-/// machine that has other things to do.
+/// The limit for a request: one call for the load and five times as long for the save, and more on
+/// a machine that has other things to do.
 pub(crate) const REQUEST: Duration = BOUND
     .saturating_mul(1 + 5)
     .saturating_add(Duration::from_secs(4));

@@ -119,8 +119,8 @@ async fn clients(web: std::net::SocketAddr) -> Vec<Client> {
     clients
 }
 
-/// Killed with -9 under load, and restarted empty: everybody has a new session then, under an
-/// identity that nobody had.
+/// Killed with -9 under load, and restarted empty. Every client then has a new session, under a new
+/// identity.
 async fn killed(mut store: Store) {
     let server = serve(&store.address()).await;
     let client = Client::new(server.address()).await;
@@ -141,7 +141,7 @@ async fn killed(mut store: Store) {
     assert!(done > 0 && refused > 0);
 }
 
-/// Killed and restarted while nobody asked.
+/// Killed and restarted between two requests.
 async fn killed_unnoticed(mut store: Store) {
     let server = serve(&store.address()).await;
     let client = Client::new(server.address()).await;
@@ -151,7 +151,7 @@ async fn killed_unnoticed(mut store: Store) {
     while client.ask("/read").await.status != 200 {
         refused += 1;
     }
-    println!("refused after a restart that nobody noticed: {refused}");
+    println!("refused after a restart between two requests: {refused}");
     assert_eq!(refused, 0, "the first request after a restart");
 }
 

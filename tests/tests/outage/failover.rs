@@ -11,8 +11,8 @@ use session_tests::redis::RedisServer;
 
 use crate::app::{BOUND, PATIENCE};
 
-/// What sentinels, or a name, say where the master is changes; nobody closes the connection to the
-/// old one, which answers READONLY from then on.
+/// The address of the master changes, in the sentinels or behind a name. The connection to the old
+/// master stays open, and that replies READONLY from then on.
 #[tokio::test]
 async fn p6_a_save_finds_the_new_master_after_a_failover() {
     let (first, second) = (RedisServer::start(), RedisServer::start());

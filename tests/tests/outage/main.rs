@@ -1,5 +1,5 @@
-//! P6 on real servers: whatever becomes of the store, each request ends in time, nobody's session is
-//! harmed, what was not acknowledged is an error, and service resumes by itself.
+//! P6 on real servers. Whatever happens to the store, each request ends in time, no session is
+//! harmed, an unacknowledged write is an error, and service resumes by itself.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,

@@ -32,7 +32,7 @@ async fn every_second_connection(through: &str, proxy: &Proxy) {
     assert_eq!(response.body, "first k");
 }
 
-/// Nothing gets through, and nobody is told.
+/// Nothing gets through, and no connection is closed.
 async fn black_hole(through: &str, proxy: &Proxy) {
     let server = serve(through).await;
     let client = Client::new(server.address()).await;
@@ -60,7 +60,7 @@ async fn replies_lost(through: &str, proxy: &Proxy) {
     client.expect(200, &["/write/after", "/renew"]).await;
 }
 
-/// What there is of connections is dead, and nobody is told; new ones work.
+/// The open connections are dead but not closed. New ones work.
 async fn dead_connections(through: &str, proxy: &Proxy) {
     let server = serve(through).await;
     let client = Client::new(server.address()).await;

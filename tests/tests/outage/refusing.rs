@@ -15,7 +15,7 @@ async fn ok(server: &RedisServer, command: &str) {
     assert_eq!(response, "OK", "{command}");
 }
 
-/// Whoever has a session can read and end it; new ones and changes are refused.
+/// Sessions can be read and ended. New ones and changes are refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p6_redis_without_memory_refuses_changes_and_loses_nothing() {
     let store = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]);
@@ -57,8 +57,8 @@ async fn p6_a_record_over_one_mebibyte_is_refused_by_memcached_and_keeps_what_wa
     assert_eq!(store.keys().len(), 1);
 }
 
-/// With `-M` memcached answers with an error instead of evicting an item. A logout needs memory, too:
-/// it succeeds as long as one of the larger sizes has some.
+/// With `-M` memcached answers with an error instead of evicting an item. A logout needs memory,
+/// too: it succeeds as long as one of the larger sizes has some.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p6_memcached_without_memory_refuses_new_sessions_and_loses_nothing() {
     let store = MemcachedServer::start_with(&["-M", "-m", "2"]);
@@ -79,8 +79,8 @@ async fn p6_memcached_without_memory_refuses_new_sessions_and_loses_nothing() {
     assert_eq!(store.stats()["evictions"], 0);
 }
 
-/// Stores values of about `size` bytes until memcached has no memory for another one. memcached keeps
-/// memory for each size apart.
+/// Stores values of about `size` bytes until memcached has no memory for another one. memcached
+/// keeps memory for each size apart.
 fn fill(store: &MemcachedServer, size: usize) {
     for round in 0..100 {
         for size in [size, size + 25] {

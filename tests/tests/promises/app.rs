@@ -196,7 +196,7 @@ impl App {
         (!session.is_new()).then(|| session.keys())
     }
 
-    /// The identities of all sessions that there are, whoever knows of them.
+    /// The identities of all sessions in the store, whether a client has them or not.
     pub(crate) async fn live(&self) -> Vec<String> {
         let mut live = Vec::new();
         for key in self.counts().created() {

@@ -118,7 +118,7 @@ async fn p2_an_emptying_sends_the_cookie_only_if_it_has_a_max_age() {
     assert!(app.stored(&cookie).await.is_some());
 }
 
-/// Nobody is logged in with the identity of an emptied session: whoever knows it gets nothing.
+/// No login uses the identity of an emptied session, so knowing that identity gives no access.
 #[tokio::test]
 async fn p4_a_write_to_an_emptied_session_moves_it_to_a_fresh_identity() {
     for path in ["/set/mine/1", "/renewed", "/cleared", "/restart", "/login"] {

@@ -1,5 +1,5 @@
-//! P11: log out everywhere. What lists and ends the sessions of a user, in memory: what it does, what
-//! it costs, and what fails.
+//! P11: log out everywhere. What lists and ends the sessions of a user, in memory: what it does,
+//! what it costs, and what fails.
 
 use serde_json::{Value, json};
 use session_core::keyed::{Backend as _, Found};

@@ -22,8 +22,8 @@ fn poll<T>(mut future: Pin<&mut impl Future<Output = T>>, times: usize) -> Optio
 }
 
 /// Runs two requests in all interleavings with two changes of turn: the first runs until some await
-/// point, then the second until some, then both end, in both orders. `check` gets what each returned,
-/// whether the first had returned before the second began, and a text about the turns.
+/// point, then the second until some, then both end, in both orders. `check` gets what each
+/// returned, whether the first had returned before the second began, and a text about the turns.
 async fn interleaved<A, B>(
     set_up: impl AsyncFn() -> (App, [String; 3]),
     first: impl AsyncFn(App, String) -> A,

@@ -206,7 +206,7 @@ async fn p3_a_renewal_that_loses_leaves_no_record_under_its_new_identity() {
     }
 }
 
-/// Whoever logs out ends what the session became meanwhile, not only the identity it had.
+/// A logout ends the session where it is now, not only under the identity that it had.
 #[tokio::test]
 async fn p3_a_logout_wins_over_a_renewal_that_was_saved_just_before() {
     for end in ["/logout", "/clear"] {

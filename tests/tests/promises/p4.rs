@@ -277,7 +277,7 @@ async fn p4_a_creation_under_an_identity_of_ones_own_can_be_tried_again() {
     assert_eq!(app.keys(identity.as_str()).await.unwrap(), ["mine", "more"]);
 }
 
-/// Whoever reads a store of hashed identities finds nothing there to send as a cookie.
+/// A reader of a store with hashed identities finds nothing to send as a cookie.
 #[tokio::test]
 async fn p4_no_key_of_a_store_with_hashed_identities_is_a_cookie() {
     for hashed in [false, true] {

@@ -1,4 +1,4 @@
-//! P6: an outage harms nobody's session.
+//! P6: an outage harms no session.
 
 use session_core::{CookieChange, ErrorKind, Identity, RequestSession, Session, Storage};
 use session_tests::stores::{Calls, When};

@@ -96,7 +96,7 @@ async fn p8_a_cookie_of_4096_bytes_is_kept_and_one_of_4097_is_an_error_before_an
             }
             assert_eq!(saved.unwrap_err().kind(), ErrorKind::TooLarge, "{kind}");
             assert!(session.is_changed() && session.is_new(), "{kind}");
-            // Whoever makes it smaller can save it.
+            // A smaller session can be saved.
             session.insert("filler", "x").unwrap();
             let saved = storage.save(&session).await.unwrap();
             assert!(matches!(saved, CookieChange::Set { .. }));

@@ -1,5 +1,5 @@
-//! P2, P4, P8, P11 and P12 over a real Redis and memcached, through two processes: what the table of
-//! tombstones and the rules about foreign data mean there.
+//! P2, P4, P8, P11 and P12 over a real Redis and memcached, through two processes: what the table
+//! of tombstones and the rules about foreign data mean there.
 
 use std::sync::Arc;
 
@@ -222,7 +222,8 @@ async fn p2_two_hundred_writers_of_one_process_cost_a_command_each_in_redis() {
     }
 }
 
-/// What a login, an ordinary request and an end cost, and that no key is left without a time to live.
+/// What a login, an ordinary request and an end cost, and that no key is left without a time to
+/// live.
 #[tokio::test]
 async fn p11_an_index_in_real_stores_costs_two_commands_a_login_and_expires() {
     // memcached answers a write with no version, so a write costs a `gets` more.

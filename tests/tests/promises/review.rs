@@ -154,7 +154,7 @@ impl Program {
         (!session.is_new()).then(|| session.keys())
     }
 
-    /// The identities of all sessions that there are, whoever knows of them.
+    /// The identities of all sessions in the store, whether a client has them or not.
     async fn live(&self) -> Vec<String> {
         let mut live = Vec::new();
         for key in self.counts().created() {
@@ -251,7 +251,7 @@ async fn p6_a_save_without_a_change_of_its_own_reports_the_save_in_flight() {
     }
 }
 
-/// The response did not wait for the save, so nobody carried the logout out when the save failed.
+/// The response did not wait for the save, so the logout was not carried out when the save failed.
 #[tokio::test]
 async fn p3_a_logout_whose_save_fails_in_flight_is_carried_out_by_the_response_or_is_a_503() {
     for (failures, status) in [(0, 200), (1, 200), (2, 200), (1000, 503)] {

@@ -157,7 +157,7 @@ impl<B: Backend> App<B> {
             ["login-as", account] => session.insert("account", account)?,
             ["list" | "end-others" | "end-all"] => {
                 let sessions = UserSessions::of_session(&self.storage, &session)?;
-                let sessions = sessions.ok_or("nobody is logged in")?;
+                let sessions = sessions.ok_or("no user is logged in")?;
                 let count = match words[0] {
                     "list" => sessions.list().await?.len(),
                     "end-others" => sessions.end_others().await?,

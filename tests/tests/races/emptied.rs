@@ -53,7 +53,7 @@ async fn p2_a_removal_of_the_last_key_and_an_addition_merge_on_a_conflict(pair: 
 }
 
 /// A request that loads the session without keys has a new session. If it writes, the session moves
-/// to a fresh identity, so that nobody is logged in under the old one.
+/// to a fresh identity, so that no login uses the old one.
 async fn p4_a_session_without_keys_is_new_and_moves_when_it_is_written(pair: &Pair) {
     let cookie = pair.ask(A, None, "/set/k/1").await.cookie().unwrap();
     assert_eq!(pair.ask(B, Some(&cookie), "/remove/k").await.status, 200);

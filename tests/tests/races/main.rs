@@ -1,8 +1,8 @@
-//! P2, P3, P11 and P12 on real Redis and memcached, through two server processes that share the store:
-//! concurrent requests lose nothing, what has ended stays ended, and a login stays.
+//! P2, P3, P11 and P12 on real Redis and memcached, through two server processes that share the
+//! store: concurrent requests lose nothing, what has ended stays ended, and a login stays.
 //!
-//! The processes run this program with other arguments, see [`app`]. `SESSION_TEST_RUNS=N` runs each
-//! race N times in place of the usual number.
+//! The processes run this program with other arguments, see [`app`]. `SESSION_TEST_RUNS=N` runs
+//! each race N times in place of the usual number.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,

@@ -1,5 +1,5 @@
-//! P11: no slower request of another process brings back a session that ended with all others of its
-//! user. A gate holds the slower request.
+//! P11: no slower request of another process brings back a session that ended with all others of
+//! its user. A gate holds the slower request.
 
 use tokio::task::JoinSet;
 

@@ -6,8 +6,9 @@ use crate::pair::{A, B, Pair};
 use crate::runs;
 use crate::store::Store;
 
-/// Lets `writers` set a key each at the same time, half of them through each process, `runs` times. In
-/// every second run all of them have loaded before the first save, so that the processes conflict.
+/// Lets `writers` set a key each at the same time, half of them through each process, `runs` times.
+/// In every second run all of them have loaded before the first save, so that the processes
+/// conflict.
 async fn all_keep_theirs(pair: &Pair, writers: usize, runs: usize) {
     pair.client().await; // so that Redis has its script
     let before = pair.store.counters().await;
@@ -46,9 +47,9 @@ async fn all_keep_theirs(pair: &Pair, writers: usize, runs: usize) {
 
 /// Checks the cost by the store's own counters, and prints it.
 ///
-/// In each process the savers of a session take turns. A save conflicts at most once because its own
-/// request loaded early. Each further conflict needs another write of the other process. So there are
-/// at most two conflicts for each save.
+/// In each process the savers of a session take turns. A save conflicts at most once because its
+/// own request loaded early. Each further conflict needs another write of the other process. So
+/// there are at most two conflicts for each save.
 async fn count(pair: &Pair, writers: usize, runs: usize, before: &BTreeMap<String, u64>) {
     let now = pair.store.counters().await;
     let of = |name: &str| {

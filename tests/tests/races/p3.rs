@@ -1,5 +1,5 @@
-//! P3: a logout, a renewal, a login and `clear()` win over a slower request, which a gate holds. The
-//! store shows it, by `MONITOR` or by memcached's counters.
+//! P3: a logout, a renewal, a login and `clear()` win over a slower request, which a gate holds.
+//! The store shows it, by `MONITOR` or by memcached's counters.
 
 use std::collections::BTreeMap;
 
@@ -32,9 +32,9 @@ pub(crate) fn next_keys(end: &str) -> Option<Vec<String>> {
     Some(keys.iter().map(ToString::to_string).collect())
 }
 
-/// Checks that the store holds what the end left, and no more: the next session if there is one, and
-/// a tombstone under the old identity that says why the session ended. A slower renewal has made a
-/// record and taken it back, so it leaves a tombstone of its own.
+/// Checks that the store holds what the end left, and no more: the next session if there is one,
+/// and a tombstone under the old identity that says why the session ended. A slower renewal has
+/// made a record and taken it back, so it leaves a tombstone of its own.
 fn assert_left(
     mut records: BTreeMap<String, String>,
     end: &str,
@@ -98,7 +98,8 @@ async fn ended_meanwhile(pair: &Pair, end: &str, slow: &str, at: At) {
     assert_eq!(pair.session(&old).await, None, "{case}");
     assert_eq!(pair.keys(next.as_ref()).await, next_keys(end), "{case}");
 
-    // It stays dead: a later write with the old cookie is refused as long as the tombstone is there.
+    // It stays dead: a later write with the old cookie is refused as long as the tombstone is
+    // there.
     for process in [A, B] {
         let again = pair.ask(process, Some(&old), "/set/again/1").await;
         again.assert_refused(409);
@@ -150,8 +151,8 @@ async fn p3_clearing_wins_over_every_slower_change(pair: &Pair) {
     every_slower_change_loses_to(pair, "/clear").await;
 }
 
-/// A read, and a read that restarts the lifetime of the session. The last row is no end: it takes out
-/// all keys, and leaves the record without keys.
+/// A read, and a read that restarts the lifetime of the session. The last row is no end: it takes
+/// out all keys, and leaves the record without keys.
 async fn p3_a_slower_reader_succeeds_and_writes_nothing(pair: &Pair) {
     for rolls in [false, true] {
         for end in ENDS.into_iter().chain(["/empty"]) {

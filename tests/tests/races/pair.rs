@@ -145,8 +145,8 @@ impl Pair {
         cookie
     }
 
-    /// The session that a cookie stands for, of which both processes must say the same; `None` if it
-    /// stands for none.
+    /// The session that a cookie stands for, of which both processes must say the same; `None` if
+    /// it stands for none.
     pub(crate) async fn session(&self, cookie: &str) -> Option<BTreeMap<String, String>> {
         let [of_a, of_b] = [
             self.ask(A, Some(cookie), "/read").await.session(),

@@ -17,8 +17,8 @@ struct Cost {
     saves: usize,
 }
 
-/// Lets `WRITERS` requests on one HTTP/2 connection to each of `processes` set a key each, after all
-/// of them have loaded the session. All must succeed.
+/// Lets `WRITERS` requests on one HTTP/2 connection to each of `processes` set a key each, after
+/// all of them have loaded the session. All must succeed.
 async fn all_succeed(pair: &Pair, processes: &[usize]) -> Cost {
     let cookie = pair.client().await; // Redis knows the script afterwards
     for process in processes {

@@ -134,8 +134,8 @@ async fn not_polled(storage: Arc<dyn Storage>) {
     recovers(&storage, &cookie, &sessions).await;
 }
 
-/// Savers are dropped: the one whose turn it is, one that waits, and one that has just got the turn.
-/// Each passes the turn on.
+/// Savers are dropped: the one whose turn it is, one that waits, and one that has just got the
+/// turn. Each passes the turn on.
 async fn cancelled(storage: Arc<dyn Storage>) {
     let (cookie, sessions) = changed(&storage).await;
     let mut saves: Vec<Saving<'_>> = sessions.iter().map(|one| storage.save(one)).collect();

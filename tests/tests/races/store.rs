@@ -138,7 +138,8 @@ impl Watch<'_> {
         match self {
             Self::Redis(monitor) => {
                 let lines = monitor.take_with_scripts();
-                let reads = ["\"GET\" ", "\"EVALSHA\" "]; // what a script writes has a line of its own
+                // A write of a script has its own line.
+                let reads = ["\"GET\" ", "\"EVALSHA\" "];
                 let is_read = |line: &&String| {
                     let command = line.trim_start_matches("lua ");
                     reads.iter().any(|read| command.starts_with(read))

@@ -136,8 +136,8 @@ async fn p3_a_logout_that_starts_a_new_session_follows_a_renewal(pair: &Pair) {
     }
 }
 
-/// A login leaves its tombstone at the key that the cookie names, whatever was there, so that a late
-/// request with that cookie cannot replace the login.
+/// A login leaves its tombstone at the key that the cookie names, whatever was there, so that a
+/// late request with that cookie cannot replace the login.
 async fn p12_a_login_is_a_login_whatever_its_cookie_leads_to(pair: &Pair) {
     for found in ALL {
         let (response, old, next) = request(pair, found, "/login").await;

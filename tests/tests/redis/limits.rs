@@ -47,8 +47,8 @@ async fn p6_a_call_on_a_connection_that_was_closed_is_repeated() {
     }
 }
 
-/// The connection is closed after the server has carried out a write, and before its answer arrives.
-/// The repeated write finds the bytes of the first one, and is done.
+/// The connection is closed after the server has carried out a write, and before its answer
+/// arrives. The repeated write finds the bytes of the first one, and is done.
 #[tokio::test]
 async fn p6_a_repeated_write_knows_its_own_bytes() {
     let server = RedisServer::start();
@@ -105,7 +105,7 @@ async fn p6_closed_connections_under_load_cost_no_error() {
                 let only_if = seen.as_ref().map_or(OnlyIf::Missing, OnlyIf::Unchanged);
                 match backend.write(&key, write, only_if).await.unwrap() {
                     Outcome::Written(stored) => seen = Some(stored),
-                    Outcome::Found(found) => panic!("nobody else writes: {found:?}"),
+                    Outcome::Found(found) => panic!("no other client writes: {found:?}"),
                 }
                 let found = backend.read(&key).await.unwrap();
                 assert_eq!(found, Found::Record(seen.clone().unwrap()));

@@ -14,8 +14,8 @@ use tokio::task::JoinSet;
 
 use crate::{TOMBSTONE, count, create, end, look, new_file, open, replace};
 
-/// The environment variables that make a writer of this program: the file, the session's cookie, and
-/// which of the writers it is.
+/// The environment variables that make a writer of this program: the file, the session's cookie,
+/// and which of the writers it is.
 const WRITER: [&str; 3] = [
     "SESSION_SQLITE_FILE",
     "SESSION_SQLITE_COOKIE",

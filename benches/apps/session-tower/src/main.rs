@@ -1,5 +1,6 @@
 //! A small app on session-tower, with its sessions in Redis: a login with "remember me", a guard, a
-//! flash message, a logout, an error page. The same app on tower-sessions is in `../tower-sessions`.
+//! flash message, a logout, an error page. The same app on tower-sessions is in
+//! `../tower-sessions`.
 //!
 //! `REDIS_URL` is Redis's address, `ADDRESS` its own.
 

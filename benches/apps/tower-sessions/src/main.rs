@@ -1,5 +1,6 @@
-//! A small app on tower-sessions, with its sessions in Redis: a login with "remember me", a guard, a
-//! flash message, a logout, an error page. The same app on session-tower is in `../session-tower`.
+//! A small app on tower-sessions, with its sessions in Redis: a login with "remember me", a guard,
+//! a flash message, a logout, an error page. The same app on session-tower is in
+//! `../session-tower`.
 //!
 //! `REDIS_URL` is Redis's address, `ADDRESS` its own.
 
@@ -82,8 +83,8 @@ async fn remember(session: Session, request: Request, next: Next) -> Result<Resp
     Ok(response)
 }
 
-/// An error of the session, as a page. If the save after the handler fails, the layer itself answers
-/// with an empty 500.
+/// An error of the session, as a page. If the save after the handler fails, the layer itself
+/// answers with an empty 500.
 struct Error(session::Error);
 
 impl From<session::Error> for Error {

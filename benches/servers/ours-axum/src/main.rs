@@ -1,5 +1,6 @@
-//! The library's sessions on axum, by its layer: `bench-ours-axum PORT fernet|nacl|memory|redis|memcached`,
-//! with the store's address in `REDIS_URL` or `MEMCACHED`.
+//! The library's sessions on axum, by its layer:
+//! `bench-ours-axum PORT fernet|nacl|memory|redis|memcached`, with the store's address in
+//! `REDIS_URL` or `MEMCACHED`.
 
 include!("../../ours_app.rs");
 

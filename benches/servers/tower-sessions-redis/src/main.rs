@@ -1,6 +1,7 @@
 //! axum, tower-sessions and tower-sessions-redis-store, with Redis's address in `REDIS_URL`.
 //!
-//! The store's newest version, 0.16, is for tower-sessions 0.14. Six connections, as in its example.
+//! The store's newest version, 0.16, is for tower-sessions 0.14. Six connections, as in its
+//! example.
 
 include!("../../tower_app.rs");
 
