@@ -11,10 +11,12 @@
 //!     Ok(Response::new(format!("visit {visits}")))
 //! }
 //!
-//! let service = SessionService::new(MemoryStorage::default(), hyper::service::service_fn(handler));
+//! let storage = MemoryStorage::default();
+//! let service = SessionService::new(storage, hyper::service::service_fn(handler));
 //! # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
 //! # let call = hyper::service::Service::call(&service, Request::new(String::new()));
-//! # let std::task::Poll::Ready(Ok(response)) = std::pin::pin!(call).poll(&mut context) else { panic!() };
+//! # let done = std::pin::pin!(call).poll(&mut context);
+//! # let std::task::Poll::Ready(Ok(response)) = done else { panic!() };
 //! # assert_eq!(response.body(), "visit 1");
 //! # assert!(response.headers().contains_key("set-cookie"));
 //! ```
@@ -98,7 +100,8 @@
 //! let cookie = |name: &'static str| CookieSettings::builder(name).build();
 //! let login = MemoryStorage::default().with_cookie(cookie("login")?);
 //! let cart = EncryptedCookieStorage::new(Key::generate()?).with_cookie(cookie("cart")?);
-//! let handler = async |request: Request<String>| -> Result<Response<String>, session_core::Error> {
+//! type HandlerResult = Result<Response<String>, session_core::Error>;
+//! let handler = async |request: Request<String>| -> HandlerResult {
 //!     request.session_named("cart").await?.insert("apples", 3)?;
 //!     let user: Option<String> = request.session().await?.get("user")?; // of the first storage
 //!     Ok(Response::new(user.unwrap_or_default()))

@@ -16,8 +16,8 @@ use crate::backend::RedisBackend;
 use crate::command::{CompareAndSet, delete_if_equal, get, set_if_equal};
 use crate::failure;
 
-/// How long the script is used after a server refused `SET .. IFEQ`. After that the next write tries
-/// it again: the server may have been replaced by a newer one.
+/// How long the script is used after a server refused `SET .. IFEQ`. After that the next write
+/// tries it again: the server may have been replaced by a newer one.
 const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Whether the server knows `SET .. IFEQ`, as far as this backend has seen.

@@ -51,13 +51,14 @@ impl RedisBackend<Reconnecting> {
     /// Connects to the Redis at `address` and keeps sessions there. See [`open`](Self::open) for
     /// the address.
     ///
-    /// It tries what sessions need on a key of its own: create, read, compare-and-set and delete. So
-    /// a wrong host, password or database, a missing right and a server that is too old are errors
-    /// here, not at the first login or logout. Whether the user has the right to the *keys* depends
-    /// on the storage's settings: see [`KeyedStorage::check`](session_core::KeyedStorage::check).
+    /// It tries what sessions need on a key of its own: create, read, compare-and-set and delete.
+    /// So a wrong host, password or database, a missing right and a server that is too old are
+    /// errors here, not at the first login or logout. Whether the user has the right to the *keys*
+    /// depends on the storage's settings: see
+    /// [`KeyedStorage::check`](session_core::KeyedStorage::check).
     ///
-    /// A user who may run neither the script nor a conditional delete can log out, but not while the
-    /// server is out of memory. A `warn` event says so.
+    /// A user who may run neither the script nor a conditional delete can log out, but not while
+    /// the server is out of memory. A `warn` event says so.
     ///
     /// # Errors
     ///

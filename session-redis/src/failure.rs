@@ -205,7 +205,7 @@ mod tests {
             "LOADING Redis is loading the dataset in memory",
             "READONLY You can't write against a read only replica.",
             "OOM command not allowed when used memory > 'maxmemory'.",
-            "MISCONF Redis is configured to save RDB snapshots, but it's unable to persist to disk.",
+            "MISCONF Redis is configured to save RDB snapshots, but it's unable to persist.",
             "CLUSTERDOWN The cluster is down",
             "NOPERM this user has no permissions to run the 'evalsha' command",
             "NOAUTH Authentication required.",

@@ -51,25 +51,25 @@
 //! | log in over an old session or a stale cookie | 3: create the record, read the old key, end it |
 //! | a conflict with another request | 1 more |
 //!
-//! - **Compare-and-set.** `SET .. IFEQ .. GET` stores the new record only if the key still holds the
-//!   one that was loaded. Valkey knows it since 8.1, Redis since 8.4. On other servers a script does
-//!   the same. It is sent once (`EVAL`) and named by its hash from then on (`EVALSHA`).
+//! - **Compare-and-set.** `SET .. IFEQ .. GET` stores the new record only if the key still holds
+//!   the one that was loaded. Valkey knows it since 8.1, Redis since 8.4. On other servers a script
+//!   does the same. It is sent once (`EVAL`) and named by its hash from then on (`EVALSHA`).
 //! - **Versions.** The backend tries `IFEQ` first. If the server responds with a syntax error, the
 //!   backend uses the script for one minute, then it tries again. So a failover to another version,
 //!   or a cluster of several versions, costs one more command and no error.
-//! - **Dropped connections.** If the connection was dropped, the backend sends the command once more
-//!   on a new one, within the same timeout. The first try may have been carried out: the backend
-//!   recognizes its own bytes. If another request changed the session between the two, the change is
-//!   merged onto it. A value which that request removed may then be there again. So a token that must
-//!   work only once belongs in a database.
+//! - **Dropped connections.** If the connection was dropped, the backend sends the command once
+//!   more on a new one, within the same timeout. The first try may have been carried out: the
+//!   backend recognizes its own bytes. If another request changed the session between the two, the
+//!   change is merged onto it. A value which that request removed may then be there again. So a
+//!   token that must work only once belongs in a database.
 //! - **Lifetime.** Each write sets the record's time to live (`EX`). It is five minutes longer than
 //!   the session lives, so that a request that loaded the session just before its end can save it.
-//! - **Logout.** A session ends with a *tombstone*: for one minute its key holds an empty JSON object
-//!   with white space in it. Slower requests find it and do not bring the session back.
+//! - **Logout.** A session ends with a *tombstone*: for one minute its key holds an empty JSON
+//!   object with white space in it. Slower requests find it and do not bring the session back.
 //!   aiohttp_session reads it as an ended session.
 //!
-//! Every command names one key, as a cluster requires. A session's key begins with the cookie's name
-//! and `_`. The key of an index of users has an `@` in front. These rights are enough:
+//! Every command names one key, as a cluster requires. A session's key begins with the cookie's
+//! name and `_`. The key of an index of users has an `@` in front. These rights are enough:
 //!
 //! ```text
 //! ACL SETUSER sessions on >password ~AIOHTTP_SESSION_* ~@AIOHTTP_SESSION_* +get +set +del +eval +evalsha +select
@@ -82,8 +82,8 @@
 //! - `SELECT` is for a database other than 0.
 //! - The client sends no `CLIENT` command. It sends `HELLO` only if the address asks for RESP3.
 //!
-//! `connect` tries the commands, and [`RedisStorage::check`] tries them on keys of your cookie's name.
-//! Call it when your application starts.
+//! `connect` tries the commands, and [`RedisStorage::check`] tries them on keys of your cookie's
+//! name. Call it when your application starts.
 //!
 //! # Which connection
 //!

@@ -1,7 +1,7 @@
 //! A server that responds in the words of another version of Redis.
 //!
-//! No Debian suite has Redis 6 or Redis 8.4. This server stands in front of a real one, gives it the
-//! commands that it knows, and refuses or rewrites the others as that version would.
+//! No Debian suite has Redis 6 or Redis 8.4. This server stands in front of a real one, gives it
+//! the commands that it knows, and refuses or rewrites the others as that version would.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
@@ -18,7 +18,8 @@ use crate::redis::RedisServer;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "tests name them all")]
 pub enum Words {
-    /// Redis 6.2: `NX` and `GET` do not go together, and the error of a script's command is wrapped.
+    /// Redis 6.2: `NX` and `GET` do not go together, and the error of a script's command is
+    /// wrapped.
     Redis6,
     /// Redis 7.0: no comparison but by a script.
     Redis7,

@@ -52,9 +52,9 @@ use crate::users::Users;
 ///   different keys all survive. For the same key the last save wins.
 /// - A request that changes a session which another request ended gets [`ErrorKind::Ended`].
 ///
-/// The key in the store is the cookie's name, `_` and the identity, as in aiohttp_session. The store
-/// keeps a record five minutes longer than its session lives, so that a request that loaded a live
-/// session can still save it.
+/// The key in the store is the cookie's name, `_` and the identity, as in aiohttp_session. The
+/// store keeps a record five minutes longer than its session lives, so that a request that loaded a
+/// live session can still save it.
 ///
 /// ```
 /// use session_core::{CookieSettings, KeyedStorage, MemoryBackend, Storage};
@@ -113,9 +113,9 @@ impl<B: Backend> KeyedStorage<B> {
 
     /// Draws identities with `factory` in place of [`Identity::random`].
     ///
-    /// Identities must be impossible to guess, with about 128 random bits, and must never repeat. If
-    /// they can hold a `_`, no cookie name `a` may share the store with one that starts with `a_`.
-    /// An error of the factory ends the save.
+    /// Identities must be impossible to guess, with about 128 random bits, and must never repeat.
+    /// If they can hold a `_`, no cookie name `a` may share the store with one that starts with
+    /// `a_`. An error of the factory ends the save.
     #[must_use]
     pub fn with_key_factory(
         mut self,
@@ -125,25 +125,26 @@ impl<B: Backend> KeyedStorage<B> {
         self
     }
 
-    /// Uses the SHA-256 of the identity in the store's key in place of the identity, so that whoever
-    /// can read the store cannot log in with what is there. A Python service cannot share such a
-    /// store. Default: false.
+    /// Sets whether keys contain the SHA-256 of the identity in place of the identity.
+    ///
+    /// A reader of the store then cannot log in with its content. A Python service cannot share
+    /// such a store. Default: false.
     #[must_use]
     pub fn hash_identities(mut self, hash: bool) -> Self {
         self.hash_identities = hash;
         self
     }
 
-    /// Keeps an index of the sessions of each user, so that [`UserSessions`](crate::UserSessions) can
-    /// list and end them. Default: none.
+    /// Keeps an index of the sessions of each user, so that [`UserSessions`](crate::UserSessions)
+    /// can list and end them. Default: none.
     ///
     /// `index` is the session key whose value identifies the user, or a [`UserIndex`] with a limit.
     /// Handlers do not change: `session.insert("user", 42)` is a login. A save that gives a session
     /// another user also moves it to a fresh identity.
     ///
     /// The index of a user is one more record of the store. Its key is `@`, the cookie's name, `_`
-    /// and the SHA-256 of the user's value. Reading and writing a session cost nothing more. A login
-    /// costs one read and one write more.
+    /// and the SHA-256 of the user's value. Reading and writing a session cost nothing more. A
+    /// login costs one read and one write more.
     ///
     /// Every process that shares the store needs the same index. Sessions are listed from the first
     /// write by a process that has it. Do not give the index another key while sessions live.
@@ -165,8 +166,8 @@ impl<B: Backend> KeyedStorage<B> {
 
     /// Returns whether this storage makes such identities.
     ///
-    /// An identity with a `_` could spell the key of another cookie name: `a` with `b_1`, `a_b` with
-    /// `1`. Only an application's own factory makes one.
+    /// An identity with a `_` could spell the key of another cookie name: `a` with `b_1`, `a_b`
+    /// with `1`. Only an application's own factory makes one.
     fn accepts(&self, identity: &Identity) -> bool {
         self.key_factory.is_some() || memchr(b'_', identity.as_str().as_bytes()).is_none()
     }

@@ -55,9 +55,10 @@ macro_rules! keyed_storage {
                 Self(self.0.with_key_factory(factory))
             }
 
-            /// Uses the SHA-256 of the identity in the store's key in place of the identity, so
-            /// that whoever can read the store cannot log in with what is there. A Python service
-            /// cannot share such a store. Default: false.
+            /// Sets whether keys contain the SHA-256 of the identity in place of the identity.
+            ///
+            /// A reader of the store then cannot log in with its content. A Python service cannot
+            /// share such a store. Default: false.
             #[must_use]
             pub fn hash_identities(self, hash: bool) -> Self {
                 Self(self.0.hash_identities(hash))

@@ -17,8 +17,8 @@ use crate::session::Session;
 impl Session {
     /// Returns the value under `key` as a `T`; `None` if there is none.
     ///
-    /// `T` owns what it holds: `get::<String>`, not `get::<&str>`. The result is a copy. To change a
-    /// value in place, [`modify`](Self::modify) it.
+    /// `T` owns what it holds: `get::<String>`, not `get::<&str>`. The result is a copy. To change
+    /// a value in place, [`modify`](Self::modify) it.
     ///
     /// # Errors
     /// [`ErrorKind::Value`] if the value is not a `T`.
@@ -98,8 +98,8 @@ impl Session {
     /// ```
     ///
     /// The session is not locked while `change` runs. If two clones of one handle, or two requests,
-    /// modify one key at the same time, the last one wins. Use [`update`](Self::update) if clones of
-    /// one handle must not overwrite each other.
+    /// modify one key at the same time, the last one wins. Use [`update`](Self::update) if clones
+    /// of one handle must not overwrite each other.
     ///
     /// # Errors
     /// - [`ErrorKind::Value`] if the value is not a `T`, or if the changed value cannot be JSON.
@@ -143,11 +143,11 @@ impl Session {
         }
     }
 
-    /// Returns the whole session as a `T`, usually a struct with a field for each key. Keys that `T`
-    /// does not have are left out.
+    /// Returns the whole session as a `T`, usually a struct with a field for each key. Keys that
+    /// `T` does not have are left out.
     ///
-    /// Mark the struct `#[serde(default)]`, so that it can be read from a session in which some keys
-    /// are missing.
+    /// Mark the struct `#[serde(default)]`, so that it can be read from a session in which some
+    /// keys are missing.
     ///
     /// # Errors
     /// [`ErrorKind::Value`] if the session is not a `T`.
@@ -177,10 +177,10 @@ impl Session {
     /// # }
     /// ```
     ///
-    /// Each field is compared, as JSON, with what [`data`](Self::data) would return now. Fields that
-    /// are equal are not written, so their stored bytes stay, and two requests that change different
-    /// fields both keep their change. Keys that `T` does not have stay. A key that `T` reads but does
-    /// not write any more, by `skip_serializing_if` say, is removed.
+    /// Each field is compared, as JSON, with what [`data`](Self::data) would return now. Fields
+    /// that are equal are not written, so their stored bytes stay, and two requests that change
+    /// different fields both keep their change. Keys that `T` does not have stay. A key that `T`
+    /// reads but does not write any more, by `skip_serializing_if` say, is removed.
     ///
     /// # Errors
     /// - [`ErrorKind::Value`] if `data` is not written as a JSON object, or holds a float that is

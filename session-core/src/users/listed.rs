@@ -21,8 +21,8 @@ pub struct UserSession {
 }
 
 impl UserSession {
-    /// Returns the public handle: 32 lowercase hexadecimal digits. It stays the same when the session
-    /// is renewed.
+    /// Returns the public handle: 32 lowercase hexadecimal digits. It stays the same when the
+    /// session is renewed.
     ///
     /// It is no secret. It ends a session only for its own user, see
     /// [`UserSessions::end`](crate::UserSessions::end).

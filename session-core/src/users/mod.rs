@@ -28,7 +28,7 @@ pub(crate) use user::User;
 /// async fn end_others(storage: &MemoryStorage, session: &Session) -> Result<usize> {
 ///     match UserSessions::of_session(storage, session)? {
 ///         Some(sessions) => sessions.end_others().await,
-///         None => Ok(0), // nobody is logged in
+///         None => Ok(0), // no user is logged in
 ///     }
 /// }
 ///
@@ -55,14 +55,15 @@ pub(crate) use user::User;
 /// # Ok(())
 /// # }
 /// # let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-/// # assert!(matches!(std::pin::pin!(program()).poll(&mut context), std::task::Poll::Ready(Ok(()))));
+/// # let done = std::pin::pin!(program()).poll(&mut context);
+/// # assert!(matches!(done, std::task::Poll::Ready(Ok(()))));
 /// ```
 ///
 /// # What an end promises
 ///
-/// When an end has returned `Ok`, the sessions that it was to end are dead, and no slower request or
-/// renewal brings them back. It covers every session whose login was answered before the call. If it
-/// returns an error, some sessions may have ended; call it again.
+/// When an end has returned `Ok`, the sessions that it was to end are dead, and no slower request
+/// or renewal brings them back. It covers every session whose login was answered before the call.
+/// If it returns an error, some sessions may have ended; call it again.
 ///
 /// The promise needs a store that does not evict keys. If the index is gone although the caller's
 /// own session is in it, each method is an error of kind
@@ -134,13 +135,13 @@ impl<'a> UserSessions<'a> {
     /// A session that a Python service created is listed from its first save by this library.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if the store did not answer, or if the index is gone.
+    /// [`ErrorKind::Unavailable`] if the store did not respond, or if the index is gone.
     pub async fn list(&self) -> Result<Vec<UserSession>> {
         self.users.list(&self.user, self.current).await
     }
 
-    /// Ends the session with this [`handle`](UserSession::handle), if it is this user's. Returns how
-    /// many sessions ended: 1, or 0 if there is no such session.
+    /// Ends the session with this [`handle`](UserSession::handle), if it is this user's. Returns
+    /// how many sessions ended: 1, or 0 if there is no such session.
     ///
     /// If it is the current session, its changes are dropped and its cookie is removed.
     ///
@@ -166,8 +167,8 @@ impl<'a> UserSessions<'a> {
     /// The changes of the current session are dropped, and its cookie is removed.
     ///
     /// # Errors
-    /// - [`ErrorKind::Unavailable`] if the store did not answer, if the index is gone, or if it took
-    ///   longer than 30 seconds.
+    /// - [`ErrorKind::Unavailable`] if the store did not respond, if the index is gone, or if it
+    ///   took longer than 30 seconds.
     /// - [`ErrorKind::Contended`] if other requests wrote one of the sessions all the time.
     pub async fn end_all(&self) -> Result<usize> {
         let which = Which::All;

@@ -83,8 +83,8 @@ async fn full_redis() -> RedisBackend<MultiplexedConnection> {
     backend
 }
 
-/// Makes a backend that has seen whether the server knows `SET .. IFEQ`. If it does not, it has seen
-/// the script.
+/// Makes a backend that has seen whether the server knows `SET .. IFEQ`. If it does not, it has
+/// seen the script.
 async fn backend(server: &RedisServer) -> RedisBackend<MultiplexedConnection> {
     let backend = RedisBackend::new(server.connection().await).with_timeout(PATIENCE);
     let (other, key) = (Stored::new("other"), KEY.replace('0', "f"));

@@ -183,9 +183,7 @@ mod tests {
         let (a, b) = ("a".repeat(32), "b".repeat(32));
         assert_eq!(
             String::from_utf8(text.clone()).unwrap(),
-            format!(
-                "{{\"sessions\": [[\"{x}\", 7, \"{a}\"], [\"{y}\", null, \"{b}\"]], \"checked\": 2}}"
-            )
+            format!(r#"{{"sessions": [["{x}", 7, "{a}"], ["{y}", null, "{b}"]], "checked": 2}}"#)
         );
         assert_eq!(Index::parse(&text), Some(index.clone()));
         assert_eq!(index.until(), Some(Until::Forever));
