@@ -20,6 +20,7 @@ use session_tests::{
 };
 
 mod commands;
+mod idle;
 mod limits;
 mod memory;
 mod words;
