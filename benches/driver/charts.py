@@ -43,7 +43,8 @@ def draw(folder: pathlib.Path) -> list[str]:
 
 # ---- the table
 
-STORES = {"cookie": "in the cookie", "memory": "in the server's memory", "redis": "in Redis", "memcached": "in memcached"}
+STORES = {"cookie": "in the cookie", "memory": "in the server's memory", "redis": "in Redis"}
+STORES |= {"valkey": "in Valkey", "memcached": "in memcached"}
 
 
 def costs(measured: Table, servers: list[Server]) -> Figure | None:

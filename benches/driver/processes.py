@@ -74,14 +74,26 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def redis_command(port: int, folder: str) -> list[str]:
+def redis_command(port: int, folder: str, program: str = "redis-server") -> list[str]:
     """Without persistence."""
-    command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder]
     return [*command, "--save", "", "--appendonly", "no"]
 
 
+VALKEY = "8.1"  # the first version that compares and sets with one command
+
+
+def valkey_program() -> str | None:
+    """Valkey is not in every suite of Debian. A script fetches it."""
+    found = subprocess.run(["../tests/servers", "valkey", VALKEY], stdout=subprocess.PIPE, text=True, check=False)
+    return found.stdout.strip() if found.returncode == 0 else None
+
+
 class Stores:
-    """A Redis without persistence and a memcached, on the load's core, with their defaults otherwise."""
+    """A Redis without persistence and a memcached, on the load's core, with their defaults otherwise.
+
+    A Valkey beside them, if a server that is measured uses it.
+    """
 
     def __init__(self, settings: Settings):
         self.redis_port, self.memcached_port = free_port(), free_port()
@@ -98,6 +110,21 @@ class Stores:
             "REDIS_URL": f"redis://127.0.0.1:{self.redis_port}/",
             "MEMCACHED": f"127.0.0.1:{self.memcached_port}",
         }
+        self.folder, self.settings = settings.folder, settings
+
+    def of(self, store: str) -> dict[str, str]:
+        """The environment of a server that keeps its sessions in `store`."""
+        if store != "valkey":
+            return self.environment
+        if "valkey" not in self.processes:
+            program = valkey_program()
+            if program is None:
+                raise RuntimeError(f"Valkey {VALKEY} cannot be fetched")
+            self.valkey_port = free_port()
+            command = redis_command(self.valkey_port, str(self.folder), program)
+            self.processes["valkey"] = Process(command, self.settings.load_core, self.folder / "stores.log")
+            self.processes["valkey"].wait_for(self.valkey_port, 20)
+        return self.environment | {"REDIS_URL": f"redis://127.0.0.1:{self.valkey_port}/"}
 
     def wait(self) -> None:
         self.processes["redis"].wait_for(self.redis_port, 20)
@@ -127,6 +154,9 @@ class Redis:
         self.environment = {"REDIS_URL": f"redis://127.0.0.1:{self.port}/"}
         self.processes: dict[str, Process] = {}
         self.start()
+
+    def of(self, _store: str) -> dict[str, str]:
+        return self.environment
 
     def start(self) -> None:
         command = redis_command(self.port, self.folder)

@@ -12,7 +12,8 @@ from .settings import PARTS, ROUTES
 
 Rows = list[list[str]]
 
-STORES = {"cookie": "the cookie", "memory": "the server's memory", "redis": "Redis", "memcached": "memcached"}
+STORES = {"cookie": "the cookie", "memory": "the server's memory", "redis": "Redis"}
+STORES |= {"valkey": "Valkey", "memcached": "memcached"}
 
 
 def markdown(folder: pathlib.Path) -> str:
@@ -134,7 +135,7 @@ def session_costs(measured: Table, servers: list[Server]) -> list[str]:
         if not server.bare or not measured.has(server.bare):
             continue
         row = [label(server)] + [ranged(measured.session_cost(server, route)) for route in ROUTES]
-        has_store = server.store in ("redis", "memcached")
+        has_store = server.store in ("redis", "valkey", "memcached")
         row += [number(measured.value(server.name, route, "store_us").median) if has_store else "" for route in ROUTES]
         rows.append(row)
     text = "The server's CPU time less that of the same framework without a session, in the same round; and the store's own."

@@ -104,7 +104,7 @@ def running(
         [*under, *command, str(port), *server.arguments],
         settings.server_core,
         settings.folder / "servers.log",
-        stores.environment | environment,
+        stores.of(server.store) | environment,
     )
     try:
         process.wait_for(port, 300 if under or "FILL" in environment else 20)
