@@ -1,14 +1,15 @@
 use std::time::Duration;
 
-use session_core::Result;
 use session_core::keyed::{Backend as _, Found, OnlyIf, Write};
+use session_core::{Identity, Result};
 
 use crate::address::Address;
 use crate::backend::MemcachedBackend;
 use crate::storage::MemcachedStorage;
 
-/// The key on which [`MemcachedBackend::connect`] tries what sessions need. No session has it.
-const CONNECT_KEY: &str = "session-memcached-connect";
+/// The prefix of the key on which [`MemcachedBackend::connect`] tries what sessions need. No key of
+/// a session begins with it.
+const CONNECT_KEY: &str = "session-memcached-connect-";
 
 /// The time to live of the value that a try writes.
 const TRIED: Duration = Duration::from_secs(1);
@@ -41,15 +42,17 @@ impl MemcachedBackend {
         Ok(backend)
     }
 
-    /// Creates a value, reads it and removes it. Another instance may do the same at the same time,
-    /// so a conflict is fine. It writes a tombstone, so that a server without free memory passes.
+    /// Creates a value, reads it and removes it. The key is random: on one key, instances that start
+    /// at the same time would remove each other's values, and a write gives up after it has met two
+    /// that vanish. It writes a tombstone, so that a server without free memory passes.
     async fn try_commands(&self) -> Result<()> {
+        let key = [CONNECT_KEY, Identity::random()?.as_str()].concat();
         let write = Write::tombstone("{ }", TRIED);
-        self.write(CONNECT_KEY, write, OnlyIf::Missing).await?;
-        if let Found::Record(stored) = self.read(CONNECT_KEY).await?
+        self.write(&key, write, OnlyIf::Missing).await?;
+        if let Found::Record(stored) = self.read(&key).await?
             && let Some(version) = stored.version()
         {
-            self.remove(CONNECT_KEY, version).await?;
+            self.remove(&key, version).await?;
         }
         Ok(())
     }
