@@ -1,9 +1,9 @@
-//! A memcached of a test's own.
+//! A memcached of a test's own: the program that the variable `SESSION_TEST_MEMCACHED` names.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::processes::{Process, ask_raw, free_port, new_folder, wait_for};
+use crate::processes::{Process, ask_raw, free_port, new_folder, server_program, wait_for};
 
 /// A memcached on a port, or on a unix socket, of its own.
 #[derive(Debug)]
@@ -59,7 +59,8 @@ impl MemcachedServer {
         };
         arguments.extend(["-U", "0", "-u", "root"].map(str::to_owned)); // -u counts for root only
         arguments.extend(self.arguments.clone());
-        let process = Process::start("memcached", &arguments, &self.folder);
+        let program = server_program("SESSION_TEST_MEMCACHED", "memcached");
+        let process = Process::start(&program, &arguments, &self.folder);
         let socket = self.socket();
         let ready = wait_for(&process, || match self.port {
             Some(port) => ask_raw(port, "version\r\n", "\r\n").map(drop),

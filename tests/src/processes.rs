@@ -157,6 +157,19 @@ impl Drop for Folder {
     }
 }
 
+/// Returns the program of a server: what `variable` of the environment says, or else `usual`. The tests
+/// run against another version of a server if the variable has the path of one.
+///
+/// # Panics
+///
+/// If the variable is set and its value is not text.
+pub fn server_program(variable: &str, usual: &str) -> String {
+    match std::env::var(variable) {
+        Err(std::env::VarError::NotPresent) => usual.to_owned(),
+        program => program.unwrap(),
+    }
+}
+
 /// Returns whether there is such a program.
 pub fn is_installed(program: &str) -> bool {
     path()

@@ -1,4 +1,5 @@
-//! A redis-server of a test's own.
+//! A redis-server of a test's own, or a server that speaks its language: the program that the variable
+//! `SESSION_TEST_REDIS_SERVER` names.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, TcpStream};
@@ -9,10 +10,15 @@ use std::time::{Duration, Instant};
 use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue};
 
-use crate::processes::{Process, ask_raw, free_port, new_folder, wait_for};
+use crate::processes::{Process, ask_raw, free_port, new_folder, server_program, wait_for};
 
 /// A busy machine is no failure.
 const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Returns the program of the server. With `--sentinel` it is a Sentinel.
+pub fn program() -> String {
+    server_program("SESSION_TEST_REDIS_SERVER", "redis-server")
+}
 
 /// A redis-server on a port of its own, without persistence.
 #[derive(Debug)]
@@ -62,7 +68,7 @@ impl RedisServer {
         ];
         let settings = settings.iter().map(|text| (*text).to_owned());
         let arguments: Vec<String> = settings.chain(self.arguments.clone()).collect();
-        let process = Process::start("redis-server", &arguments, &self.folder);
+        let process = Process::start(&program(), &arguments, &self.folder);
         // Any answer: one that still loads its data listens, too.
         let ready = wait_for(&process, || ask_raw(self.port, "PING\r\n", "\r\n"));
         self.process = ready.map(|_| process);

@@ -286,7 +286,9 @@ async fn the_documented_rights_end_sessions_without_memory() {
         let error = outcome.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         let text = all_of(&error);
-        assert!(text.contains("can't run this command"), "{text}");
+        // Redis 7.0 does not name the command.
+        let told = ["can't run this command", "run the 'del' command"];
+        assert!(told.iter().any(|told| text.contains(told)), "{text}");
         assert!(!text.contains(KEY), "{text}");
         assert_eq!(backend.read(KEY).await.unwrap(), Found::Record(v2));
     }

@@ -13,7 +13,7 @@ use redis::sentinel::{SentinelClient, SentinelServerType};
 use session_core::{ErrorKind, Storage};
 use session_redis::{Reconnecting, RedisBackend, RedisStorage};
 use session_tests::processes::{Process, ask_raw, free_port, new_folder, wait_for};
-use session_tests::redis::RedisServer;
+use session_tests::redis::{RedisServer, program};
 use tokio::sync::Mutex;
 
 /// Starts a Sentinel that gives a master up after 300 ms.
@@ -27,7 +27,7 @@ fn sentinel(master: &RedisServer) -> (Process, u16) {
         master.port()
     );
     fs::write(&file, settings).unwrap();
-    let process = Process::start("redis-server", &[file, "--sentinel".into()], &folder);
+    let process = Process::start(&program(), &[file, "--sentinel".into()], &folder);
     wait_for(&process, || ask_raw(port, "PING\r\n", "\r\n")).unwrap();
     (process, port)
 }

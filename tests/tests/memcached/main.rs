@@ -5,6 +5,7 @@
     reason = "these are tests"
 )]
 
+use std::process::Command;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, UNIX_EPOCH};
@@ -177,4 +178,17 @@ fn assert_found(outcome: &Outcome, value: &str) {
         }
         other => panic!("no conflict: {other:?}"),
     }
+}
+
+/// All tests run on the server that the environment names.
+#[test]
+fn the_server_is_the_chosen_one() {
+    let program = std::env::var("SESSION_TEST_MEMCACHED");
+    let program = program.unwrap_or_else(|_| "memcached".to_owned());
+    let output = Command::new(program).arg("--version").output().unwrap();
+    // `memcached 1.6.18`
+    let text = String::from_utf8(output.stdout).unwrap();
+    let version = text.trim().strip_prefix("memcached ").unwrap();
+    let answer = TCP.ask("version", "\r\n");
+    assert_eq!(answer, format!("VERSION {version}\r\n"));
 }

@@ -7,6 +7,7 @@
 
 use std::error::Error as _;
 use std::fmt::Write as _;
+use std::process::Command;
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
@@ -147,4 +148,22 @@ fn all_of(error: &Error) -> String {
 async fn set_memory(server: &RedisServer, limit: &str) {
     let command = format!("CONFIG SET maxmemory {limit}");
     assert_eq!(server.ask::<String>(&command).await, "OK");
+}
+
+/// All tests run on the server that the environment names.
+#[tokio::test]
+async fn the_server_is_the_chosen_one() {
+    let program = std::env::var("SESSION_TEST_REDIS_SERVER");
+    let program = program.unwrap_or_else(|_| "redis-server".to_owned());
+    let output = Command::new(program).arg("--version").output().unwrap();
+    // `Redis server v=7.0.15 sha=..`
+    let text = String::from_utf8(output.stdout).unwrap();
+    let version = text.split([' ', '=']).nth(3).unwrap();
+    let info: String = SERVER.ask("INFO server").await;
+    let chosen = ["redis", "valkey"].map(|name| format!("{name}_version:{version}"));
+    let mut lines = info.lines();
+    assert!(
+        lines.any(|line| chosen.iter().any(|chosen| line == chosen)),
+        "{text}: {info}"
+    );
 }
