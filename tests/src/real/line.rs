@@ -65,6 +65,9 @@ impl Line {
     pub(super) fn keys(&mut self) -> Vec<String> {
         loop {
             let mut line = self.ask(b"lru_crawler metadump hash\r\n");
+            if line == "OK" {
+                line = self.line(); // newer versions begin with it
+            }
             let mut keys = Vec::new();
             while let Some(rest) = line.strip_prefix("key=") {
                 // It is written as in a URL. Of our keys only that of an index has such a
