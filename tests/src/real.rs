@@ -17,7 +17,7 @@ use session_redis::{RedisBackend, RedisStorage};
 
 use self::line::{Counts, Line, stat};
 use crate::memcached::MemcachedServer;
-use crate::redis::{Monitor, RedisServer};
+use crate::redis::{Monitor, RedisServer, compares};
 use crate::stores::Calls;
 
 /// The two kinds of store.
@@ -296,9 +296,15 @@ impl RealStore {
                 server, monitor, ..
             } => {
                 let mut calls = Calls::default();
-                for command in monitor.get_or_init(|| server.monitor()).take() {
+                let commands = monitor.get_or_init(|| server.monitor()).take();
+                // An older server refuses `SET .. IFEQ`, and a script follows.
+                let is_script = |command: &String| command.starts_with("\"EVALSHA\" ");
+                let has_scripts = commands.iter().any(is_script);
+                for command in commands {
                     match command.split('"').nth(1).unwrap_or_default() {
                         "GET" => calls.read += 1,
+                        "SET" if compares(&command) && has_scripts => {}
+                        "SET" if compares(&command) => calls.update += 1,
                         "SET" => calls.create += 1,
                         "EVALSHA" => calls.update += 1,
                         // A new connection, and the test itself.

@@ -127,6 +127,25 @@ impl RedisServer {
     }
 }
 
+/// Returns the command of a compare-and-set: a script, or `SET` where the server can compare.
+pub async fn compares_by(server: &RedisServer) -> &'static str {
+    let mut command = redis::cmd("SET");
+    command
+        .arg("no key")
+        .arg("new")
+        .arg("IFEQ")
+        .arg("old")
+        .arg("GET");
+    let response: redis::RedisResult<Option<String>> =
+        command.query_async(&mut server.connection().await).await;
+    if response.is_ok() { "SET" } else { "EVALSHA" }
+}
+
+/// Returns whether a line of [`Monitor`] is `SET .. IFEQ ..`, which stores if the comparison says so.
+pub fn compares(line: &str) -> bool {
+    line.starts_with("\"SET\" ") && line.contains("\" \"IFEQ\" \"")
+}
+
 /// All commands that a server executes, as `MONITOR` tells them.
 #[derive(Debug)]
 pub struct Monitor {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use session_tests::memcached::MemcachedServer;
+use session_tests::processes::ask_raw;
 use session_tests::redis::{Monitor, RedisServer};
 
 /// A server of the test's own.
@@ -13,7 +14,7 @@ pub(crate) enum Store {
 
 /// What the store did since it was asked last: by `MONITOR` or by memcached's counters.
 pub(crate) enum Watch<'a> {
-    Redis(Monitor),
+    Redis(&'a RedisServer, Monitor, usize),
     Memcached(&'a MemcachedServer, BTreeMap<String, u64>),
 }
 
@@ -22,7 +23,7 @@ pub(crate) enum Watch<'a> {
 pub(crate) struct Seen {
     /// How many commands came.
     pub(crate) commands: usize,
-    /// How many commands were no reads, or how many records were stored, touched or deleted.
+    /// How many records were stored, touched or deleted.
     pub(crate) writes: usize,
     /// Redis's words.
     pub(crate) lines: Vec<String>,
@@ -109,17 +110,20 @@ impl Store {
     }
 
     /// How often each command was carried out so far, a script's too: Redis's `get`, `set`,
-    /// `evalsha`..; memcached's counters.
+    /// `evalsha`.., and with `_failed` behind the name how often with an error; memcached's counters.
     pub(crate) async fn counters(&self) -> BTreeMap<String, u64> {
         match self {
             Self::Redis(server) => {
                 let text: String = server.ask("INFO commandstats").await;
                 let count = |line: &str| {
                     let (name, rest) = line.strip_prefix("cmdstat_")?.split_once(":calls=")?;
-                    let (calls, _) = rest.split_once(',')?;
-                    Some((name.to_owned(), calls.parse().ok()?))
+                    let (calls, rest) = rest.split_once(',')?;
+                    let failed = rest.split("failed_calls=").nth(1)?;
+                    let count = |count: &str| count.parse::<u64>().unwrap();
+                    let failed = (format!("{name}_failed"), count(failed));
+                    Some([(name.to_owned(), count(calls)), failed])
                 };
-                text.lines().filter_map(count).collect()
+                text.lines().filter_map(count).flatten().collect()
             }
             Self::Memcached(server) => server.stats(),
         }
@@ -127,7 +131,10 @@ impl Store {
 
     pub(crate) fn watch(&self) -> Watch<'_> {
         match self {
-            Self::Redis(server) => Watch::Redis(server.monitor()),
+            Self::Redis(server) => {
+                let before = writes(server);
+                Watch::Redis(server, server.monitor(), before)
+            }
             Self::Memcached(server) => Watch::Memcached(server, server.stats()),
         }
     }
@@ -136,19 +143,17 @@ impl Store {
 impl Watch<'_> {
     pub(crate) fn take(&mut self) -> Seen {
         match self {
-            Self::Redis(monitor) => {
-                let lines = monitor.take_with_scripts();
-                // A write of a script has its own line.
-                let reads = ["\"GET\" ", "\"EVALSHA\" "];
-                let is_read = |line: &&String| {
-                    let command = line.trim_start_matches("lua ");
-                    reads.iter().any(|read| command.starts_with(read))
-                };
-                Seen {
+            Self::Redis(server, monitor, before) => {
+                let mut lines = monitor.take_with_scripts();
+                lines.retain(|line| !line.starts_with("\"INFO\" ")); // our own
+                let now = writes(server);
+                let seen = Seen {
                     commands: lines.iter().filter(|l| !l.starts_with("lua ")).count(),
-                    writes: lines.iter().filter(|line| !is_read(line)).count(),
+                    writes: now - *before,
                     lines,
-                }
+                };
+                *before = now;
+                seen
             }
             Self::Memcached(server, before) => {
                 let now = server.stats();
@@ -167,4 +172,13 @@ impl Watch<'_> {
             }
         }
     }
+}
+
+/// Returns how often a key of Redis was written so far. `MONITOR` does not tell whether a command
+/// that compares has written.
+fn writes(server: &RedisServer) -> usize {
+    let told = ask_raw(server.port(), "INFO persistence\r\n", "\r\n\r\n").unwrap();
+    let mut lines = told.lines();
+    let count = lines.find_map(|line| line.strip_prefix("rdb_changes_since_last_save:"));
+    count.unwrap().parse().unwrap()
 }

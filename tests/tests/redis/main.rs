@@ -15,7 +15,7 @@ use ::redis::aio::MultiplexedConnection;
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{CookieSettings, Error, ManualClock};
 use session_redis::{RedisBackend, RedisStorage};
-use session_tests::redis::{Monitor, RedisServer};
+use session_tests::redis::{Monitor, RedisServer, compares_by};
 use session_tests::{
     backend_conformance, full_backend_conformance, keyed_conformance, users_conformance,
 };
@@ -93,20 +93,6 @@ async fn backend(server: &RedisServer) -> RedisBackend<MultiplexedConnection> {
     let first = backend.write(&key, record("v"), OnlyIf::Unchanged(&other));
     assert_eq!(first.await.unwrap(), Outcome::Found(Found::Missing));
     backend
-}
-
-/// Returns the command of a compare-and-set: a script, or `SET` where the server can compare.
-async fn compares_by(server: &RedisServer) -> &'static str {
-    let mut command = ::redis::cmd("SET");
-    command
-        .arg("no key")
-        .arg("new")
-        .arg("IFEQ")
-        .arg("old")
-        .arg("GET");
-    let response: ::redis::RedisResult<Option<String>> =
-        command.query_async(&mut server.connection().await).await;
-    if response.is_ok() { "SET" } else { "EVALSHA" }
 }
 
 fn record(value: &'static str) -> Write {

@@ -26,6 +26,7 @@ async fn p6_redis_without_memory_refuses_records() {
     let backend = backend(&server).await;
     let first = backend.write(KEY, record("v1"), OnlyIf::Missing).await;
     assert_eq!(first.unwrap(), written("v1"));
+    let compares = compares_by(&server).await;
     set_memory(&server, "1").await;
     let (v1, other) = (Stored::new("v1"), Stored::new("other"));
     assert_out_of_memory(
@@ -36,7 +37,7 @@ async fn p6_redis_without_memory_refuses_records() {
     let missing = KEY.replace('0', "1");
     assert_out_of_memory(backend.write(&missing, record("v"), OnlyIf::Missing).await);
     let conflict = backend.write(KEY, record("v2"), OnlyIf::Unchanged(&other));
-    match compares_by(&server).await {
+    match compares {
         "SET" => assert_out_of_memory(conflict.await), // refused before it compares
         _ => assert_eq!(conflict.await.unwrap(), found("v1")),
     }
@@ -55,9 +56,9 @@ async fn p3_redis_without_memory_ends_sessions() {
     let (v1, other) = (Stored::new("v1"), Stored::new("other"));
     let first = backend.write(KEY, record("v1"), OnlyIf::Missing).await;
     assert_eq!(first.unwrap(), written("v1"));
-    set_memory(&server, "1").await;
     // `MONITOR` does not show a `SET` that is refused. A script follows it.
     let is_script = compares_by(&server).await == "EVALSHA";
+    set_memory(&server, "1").await;
     server.ask::<()>("SCRIPT FLUSH").await;
     names(&monitor);
 
@@ -154,6 +155,7 @@ impl ConnectionLike for WritesBetween {
 async fn p3_a_filled_redis_without_the_script_ends_sessions() {
     let server = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]);
     let backend = backend(&server).await;
+    let is_script = compares_by(&server).await == "EVALSHA";
     let v = Stored::new("v");
     let first = backend.write(KEY, record("v"), OnlyIf::Missing).await;
     assert_eq!(first.unwrap(), written("v"));
@@ -175,7 +177,6 @@ async fn p3_a_filled_redis_without_the_script_ends_sessions() {
         assert!(filled < 1000, "it never fills up");
     }
     server.ask::<()>("SCRIPT FLUSH").await;
-    let is_script = compares_by(&server).await == "EVALSHA";
     let monitor = server.monitor();
     let outcome = backend.write(KEY, tombstone(), OnlyIf::Unchanged(&v)).await;
     assert_eq!(outcome.unwrap(), written(TOMBSTONE));
