@@ -157,8 +157,8 @@ impl Drop for Folder {
     }
 }
 
-/// Returns the program of a server: what `variable` of the environment says, or else `usual`. The tests
-/// run against another version of a server if the variable has the path of one.
+/// Returns the program of a server: the value of `variable` in the environment, or else `usual`.
+/// The tests run against another version of a server if the variable has the path of one.
 ///
 /// # Panics
 ///

@@ -1,4 +1,4 @@
-//! A redis-server of a test's own, or a server that speaks its language: the program that the variable
+//! A redis-server of a test's own, or a compatible server: the program that the variable
 //! `SESSION_TEST_REDIS_SERVER` names.
 
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -141,7 +141,7 @@ pub async fn compares_by(server: &RedisServer) -> &'static str {
     if response.is_ok() { "SET" } else { "EVALSHA" }
 }
 
-/// Returns whether a line of [`Monitor`] is `SET .. IFEQ ..`, which stores if the comparison says so.
+/// Returns whether a line of [`Monitor`] is `SET .. IFEQ ..`, which stores if the values are equal.
 pub fn compares(line: &str) -> bool {
     line.starts_with("\"SET\" ") && line.contains("\" \"IFEQ\" \"")
 }

@@ -110,7 +110,7 @@ impl Store {
     }
 
     /// How often each command was carried out so far, a script's too: Redis's `get`, `set`,
-    /// `evalsha`.., and with `_failed` behind the name how often with an error; memcached's counters.
+    /// `evalsha`.., or memcached's counters. `set_failed` counts the errors of Redis's `set`.
     pub(crate) async fn counters(&self) -> BTreeMap<String, u64> {
         match self {
             Self::Redis(server) => {
