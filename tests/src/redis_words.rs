@@ -49,7 +49,10 @@ struct Shared {
 }
 
 /// What `SET key new IFEQ old GET [EX ttl]` does, for a server that does not know it.
+///
+/// With the first line a server without memory refuses it before it compares, like the command.
 const SET_IF_EQUAL: &str = "\
+#!lua
 local value = redis.call('GET', KEYS[1])
 if value == ARGV[2] then
   if ARGV[3] then
