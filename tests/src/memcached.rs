@@ -132,10 +132,14 @@ impl MemcachedServer {
 
     /// The keys of all items.
     pub fn keys(&self) -> Vec<String> {
-        let text = self.ask("lru_crawler metadump all", "END\r\n");
+        let ask = || ask_raw(self.port(), "lru_crawler metadump all\r\n", "END\r\n");
+        // While memcached's own crawler is at work, the response is another one.
+        let text = (0..3).find_map(|_| ask()).unwrap();
         let keys = text
             .lines()
             .filter_map(|line| line.strip_prefix("key=")?.split(' ').next());
-        keys.map(str::to_owned).collect()
+        // They are written as in a URL.
+        keys.map(|key| key.replace("%40", "@").replace("%3A", ":"))
+            .collect()
     }
 }

@@ -55,6 +55,11 @@ impl Restricted {
 
 /// All that a session can go through, on a server that does not know the script yet.
 async fn life(url: &str) -> Result<()> {
+    life_under("", url).await
+}
+
+/// The same with a key prefix.
+async fn life_under(prefix: &str, url: &str) -> Result<()> {
     let clock = ManualClock::at(std::time::SystemTime::now());
     let cookie = CookieSettings::builder("AIOHTTP_SESSION")
         .max_age(Duration::from_secs(3600))
@@ -64,7 +69,8 @@ async fn life(url: &str) -> Result<()> {
         .await?
         .with_cookie(cookie)
         .with_clock(clock.clone())
-        .with_user_index("user");
+        .with_user_index("user")
+        .with_key_prefix(prefix)?;
     let session = storage.load(&[]).await?;
     session.insert("a", 1)?;
     storage.save(&session).await?;
@@ -126,6 +132,25 @@ fn all_of(error: &Error) -> String {
 async fn the_documented_rights_are_enough() {
     let server = Restricted::start(&rights()).await;
     life(&server.url()).await.unwrap();
+}
+
+/// The patterns are those that the guide's page on deploying names for a prefix.
+#[tokio::test]
+async fn with_a_key_prefix_the_documented_rights_begin_with_it() {
+    let page = include_str!("../../session-hyper/src/guide/deploying.md");
+    let patterns = ["~shop:AIOHTTP_SESSION_*", "~shop:@AIOHTTP_SESSION_*"];
+    for pattern in patterns {
+        assert!(page.contains(&format!("`{pattern}`")), "{pattern}");
+    }
+    let is_pattern = |word: &&str| word.starts_with('~');
+    let mut rights: Vec<&str> = rights().into_iter().filter(|it| !is_pattern(it)).collect();
+    rights.extend(patterns);
+    let server = Restricted::start(&rights).await;
+    life_under("shop:", &server.url()).await.unwrap();
+    for prefix in ["", "blog:"] {
+        let error = life_under(prefix, &server.url()).await.unwrap_err();
+        assert!(all_of(&error).contains("NOPERM"), "{prefix}: {error:?}");
+    }
 }
 
 #[tokio::test]

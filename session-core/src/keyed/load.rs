@@ -45,6 +45,7 @@ impl<B: Backend> KeyedStorage<B> {
 
     /// Returns the session of the first cookie that has one, else a new session.
     pub(super) async fn load_session(&self, cookies: &[&str]) -> Result<Session> {
+        self.prefix.check(self.config.cookie().name())?;
         let mut tried: Vec<Identity> = Vec::new();
         let mut ended_by: Option<EndedBy> = None;
         let mut emptied: Option<(Identity, Stored)> = None;

@@ -12,6 +12,7 @@ mod load;
 mod memory;
 mod newtype;
 mod plan;
+mod prefix;
 mod queue;
 mod renew;
 mod save;
@@ -35,6 +36,7 @@ use crate::config::SessionConfig;
 use crate::cookie::change::CookieChange;
 use crate::cookie::settings::CookieSettings;
 use crate::error::{Error, ErrorKind, Result};
+use crate::keyed::prefix::KeyPrefix;
 use crate::keyed::queue::Queues;
 use crate::record::codec::Codec;
 pub use crate::record::stored::Stored;
@@ -52,9 +54,10 @@ use crate::users::Users;
 ///   different keys all survive. For the same key the last save wins.
 /// - A request that changes a session which another request ended gets [`ErrorKind::Ended`].
 ///
-/// The key in the store is the cookie's name, `_` and the identity, as in aiohttp_session. The
-/// store keeps a record five minutes longer than its session lives, so that a request that loaded a
-/// live session can still save it.
+/// The key in the store is the cookie's name, `_` and the identity, as in aiohttp_session.
+/// [`with_key_prefix`](Self::with_key_prefix) puts a text of the application in front. The store
+/// keeps a record five minutes longer than its session lives, so that a request that loaded a live
+/// session can still save it.
 ///
 /// ```
 /// use session_core::{CookieSettings, KeyedStorage, MemoryBackend, Storage};
@@ -70,6 +73,7 @@ use crate::users::Users;
 pub struct KeyedStorage<B> {
     backend: B,
     config: SessionConfig,
+    prefix: KeyPrefix,
     key_factory: Option<Arc<dyn Fn() -> Result<Identity> + Send + Sync>>,
     hash_identities: bool,
     users: Option<UserIndex>,
@@ -82,6 +86,7 @@ impl<B: Backend> KeyedStorage<B> {
         Self {
             backend,
             config: SessionConfig::default(),
+            prefix: KeyPrefix::default(),
             key_factory: None,
             hash_identities: false,
             users: None,
@@ -135,6 +140,28 @@ impl<B: Backend> KeyedStorage<B> {
         self
     }
 
+    /// Begins every key in the store with `prefix`, such as `shop:`. Default: none.
+    ///
+    /// Applications that share a store, and whose cookies have one name, keep their sessions apart
+    /// with it. The key of a session is then `shop:sid_<identity>`, and that of an index of a user
+    /// `shop:@sid_<hash>`. A prefix that ends with `:` can never collide with another cookie's
+    /// name, because no cookie's name has a `:`.
+    ///
+    /// aiohttp_session has no such setting, so a Python service cannot share the sessions. A prefix
+    /// changes every key: setting or changing it logs everybody out.
+    ///
+    /// Call it after [`with_cookie`](Self::with_cookie), so that it checks the length with the
+    /// cookie's name. In the other order the first load returns that error.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Settings`] if `prefix` is longer than 100 bytes, is longer than 121 bytes
+    /// together with the cookie's name, or holds anything but printable ASCII without spaces and `@`.
+    pub fn with_key_prefix(mut self, prefix: &str) -> Result<Self> {
+        self.prefix = KeyPrefix::parse(prefix)?;
+        self.prefix.check(self.config.cookie().name())?;
+        Ok(self)
+    }
+
     /// Keeps an index of the sessions of each user, so that [`UserSessions`](crate::UserSessions)
     /// can list and end them. Default: none.
     ///
@@ -143,8 +170,8 @@ impl<B: Backend> KeyedStorage<B> {
     /// another user also moves it to a fresh identity.
     ///
     /// The index of a user is one more record of the store. Its key is `@`, the cookie's name, `_`
-    /// and the SHA-256 of the user's value. Reading and writing a session cost nothing more. A
-    /// login costs one read and one write more.
+    /// and the SHA-256 of the user's value. A key prefix comes before the `@`. Reading and writing a
+    /// session cost nothing more. A login costs one read and one write more.
     ///
     /// Every process that shares the store needs the same index. Sessions are listed from the first
     /// write by a process that has it. Do not give the index another key while sessions live.
@@ -183,8 +210,10 @@ impl<B: Backend> KeyedStorage<B> {
     }
 
     fn address_of(&self, suffix: Arc<str>) -> Address {
+        let prefix = self.prefix.as_str();
         let name = self.config.cookie().name();
-        let mut key = String::with_capacity(name.len() + 1 + suffix.len());
+        let mut key = String::with_capacity(prefix.len() + name.len() + 1 + suffix.len());
+        key.push_str(prefix);
         key.push_str(name);
         key.push('_');
         key.push_str(&suffix);
@@ -241,6 +270,7 @@ impl<B: fmt::Debug> fmt::Debug for KeyedStorage<B> {
         f.debug_struct("KeyedStorage")
             .field("backend", &self.backend)
             .field("config", &self.config)
+            .field("prefix", &self.prefix.as_str())
             .field("hash_identities", &self.hash_identities)
             .field("users", &self.users)
             .finish_non_exhaustive()

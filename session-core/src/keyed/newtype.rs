@@ -64,6 +64,18 @@ macro_rules! keyed_storage {
                 Self(self.0.hash_identities(hash))
             }
 
+            /// Begins every key in the store with `prefix`, such as `shop:`, so that applications
+            /// can share a store. A Python service cannot share the sessions. Call it after
+            /// `with_cookie`. Default: none. See `KeyedStorage::with_key_prefix`.
+            ///
+            /// # Errors
+            /// `ErrorKind::Settings` if `prefix` is longer than 100 bytes, is longer than 121 bytes
+            /// together with the cookie's name, or holds anything but printable ASCII without
+            /// spaces and `@`.
+            pub fn with_key_prefix(self, prefix: &str) -> $crate::Result<Self> {
+                Ok(Self(self.0.with_key_prefix(prefix)?))
+            }
+
             /// Keeps an index of the sessions of each user. `index` is the session key whose value
             /// identifies the user, or a `UserIndex` with a limit. See
             /// `KeyedStorage::with_user_index`.

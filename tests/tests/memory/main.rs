@@ -22,6 +22,13 @@ async fn memory_hashed(cookie: CookieSettings, clock: ManualClock) -> MemoryStor
     memory(cookie, clock).await.hash_identities(true)
 }
 
+async fn memory_with_prefix(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
+    memory(cookie, clock)
+        .await
+        .with_key_prefix("shop:")
+        .unwrap()
+}
+
 async fn memory_with_codec(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
     memory(cookie, clock).await.with_codec(Masked)
 }
@@ -36,6 +43,12 @@ async fn memory_of_users_hashed(cookie: CookieSettings, clock: ManualClock) -> M
 
 async fn memory_of_users_with_codec(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
     memory_of_users(cookie, clock).await.with_codec(Masked)
+}
+
+async fn memory_of_users_with_prefix(cookie: CookieSettings, clock: ManualClock) -> MemoryStorage {
+    memory_with_prefix(cookie, clock)
+        .await
+        .with_user_index("user")
 }
 
 async fn memory_backend() -> MemoryBackend {
@@ -67,8 +80,10 @@ impl Codec for Masked {
 keyed_conformance!(memory);
 keyed_conformance!(memory_hashed);
 keyed_conformance!(memory_with_codec);
+keyed_conformance!(memory_with_prefix);
 users_conformance!(memory_of_users);
 users_conformance!(memory_of_users_hashed);
 users_conformance!(memory_of_users_with_codec);
+users_conformance!(memory_of_users_with_prefix);
 backend_conformance!(memory_backend, no_timer);
 full_backend_conformance!(full_memory_backend);

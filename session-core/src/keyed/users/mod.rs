@@ -138,10 +138,11 @@ impl<B: Backend> KeyedStorage<B> {
 
     /// Returns where the store keeps the index of a user.
     ///
-    /// No cookie's name begins with `@`, so no cookie names this key, here or in Python.
+    /// No cookie's name and no prefix has a `@`, so no cookie names this key, here or in Python.
     pub(super) fn index_address(&self, user: &User) -> Address {
+        let prefix = self.prefix.as_str();
         let name = self.config.cookie().name();
-        let key = format!("@{name}_{}", user.digits());
+        let key = format!("{prefix}@{name}_{}", user.digits());
         let suffix = Arc::from(key.as_str());
         Address { key, suffix }
     }
