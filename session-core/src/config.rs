@@ -8,6 +8,7 @@ use bytes::Bytes;
 use crate::clock::{Clock, SystemClock, unix_seconds};
 use crate::cookie::settings::CookieSettings;
 use crate::error::Result;
+use crate::metrics::Metrics;
 use crate::record::codec::Codec;
 use crate::record::{Parsed, Record, Unreadable};
 
@@ -25,12 +26,15 @@ struct Inner {
     cookie: CookieSettings,
     codec: Option<Arc<dyn Codec>>,
     clock: Arc<dyn Clock>,
+    metrics: Metrics,
 }
 
 impl Default for Inner {
     fn default() -> Self {
+        let cookie = CookieSettings::default();
         Self {
-            cookie: CookieSettings::default(),
+            metrics: Metrics::of(cookie.name()),
+            cookie,
             codec: None,
             clock: Arc::new(SystemClock),
         }
@@ -41,7 +45,9 @@ impl SessionConfig {
     /// Uses these cookie settings in place of the default ones.
     #[must_use]
     pub fn with_cookie(mut self, cookie: CookieSettings) -> Self {
-        Arc::make_mut(&mut self.0).cookie = cookie;
+        let inner = Arc::make_mut(&mut self.0);
+        inner.metrics = Metrics::of(cookie.name());
+        inner.cookie = cookie;
         self
     }
 
@@ -62,6 +68,11 @@ impl SessionConfig {
     /// Returns the cookie settings.
     pub fn cookie(&self) -> &CookieSettings {
         &self.0.cookie
+    }
+
+    /// Returns what counts for this storage.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.0.metrics
     }
 
     /// Returns the present time.

@@ -51,6 +51,7 @@ mod config;
 mod cookie;
 mod error;
 pub mod keyed;
+mod metrics;
 mod record;
 mod session;
 mod storage;
@@ -59,6 +60,8 @@ mod users;
 /// The bytes of a stored record.
 pub use bytes::Bytes;
 
+#[cfg(feature = "metrics")]
+pub use self::metrics::describe_metrics;
 pub use adapter::{RequestSession, Sessions};
 pub use clock::{Clock, ManualClock, SystemClock};
 pub use config::SessionConfig;

@@ -9,7 +9,6 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use session_core::keyed::Backend;
 use session_core::{
     CookieChange, CookieSettings, ErrorKind, KeyedStorage, MemoryBackend, MemoryStorage, Storage,
     UserSessions,

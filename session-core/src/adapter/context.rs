@@ -10,6 +10,7 @@ use crate::adapter::storages::{Inner, Mount};
 use crate::cookie::change::CookieChange;
 use crate::cookie::request::{CookieLines, MAX_TRIED_COOKIES};
 use crate::error::{Error, ErrorChain, ErrorKind, Result};
+use crate::metrics::Count;
 use crate::session::Session;
 use crate::session::identity::Identity;
 use crate::session::state::Place;
@@ -248,6 +249,7 @@ impl Asked {
         let mount = self.context.mount(self.at);
         let name = mount.cookie_name();
         let values = Values::of(&self.cookies, name);
+        let stopwatch = mount.storage.config().metrics().start();
         let loaded = match &values {
             Values::None => mount.storage.load(&[]).await,
             Values::One(value) => mount.storage.load(&[value]).await,
@@ -256,6 +258,7 @@ impl Asked {
                 mount.storage.load(&values).await
             }
         };
+        stopwatch.loaded(&loaded, outcome);
         let loaded = loaded.map_err(|error| log_failure(name, error));
         if let Ok(session) = &loaded {
             session.state().hook = Some(mount.clone());
@@ -293,6 +296,18 @@ impl<'a> Values<'a> {
                 Self::Many([first, second].into_iter().chain(values).collect())
             }
         }
+    }
+}
+
+/// Returns as what a load counts.
+fn outcome(session: &Session) -> Count {
+    let state = session.state();
+    if !state.is_new() {
+        Count::LoadLoaded
+    } else if state.origin.sent_cookie {
+        Count::LoadUnknown
+    } else {
+        Count::LoadNew
     }
 }
 

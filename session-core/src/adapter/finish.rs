@@ -9,6 +9,7 @@ use crate::adapter::headers;
 use crate::adapter::storages::Mount;
 use crate::cookie::change::CookieChange;
 use crate::error::{Error, ErrorChain, ErrorKind, Result};
+use crate::metrics::Count;
 use crate::session::{IdentityChange, Session};
 use crate::storage::Storage as _;
 
@@ -82,7 +83,7 @@ impl Context {
                 // The login is dropped as well, so the old session counts again.
                 Keep::EndsOnServerError(_) | Keep::EndsOnFailure => {
                     for session in [loaded, login].into_iter().flatten() {
-                        drop_changes(&session, keep, mount.cookie_name());
+                        drop_changes(&session, keep, mount);
                         jobs.push(mount, Some(session));
                     }
                 }
@@ -93,7 +94,7 @@ impl Context {
 }
 
 /// Drops the changes of a session, except that it ends.
-fn drop_changes(session: &Session, keep: Keep, cookie: &str) {
+fn drop_changes(session: &Session, keep: Keep, mount: &Mount) {
     let mut state = session.state();
     let is_dropped = state.delta.is_change() || state.origin.is_login;
     let ends = state.delta.identity == IdentityChange::End;
@@ -103,9 +104,10 @@ fn drop_changes(session: &Session, keep: Keep, cookie: &str) {
         && is_dropped
         && !ends
     {
+        mount.storage.config().metrics().count(Count::Drop);
         tracing::warn!(
             target: "session::request",
-            cookie,
+            cookie = mount.cookie_name(),
             op = "drop",
             status = status.as_u16(),
             "session changes dropped: the handler responded with a server error"
@@ -150,9 +152,13 @@ impl Jobs {
         let mut saved = Saved::default();
         for job in self.first.into_iter().chain(self.more) {
             if saved.error.is_some() {
-                drop_changes(&job.session, Keep::EndsOnFailure, job.mount.cookie_name());
+                drop_changes(&job.session, Keep::EndsOnFailure, &job.mount);
             }
-            match job.mount.storage.save(&job.session).await {
+            let metrics = job.mount.storage.config().metrics();
+            let stopwatch = metrics.start_save(|| job.session.state().save_kind());
+            let result = job.mount.storage.save(&job.session).await;
+            stopwatch.saved(&result);
+            match result {
                 Ok(change) => saved.note(&job, change),
                 Err(error) => {
                     saved.note(&job, CookieChange::Keep);

@@ -10,6 +10,7 @@ use crate::keyed::load::Opened;
 use crate::keyed::swap::{Change, Next, Swapped};
 use crate::keyed::tombstone::{self, Tombstone};
 use crate::keyed::{Address, KeyedStorage, Stored};
+use crate::metrics::Count;
 use crate::session::identity::Identity;
 use crate::session::state::EndedBy;
 
@@ -88,6 +89,7 @@ impl<B: Backend> KeyedStorage<B> {
                 Err(error) if has_failed => return Err(error),
                 Err(_) => {
                     has_failed = true;
+                    self.config.metrics().count(Count::Retry);
                     change.own = change.own.or(change.tried);
                 }
             }

@@ -8,6 +8,7 @@ use crate::error::Result;
 use crate::keyed::KeyedStorage;
 use crate::keyed::backend::{Backend, Found};
 use crate::keyed::tombstone::Tombstone;
+use crate::metrics::Count;
 use crate::record::stored::Stored;
 use crate::record::{Record, Unreadable};
 use crate::session::identity::Identity;
@@ -81,6 +82,7 @@ impl<B: Backend> KeyedStorage<B> {
                     }
                 }
                 (Opened::Tombstone(tombstone), _) => {
+                    self.config.metrics().count(met(tombstone.ended_by()));
                     ended_by = ended_by.max(Some(tombstone.ended_by()));
                 }
                 (Opened::Foreign(why), _) => self.config.log_unreadable(&why),
@@ -132,5 +134,15 @@ impl<B: Backend> KeyedStorage<B> {
                 tried.push(identity);
             }
         }
+    }
+}
+
+/// Returns as what a tombstone counts that a load found.
+fn met(ended_by: EndedBy) -> Count {
+    match ended_by {
+        EndedBy::Logout => Count::TombstoneOfLogout,
+        EndedBy::Login => Count::TombstoneOfLogin,
+        EndedBy::Renewal => Count::TombstoneOfRenewal,
+        EndedBy::Revoked => Count::TombstoneOfRevocation,
     }
 }

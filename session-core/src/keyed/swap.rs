@@ -7,6 +7,7 @@ use crate::error::{ErrorKind, Result};
 use crate::keyed::backend::{Backend, Found, OnlyIf, Outcome, Write};
 use crate::keyed::queue::{Entered, Turn};
 use crate::keyed::{Address, KeyedStorage};
+use crate::metrics::Count;
 use crate::record::stored::Stored;
 
 /// How often a conflicting write is tried again. In each round some writer succeeds.
@@ -73,8 +74,9 @@ impl<B: Backend> KeyedStorage<B> {
                 Err(conflict) => conflict,
                 Ok((Entered::Turn(turn), found)) => (Some(turn), found),
                 Ok((Entered::Wait(wait), found)) => {
-                    let began = Instant::now();
+                    let (began, stopwatch) = (Instant::now(), self.config.metrics().start());
                     let told = wait.await;
+                    stopwatch.waited();
                     self.log_wait(began);
                     match told {
                         Some((turn, written)) => (Some(turn), written.map_or(found, Found::Record)),
@@ -105,6 +107,7 @@ impl<B: Backend> KeyedStorage<B> {
     }
 
     fn log_conflict(&self, round: usize) {
+        self.config.metrics().count(Count::Conflict);
         tracing::debug!(
             target: "session::save",
             cookie = self.config.cookie().name(),

@@ -296,13 +296,20 @@ impl Session {
     /// - [`ErrorKind::Settings`] if the session was not loaded through a session service. Save such
     ///   a session with [`Storage::save`](crate::Storage::save).
     pub async fn save(&self) -> Result<()> {
-        let hook = self.lock_for_change()?.hook.clone().ok_or_else(|| {
+        let (hook, stopwatch) = {
+            let state = self.lock_for_change()?;
+            let stopwatch = state.config.metrics().start_save(|| state.save_kind());
+            (state.hook.clone(), stopwatch)
+        };
+        let hook = hook.ok_or_else(|| {
             Error::with_message(
                 ErrorKind::Settings,
                 "this session was not loaded by a session service: use Storage::save",
             )
         })?;
-        hook.save(self).await.map(drop)
+        let saved = hook.save(self).await;
+        stopwatch.saved(&saved);
+        saved.map(drop)
     }
 
     /// Locks the state.

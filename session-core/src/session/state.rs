@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::config::SessionConfig;
 use crate::cookie::change::CookieChange;
+use crate::metrics::SaveKind;
 use crate::record::stored::Stored;
 use crate::record::{Lifetime, Record};
 use crate::session::delta::{Delta, EntrySet, IdentityChange};
@@ -171,6 +172,18 @@ impl State {
     /// Returns whether a save has anything to do, or to wait for.
     pub(crate) fn needs_save(&self) -> bool {
         self.is_due() || self.saving.is_some()
+    }
+
+    /// Returns as what the next save counts; `None` if it has nothing to do.
+    pub(crate) fn save_kind(&self) -> Option<SaveKind> {
+        let is_empty = self.record.is_empty();
+        let ends = self.delta.identity == IdentityChange::End
+            || is_empty && (self.delta.cleared || self.origin.is_login);
+        self.is_due().then_some(if ends {
+            SaveKind::End
+        } else {
+            SaveKind::Change
+        })
     }
 
     /// Returns the lifetime of this session: its own, else the storage's.

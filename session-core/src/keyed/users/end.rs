@@ -10,6 +10,7 @@ use crate::keyed::backend::{Backend, Found};
 use crate::keyed::swap::{Change, Next};
 use crate::keyed::users::index::Entry;
 use crate::keyed::users::own::Own;
+use crate::metrics::Count;
 use crate::session::Session;
 use crate::users::{User, Which};
 
@@ -56,7 +57,9 @@ impl<B: Backend> KeyedStorage<B> {
                 if let Some(session) = current.filter(|_| own.is_some_and(is_own)) {
                     session.state().invalidate();
                 }
-                ended.insert(it.handle);
+                if ended.insert(it.handle) {
+                    self.config.metrics().count(Count::RevokedByApplication);
+                }
             }
         }
         self.check_time(began)?;

@@ -11,6 +11,7 @@ use crate::keyed::load::Opened;
 use crate::keyed::tombstone::Tombstone;
 use crate::keyed::users::enlist::Listing;
 use crate::keyed::users::own::Own;
+use crate::metrics::Count;
 use crate::record::Record;
 use crate::session::identity::Identity;
 
@@ -69,11 +70,15 @@ impl<B: Backend> KeyedStorage<B> {
         }
         let own = Own::of_handle(listing.handle.clone());
         for handle in live.into_iter().take(surplus) {
+            let mut has_ended = false;
             for entry in &listing.index.entries {
                 if *entry.handle == *handle {
-                    self.revoke(&entry.suffix, &listing.user, Some(&own))
-                        .await?;
+                    let revoke = self.revoke(&entry.suffix, &listing.user, Some(&own));
+                    has_ended |= revoke.await?.ended.is_some();
                 }
+            }
+            if has_ended {
+                self.config.metrics().count(Count::RevokedByLimit);
             }
         }
         self.take_out(&listing.user, gone).await;
