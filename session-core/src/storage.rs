@@ -29,7 +29,7 @@ use crate::users::Users;
 ///   store failed.
 /// - `saved_session_loads_back`, `a_session_is_saved_again_and_again`, `a_touch_is_saved`,
 ///   `a_renewed_session_keeps_its_data`
-/// - `untouched_values_survive_byte_for_byte`
+/// - `untouched_values_survive_byte_for_byte`, `raw_values_pass_through_byte_for_byte`
 /// - `a_read_changes_nothing`, `a_new_empty_session_stores_nothing`
 /// - `a_cleared_session_is_removed`, `an_invalidated_session_is_removed`,
 ///   `invalidating_removes_only_a_cookie_that_was_sent`,

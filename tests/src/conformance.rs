@@ -26,6 +26,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use session_core::{
@@ -107,6 +108,7 @@ macro_rules! __every_storage {
             unknown_cookie_is_a_new_session,
             saved_session_loads_back,
             untouched_values_survive_byte_for_byte,
+            raw_values_pass_through_byte_for_byte,
             a_read_changes_nothing,
             a_touch_is_saved,
             a_new_empty_session_stores_nothing,
@@ -256,6 +258,66 @@ pub async fn untouched_values_survive_byte_for_byte(make: impl Maker) {
         let raw: Box<RawValue> = session.get(&index.to_string()).unwrap().unwrap();
         assert_eq!(raw.get(), *text);
     }
+}
+
+/// `RawValue` is the JSON text itself: in `insert`, `get`, `modify`, `update`, `take`, and in structs.
+pub async fn raw_values_pass_through_byte_for_byte(make: impl Maker) {
+    #[derive(Default, Deserialize, Serialize)]
+    #[serde(default)]
+    struct Data {
+        name: String,
+        raw: Option<Box<RawValue>>,
+    }
+
+    let raw = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+    let texts = [
+        "18446744073709551616",
+        "-9223372036854775809",
+        "1e999",
+        "1.10",
+        "\"\\ud800 \\u00E9\\/\"",
+        "{\"b\":1,\"a\":[ 1 ,null ],\"b\":2}",
+    ];
+    let list = format!("[{}]", texts.join(", "));
+    let storage = fresh(&make).await;
+    let mut client = Client::default();
+    let session = client.load(&storage).await;
+    session.insert("ref", &*raw(texts[0])).unwrap();
+    session.insert("box", raw(texts[4])).unwrap();
+    let data = Data {
+        name: "é".into(),
+        raw: Some(raw(&list)),
+    };
+    session.insert("struct", &data).unwrap();
+    session.insert("modified", raw(&list)).unwrap();
+    session.insert("updated", raw(&list)).unwrap();
+    session.set_data(&data).unwrap();
+    client.save(&storage, &session).await;
+
+    let session = client.load(&storage).await;
+    let modify = |all: &mut Vec<Box<RawValue>>| all.push(raw(texts[5]));
+    session.modify("modified", modify).unwrap();
+    let update = |all: Option<Vec<Box<RawValue>>>| all.into_iter().flatten().rev().collect();
+    session.update::<Vec<_>>("updated", update).unwrap();
+    let mut data: Data = session.data().unwrap();
+    data.name = "new".into();
+    session.set_data(&data).unwrap();
+    client.save(&storage, &session).await;
+
+    let session = client.load(&storage).await;
+    let text = |key| session.get::<Box<RawValue>>(key).unwrap().unwrap();
+    assert_eq!(text("ref").get(), texts[0]);
+    let expected = format!("{{\"name\": \"\\u00e9\", \"raw\": {list}}}");
+    assert_eq!(text("struct").get(), expected);
+    assert_eq!(text("raw").get(), list);
+    assert_eq!(text("name").get(), "\"new\"");
+    let expected = format!("[{}, {}]", texts.join(", "), texts[5]);
+    assert_eq!(text("modified").get(), expected);
+    let mut reversed = texts;
+    reversed.reverse();
+    assert_eq!(text("updated").get(), format!("[{}]", reversed.join(", ")));
+    let taken = session.take::<Box<RawValue>>("box").unwrap().unwrap();
+    assert_eq!(taken.get(), texts[4]);
 }
 
 /// Saving a session that was only read keeps the cookie.

@@ -6,9 +6,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::Value;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::record::json::canonical::canonical;
 use crate::record::json::strings::escape;
 use crate::record::{Parsed, Record, json};
 use crate::session::Session;
@@ -20,23 +20,43 @@ impl Session {
     /// `T` owns what it holds: `get::<String>`, not `get::<&str>`. The result is a copy. To change
     /// a value in place, [`modify`](Self::modify) it.
     ///
+    /// `Box<RawValue>` of serde_json's feature `raw_value` is the JSON text itself, whatever it is.
+    /// `serde_json::Value` is not that general: it turns integers beyond 64 bits into floats, and
+    /// it refuses numbers beyond the range of floats (`1e999`), strings with lone surrogates, and
+    /// values that are nested deeper than 127 levels. Python writes all of them.
+    ///
+    /// ```
+    /// use serde_json::value::RawValue;
+    ///
+    /// # fn main() -> session_core::Result<()> {
+    /// # let session = session_core::Session::detached();
+    /// # session.insert("ids", RawValue::from_string("[18446744073709551616, 1e999]".into()).unwrap())?;
+    /// // The list is [18446744073709551616, 1e999], from Python.
+    /// session.modify("ids", |ids: &mut Vec<Box<RawValue>>| ids.truncate(1))?;
+    /// let ids = session.get::<Box<RawValue>>("ids")?.unwrap();
+    /// assert_eq!(ids.get(), "[18446744073709551616]");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
     /// # Errors
-    /// [`ErrorKind::Value`] if the value is not a `T`.
+    /// [`ErrorKind::Value`] if the value is not a `T`. Its text names the key if that is printable
+    /// ASCII of at most 64 characters, and never the value.
     pub fn get<T: DeserializeOwned>(&self, key: &str) -> Result<Option<T>> {
-        self.snapshot().get(key).map(parse).transpose()
+        self.snapshot().get(key).map(parse_of(key)).transpose()
     }
 
     /// Puts `value` under `key`. The session is changed, and its `created` is now.
     ///
-    /// Values that are nested deeper than 127 levels can be written, but [`get`](Self::get) cannot
-    /// read them.
+    /// Values that are nested deeper than 127 levels can be written, but [`get`](Self::get) reads
+    /// them as `Box<RawValue>` only. A `&RawValue` is stored as it is.
     ///
     /// # Errors
     /// - [`ErrorKind::Value`] if `value` cannot be JSON: a map whose keys are not strings, or a
     ///   float that is not finite.
     /// - [`ErrorKind::Committed`] after the response's headers have left.
     pub fn insert(&self, key: &str, value: impl Serialize) -> Result<()> {
-        let text = to_text(&value)?;
+        let text = to_text_of(key, &value)?;
         self.lock_for_change()?.set(key, text);
         Ok(())
     }
@@ -74,7 +94,7 @@ impl Session {
             let Some(text) = before.get(key) else {
                 return Ok(None);
             };
-            let value = parse(text)?;
+            let value = parse_of(key)(text)?;
             let mut state = self.lock_for_change()?;
             if state.record.get(key) == Some(text) {
                 drop(before); // so that the removal does not have to copy the record
@@ -132,8 +152,8 @@ impl Session {
         loop {
             let before = self.lock_for_change()?.record.clone();
             let text_before = before.get(key);
-            let after = change(text_before.map(parse).transpose()?);
-            let text = to_text(&after)?;
+            let after = change(text_before.map(parse_of(key)).transpose()?);
+            let text = to_text_of(key, &after)?;
             let mut state = self.lock_for_change()?;
             if state.record.get(key) == text_before {
                 drop(before); // so that the change does not have to copy the record
@@ -284,30 +304,56 @@ fn fields<T: Serialize>(data: &T) -> Result<Arc<Record>> {
     }
 }
 
-/// Compares two JSON texts. Members of objects may have any order.
+/// Compares two JSON texts. Members of objects may have any order. Numbers are compared as they are
+/// written, because a parsed one may have lost digits.
 fn is_same_json(one: &str, other: &str) -> bool {
-    if one == other {
-        return true;
-    }
-    let value = |text| serde_json::from_str::<Value>(text).ok();
-    value(one).is_some_and(|one| value(other) == Some(one))
+    one == other || canonical(one) == canonical(other)
+}
+
+pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+    parse_as(text, || "the session value".into())
+}
+
+/// Parses the value of this key.
+fn parse_of<T: DeserializeOwned>(key: &str) -> impl Fn(&str) -> Result<T> {
+    move |text| parse_as(text, || format!("the session value{}", shown(key)))
 }
 
 /// The cause is left out on purpose: `serde_json` quotes the value in it.
-pub(crate) fn parse<T: DeserializeOwned>(text: &str) -> Result<T> {
+fn parse_as<T: DeserializeOwned>(text: &str, what: impl FnOnce() -> String) -> Result<T> {
     serde_json::from_str(text).map_err(|_| {
-        Error::with_message(
-            ErrorKind::Value,
-            format!("the session value is not a {}", type_name::<T>()),
-        )
+        let message = format!("{} is not a {}", what(), type_name::<T>());
+        Error::with_message(ErrorKind::Value, message)
     })
 }
 
 pub(crate) fn to_text<T: Serialize + ?Sized>(value: &T) -> Result<String> {
+    write_as(value, || "the session value".into())
+}
+
+/// Writes the value of this key.
+fn to_text_of<T: Serialize + ?Sized>(key: &str, value: &T) -> Result<String> {
+    write_as(value, || format!("the session value{}", shown(key)))
+}
+
+fn write_as<T: Serialize + ?Sized>(value: &T, what: impl FnOnce() -> String) -> Result<String> {
     json::to_text(value).map_err(|_| {
-        Error::with_message(
-            ErrorKind::Value,
-            format!("a {} cannot be written as JSON", type_name::<T>()),
-        )
+        let name = type_name::<T>();
+        let message = format!("{} cannot be written as JSON: it is a {name}", what());
+        Error::with_message(ErrorKind::Value, message)
     })
 }
+
+/// Returns how an error names a session key: quoted, after a space. A client may have chosen the
+/// name, so a long one, or one with other characters than printable ASCII, is left out.
+fn shown(key: &str) -> String {
+    let is_plain = key.len() <= MAX_SHOWN && key.bytes().all(|b| matches!(b, b' '..=b'~'));
+    if is_plain {
+        format!(" {key:?}")
+    } else {
+        String::new()
+    }
+}
+
+/// The length of the longest session key that an error names.
+const MAX_SHOWN: usize = 64;

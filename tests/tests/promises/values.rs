@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use session_core::{ErrorKind, Session};
 
 #[test]
@@ -173,5 +175,103 @@ fn every_finite_float_is_kept() {
         session.insert("n", float).unwrap();
         let kept = session.get::<f32>("n").unwrap().unwrap();
         assert_eq!(kept.to_bits(), float.to_bits(), "{float}");
+    }
+}
+
+/// What the docs of `get` say of `serde_json::Value`.
+#[test]
+fn a_value_of_serde_json_does_not_hold_every_json_text() {
+    let session = Session::detached();
+    let put = |text: &str| {
+        let raw = RawValue::from_string(text.to_owned()).unwrap();
+        session.insert("k", raw).unwrap();
+    };
+    let raw = || session.get::<Box<RawValue>>("k").unwrap().unwrap();
+    let deep = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
+    for text in ["1e999", r#""\ud800""#, r#"{"\ud800": 1}"#, &deep(128)] {
+        put(text);
+        let refused = session.get::<Value>("k").unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Value, "{text}");
+        assert_eq!(raw().get(), text);
+    }
+    put(&deep(127));
+    assert!(session.get::<Value>("k").is_ok());
+    for (text, as_value, is_kept) in [
+        ("[18446744073709551615]", "[18446744073709551615]", true),
+        ("[18446744073709551616]", "[1.8446744073709552e+19]", false),
+        ("[-9223372036854775809]", "[-9.223372036854776e+18]", false),
+        ("[1.10]", "[1.1]", false),
+        ("[1, 2]", "[1, 2]", true),
+    ] {
+        assert_eq!(text == as_value, is_kept);
+        put(text);
+        session
+            .update("k", |list: Option<Vec<Value>>| list.unwrap())
+            .unwrap();
+        assert_eq!(raw().get(), as_value);
+        put(text);
+        session
+            .update("k", |list: Option<Vec<Box<RawValue>>>| list.unwrap())
+            .unwrap();
+        assert_eq!(raw().get(), text);
+    }
+}
+
+/// Two integers beyond 64 bits may be one float.
+#[test]
+fn p8_set_data_sees_every_digit() {
+    #[derive(Deserialize, Serialize)]
+    struct Data {
+        n: u128,
+    }
+
+    let session = Session::detached();
+    let first = u128::from(u64::MAX) + 1;
+    for n in [first, first + 1, u128::MAX] {
+        session.set_data(&Data { n }).unwrap();
+        assert_eq!(session.get("n").unwrap(), Some(n));
+    }
+}
+
+#[test]
+fn an_error_names_the_session_key_if_that_is_short_and_plain() {
+    let session = Session::detached();
+    let texts = |key: &str| {
+        session.insert(key, "swordfish").unwrap();
+        let errors = [
+            session.get::<u8>(key).unwrap_err(),
+            session.take::<u8>(key).unwrap_err(),
+            session.modify(key, |n: &mut u8| *n += 1).unwrap_err(),
+            session.update(key, |n: Option<u8>| n.unwrap()).unwrap_err(),
+            session.insert(key, f64::NAN).unwrap_err(),
+        ];
+        errors.map(|error| {
+            let text = format!("{error} {error:?}");
+            assert_eq!(error.kind(), ErrorKind::Value);
+            assert!(!text.contains("swordfish"), "{text}");
+            error.to_string()
+        })
+    };
+    let longest = "k".repeat(64);
+    for (key, shown) in [
+        ("user", "\"user\""),
+        ("a b~", "\"a b~\""),
+        ("q\"\\", "\"q\\\"\\\\\""),
+        (&longest, &format!("\"{longest}\"")),
+    ] {
+        let [get, take, modify, update, insert] = texts(key);
+        assert_eq!(get, format!("the session value {shown} is not a u8"));
+        assert_eq!([&take, &modify, &update], [&get; 3]);
+        let end = "cannot be written as JSON: it is a f64";
+        assert_eq!(insert, format!("the session value {shown} {end}"));
+    }
+    for key in ["k\n", "é", "\u{1b}[31m", "\u{7f}", &"k".repeat(65)] {
+        for text in texts(key) {
+            assert!(
+                text.starts_with("the session value is not a u8")
+                    || text.starts_with("the session value cannot"),
+                "{text}"
+            );
+        }
     }
 }
