@@ -449,6 +449,148 @@ async fn an_address_may_hold_a_password_and_a_database_or_be_a_socket() {
     }
 }
 
+/// What the guide's page on deploying says of special characters and of `?` in an address.
+#[tokio::test]
+async fn a_password_is_percent_encoded_in_an_address() {
+    let server = RedisServer::start_with(&["--unixsocket", "socket"]);
+    let folder: Vec<String> = server.ask("CONFIG GET dir").await;
+    let password = "p@ss/w:rd?#%+";
+    let user = format!("ACL SETUSER us@r on >{password} ~* &* +@all");
+    assert_eq!(server.ask::<String>(&user).await, "OK");
+    assert_eq!(server.ask::<String>("ACL SETUSER default off").await, "OK");
+    let (user, password) = ("us%40r", "p%40ss%2Fw%3Ard%3F%23%25%2B");
+    let tcp = format!("redis://{user}:{password}@127.0.0.1:{}/1", server.port());
+    let socket = format!(
+        "redis+unix://{}/socket?user={user}&pass={password}&db=1",
+        folder[1]
+    );
+    for address in [
+        tcp.clone(),
+        format!("{tcp}?protocol=resp3"),
+        socket.clone(),
+        format!("{socket}&protocol=resp3"),
+    ] {
+        life(&address).await.unwrap();
+    }
+    let plus = RedisStorage::connect(&socket.replace("%2B", "+")).await;
+    assert_eq!(plus.unwrap_err().kind(), ErrorKind::Unavailable, "a space");
+    let error = RedisStorage::connect(&format!("{tcp}?protocol=resp4")).await;
+    assert_eq!(error.unwrap_err().kind(), ErrorKind::Settings);
+}
+
+/// What other parts of the program must not do on a connection that they share with the sessions.
+#[tokio::test]
+async fn a_shared_connection_must_not_wait_or_change_its_state() {
+    let server = RedisServer::start();
+    let client = redis::Client::open(server.url()).unwrap();
+    let connect = async || {
+        let settings = redis::AsyncConnectionConfig::new().set_response_timeout(None);
+        let connection = client.get_multiplexed_async_connection_with_config(&settings);
+        connection.await.unwrap()
+    };
+    let storage = |connection, timeout| {
+        RedisStorage::new(RedisBackend::new(connection).with_timeout(timeout))
+    };
+    let fine = storage(connect().await, PATIENCE);
+    let session = fine.load(&[]).await.unwrap();
+    session.insert("k", 1).unwrap();
+    fine.save(&session).await.unwrap();
+    let cookie = session.identity().unwrap().as_str().to_owned();
+
+    let mut shared = connect().await;
+    let sessions = storage(shared.clone(), Duration::from_millis(200));
+    let blocking = tokio::spawn(async move {
+        let mut pop = redis::cmd("BLPOP");
+        pop.arg("nothing").arg(0).exec_async(&mut shared).await
+    });
+    while server
+        .ask::<String>("INFO clients")
+        .await
+        .contains("blocked_clients:0")
+    {
+        tokio::task::yield_now().await;
+    }
+    let error = sessions.load(&[&cookie]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    blocking.abort();
+
+    let mut shared = connect().await;
+    let sessions = storage(shared.clone(), PATIENCE);
+    assert!(!sessions.load(&[&cookie]).await.unwrap().is_new());
+    redis::cmd("SELECT")
+        .arg(1)
+        .exec_async(&mut shared)
+        .await
+        .unwrap();
+    assert!(sessions.load(&[&cookie]).await.unwrap().is_new());
+
+    let mut shared = connect().await;
+    let sessions = storage(shared.clone(), PATIENCE);
+    redis::cmd("MULTI").exec_async(&mut shared).await.unwrap();
+    let error = sessions.load(&[&cookie]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(fine.load(&[&cookie]).await.unwrap().get::<u8>("k").unwrap() == Some(1));
+}
+
+/// A cause of a 409 that the guide's page on operating lists: the record disappears during a request.
+#[tokio::test]
+async fn a_record_that_disappears_before_the_save_is_an_ended_session() {
+    let mut server = RedisServer::start();
+    let storage = RedisBackend::connect(&server.url()).await.unwrap();
+    let storage = RedisStorage::new(storage.with_timeout(PATIENCE));
+    let login = async || {
+        let session = storage.load(&[]).await.unwrap();
+        session.insert("k", 0).unwrap();
+        storage.save(&session).await.unwrap();
+        let cookie = session.identity().unwrap().as_str().to_owned();
+        storage.load(&[&cookie]).await.unwrap()
+    };
+    let [evicted, flushed, replaced] = [login().await, login().await, login().await];
+    let key = |session: &session_core::Session| {
+        format!("AIOHTTP_SESSION_{}", session.identity().unwrap().as_str())
+    };
+    let _: i64 = server.ask(&format!("DEL {}", key(&evicted))).await;
+    let _: String = server.ask(&format!("SET {} other", key(&replaced))).await;
+    for session in [&evicted, &replaced] {
+        session.insert("k", 1).unwrap();
+        let error = storage.save(session).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Ended);
+    }
+    server.ask::<()>("FLUSHALL").await;
+    let restarted = login().await;
+    flushed.insert("k", 1).unwrap();
+    let error = storage.save(&flushed).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Ended);
+    server.kill();
+    server.restart();
+    // The command is repeated on a new connection.
+    restarted.insert("k", 1).unwrap();
+    let error = storage.save(&restarted).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Ended);
+    assert_eq!(server.ask::<usize>("DBSIZE").await, 0);
+}
+
+/// The task that drives a connection lives in the runtime in which the connection was made.
+#[test]
+fn a_storage_of_another_runtime_waits_for_that_runtime() {
+    let server = RedisServer::start();
+    let runtime = || {
+        let mut builder = tokio::runtime::Builder::new_current_thread();
+        builder.enable_all().build().unwrap()
+    };
+    let (one, two) = (runtime(), runtime());
+    let storage = one.block_on(async {
+        let backend = RedisBackend::connect(&server.url()).await.unwrap();
+        RedisStorage::new(backend.with_timeout(Duration::from_millis(200)))
+    });
+    // Nothing runs the first runtime now.
+    let cookie = "0123456789abcdef";
+    let error = two.block_on(storage.load(&[cookie])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    let own = two.block_on(RedisStorage::connect(&server.url())).unwrap();
+    assert!(two.block_on(own.load(&[cookie])).unwrap().is_new());
+}
+
 #[tokio::test]
 async fn p10_an_address_that_leads_nowhere_is_an_error_without_its_password() {
     let (logs, _capture) = Logs::capture();

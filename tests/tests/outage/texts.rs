@@ -100,6 +100,102 @@ async fn p6_the_log_says_what_redis_said() {
     assert_eq!(again, 1, "said once, when it is over");
 }
 
+/// The states of a Redis that the guide's page on operating lists. Each response is harmless, and after
+/// each state the service goes on.
+#[tokio::test]
+async fn p6_the_log_says_which_state_redis_is_in() {
+    let (logs, _capture) = Logs::capture();
+    let folder = session_tests::processes::new_folder();
+    std::fs::create_dir_all(&folder).unwrap();
+    let store = RedisServer::start_with(&[
+        "--dir",
+        folder.to_str().unwrap(),
+        "--dbfilename",
+        "in-the-way",
+        "--save",
+        "3600 1000000",
+        "--busy-reply-threshold",
+        "50",
+    ]);
+    let server = serve(&store.url()).await;
+    let web = server.address();
+    let client = Client::new(web).await;
+    let ok = async |command: &str| {
+        let answer: String = store.ask(command).await;
+        assert_eq!(answer, "OK");
+    };
+    let writes = ["/write/k", "/renew", "/logout", "/login"];
+
+    // MISCONF: a folder has the name of the file that BGSAVE writes.
+    std::fs::create_dir_all(folder.join("in-the-way/full")).unwrap();
+    let _: String = store.ask("BGSAVE").await;
+    while !store
+        .ask::<String>("INFO persistence")
+        .await
+        .contains("bgsave_status:err")
+    {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let log = refused(web, &client, &writes, &logs).await;
+    assert_says(&log, "session not saved", "redis: MISCONF");
+    client.expect(200, &["/read"]).await;
+    ok("CONFIG SET stop-writes-on-bgsave-error no").await;
+    client.expect(200, &["/write/k"]).await;
+
+    ok("CONFIG SET min-replicas-to-write 1").await;
+    let log = refused(web, &client, &writes, &logs).await;
+    assert_says(&log, "session not saved", "redis: NOREPLICAS");
+    client.expect(200, &["/read"]).await;
+    ok("CONFIG SET min-replicas-to-write 0").await;
+    client.expect(200, &["/write/k"]).await;
+
+    // BUSY: another program's script runs for too long.
+    let mut other = store.connection().await;
+    let endless = tokio::spawn(async move {
+        let mut script = redis::cmd("EVAL");
+        let script = script.arg("while true do end").arg(0);
+        script.exec_async(&mut other).await
+    });
+    let log = loop {
+        let log = refused(web, &client, &["/read"], &logs).await;
+        if log.contains("BUSY") {
+            break log;
+        }
+    };
+    assert_says(&log, "session not loaded", "redis: BUSY");
+    ok("SCRIPT KILL").await;
+    assert!(endless.await.unwrap().is_err());
+    client.resumes("a script").await;
+
+    // A pause, as before a failover: silence. A read behind a paused write would wait with it.
+    ok("CLIENT PAUSE 60000 WRITE").await;
+    client.expect(200, &["/read"]).await;
+    let log = refused(web, &client, &["/write/k"], &logs).await;
+    assert_says(&log, "session not saved", "redis: no answer within");
+    ok("CLIENT UNPAUSE").await;
+    client.resumes("a pause").await;
+
+    // maxclients: only a new connection is refused.
+    let mut control = store.connection().await;
+    let mut ask = async |words: &[&str]| {
+        redis::cmd(words[0])
+            .arg(&words[1..])
+            .query_async::<redis::Value>(&mut control)
+            .await
+            .unwrap()
+    };
+    ask(&["CONFIG", "SET", "maxclients", "1"]).await;
+    client.expect(200, &["/read", "/write/k"]).await;
+    ask(&["CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes"]).await;
+    let log = refused(web, &client, &["/read"], &logs).await;
+    // Redis says so and closes. Which of the two the client sees first is not certain.
+    assert_says(&log, "session not loaded", "redis: ");
+    ask(&["CONFIG", "SET", "maxclients", "1000"]).await;
+    client.resumes("too many clients").await;
+    drop(store);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
 #[tokio::test]
 async fn p6_the_log_says_what_memcached_said() {
     let (logs, _capture) = Logs::capture();
