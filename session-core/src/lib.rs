@@ -34,6 +34,13 @@
 //!   [`keyed::Backend`], a register with compare-and-swap. [`MemoryBackend`] is one.
 //! - [`adapter`]: for authors of server adapters.
 //!
+//! # Features
+//!
+//! - `axum`: axum extractors of a session, and session errors as responses. `session-tower` turns
+//!   it on.
+//! - `conformance`: the test suites for a storage of your own. They run in tokio, so this belongs
+//!   into the development dependencies.
+//!
 //! # What this crate does not do
 //!
 //! - It does no I/O and needs no async runtime.
@@ -48,6 +55,8 @@
 pub mod adapter;
 mod clock;
 mod config;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod cookie;
 mod error;
 pub mod keyed;

@@ -43,6 +43,8 @@ use crate::users::Users;
 ///
 /// Server-side storages have a second list of rules: changes are merged, a logout wins over every
 /// slower request, and an unknown identity is never adopted.
+///
+/// The suites come with the feature `conformance`.
 #[async_trait]
 pub trait Storage: fmt::Debug + Send + Sync + 'static {
     /// Returns the cookie settings, the codec and the clock of this storage.

@@ -1,7 +1,4 @@
-//! What the tests share: the conformance suite that every storage passes, backends that wait or
-//! fail on command, and a server over TCP.
-//!
-//! A storage of a third party passes the suite by `session_tests::conformance!(..)`.
+//! What the tests share: backends that wait or fail on command, and a server over TCP.
 
 #![allow(
     clippy::unwrap_used,
@@ -12,7 +9,6 @@
 pub mod adapter;
 pub mod browser;
 pub mod cluster;
-pub mod conformance;
 pub mod examples;
 pub mod fuzz;
 pub mod logs;

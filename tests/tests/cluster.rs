@@ -9,9 +9,9 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 use redis::cluster_async::ClusterConnection;
 use session_core::{CookieSettings, Identity, ManualClock, Storage};
+use session_core::{backend_conformance, keyed_conformance, users_conformance};
 use session_redis::{RedisBackend, RedisStorage};
 use session_tests::cluster::{RedisCluster, SLOTS, slot_of};
-use session_tests::{backend_conformance, keyed_conformance, users_conformance};
 use tokio::task::JoinSet;
 
 static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(RedisCluster::start);

@@ -8,8 +8,8 @@
 use std::time::{Duration, SystemTime};
 
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
+use session_core::conformance;
 use session_core::{Clock as _, CookieChange, CookieSettings, ManualClock, Storage};
-use session_tests::conformance;
 
 async fn fernet(cookie: CookieSettings, clock: ManualClock) -> EncryptedCookieStorage {
     EncryptedCookieStorage::new(key())

@@ -10,12 +10,12 @@ use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
 use session_core::{CookieSettings, ErrorKind, ManualClock, Storage};
+use session_core::{backend_conformance, keyed_conformance};
 use session_hyper::RequestSession as _;
 use session_memcached::{MemcachedBackend, MemcachedStorage};
 use session_tests::memcached::MemcachedServer;
 use session_tests::nutcracker::Nutcracker;
 use session_tests::server::{BoxError, Server, pair, set_cookies};
-use session_tests::{backend_conformance, keyed_conformance};
 
 static PROXY: LazyLock<Nutcracker> = LazyLock::new(|| Nutcracker::start(3));
 

@@ -11,12 +11,12 @@ use std::net::TcpListener;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
 
+use session_core::backend_conformance;
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{
     CookieChange, CookieSettings, Error, ErrorKind, ManualClock, Result, Storage, UserSessions,
 };
 use session_redis::{RedisBackend, RedisStorage};
-use session_tests::backend_conformance;
 use session_tests::logs::Logs;
 use session_tests::redis::{RedisServer, compares_by};
 use tokio::task::JoinSet;

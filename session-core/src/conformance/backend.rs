@@ -8,7 +8,7 @@
 //!     MyBackend::new()
 //! }
 //!
-//! session_tests::backend_conformance!(mine);
+//! session_core::backend_conformance!(mine);
 //! # fn main() {}
 //! ```
 //!
@@ -25,13 +25,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
-use session_core::{Error, ErrorKind, Identity};
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
+use crate::error::{Error, ErrorKind};
+use crate::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
+use crate::session::identity::Identity;
+
 /// Makes backends; an `async fn() -> impl Backend` is one. All that it makes may share one server.
-pub trait Maker: Send + Sync + 'static {
+pub trait Maker: sealed::Sealed + Send + Sync + 'static {
     /// What it makes.
     type Backend: Backend;
 
@@ -52,7 +54,14 @@ where
     }
 }
 
-/// Makes a `#[tokio::test]` of each rule that every backend keeps, in a module of the maker's name.
+mod sealed {
+    /// Only functions are makers, so that a later version can ask them for more.
+    pub trait Sealed {}
+
+    impl<F: Fn() -> Made, Made: Future> Sealed for F {}
+}
+
+/// Makes a test of each rule that every backend keeps, in a module of the maker's name.
 ///
 /// A backend in memory, which never waits, has no timer. It leaves out the rule that needs one:
 /// `backend_conformance!(mine, no_timer)`.
@@ -73,7 +82,7 @@ macro_rules! backend_conformance {
     };
 }
 
-/// Makes a `#[tokio::test]` of each rule for a store that is out of memory, in a module of the
+/// Makes a test of each rule for a store that is out of memory, in a module of the
 /// maker's name.
 ///
 /// The maker returns a backend whose store can hold a few megabytes and evicts nothing. The rules

@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use http::header::COOKIE;
 use http::{HeaderValue, Request, Response};
-use session_core::adapter::{DefaultErrorResponse, Storages};
-use session_core::{
-    Clock as _, CookieChange, Error, ErrorKind, Identity, RequestSession as _, Result, Session,
-    Storage,
-};
 use tokio::task::JoinSet;
 
 use super::{Client, HOUR, MINUTE, Maker, assert_new, fresh, lifetime, settings, timed};
+use crate::adapter::{DefaultErrorResponse, RequestSession as _, Storages};
+use crate::clock::Clock as _;
+use crate::cookie::change::CookieChange;
+use crate::error::{Error, ErrorKind, Result};
+use crate::session::Session;
+use crate::session::identity::Identity;
+use crate::storage::Storage;
 
 #[doc(hidden)]
 #[macro_export]

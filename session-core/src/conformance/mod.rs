@@ -1,4 +1,11 @@
-//! The contract of [`Storage`] as tests: one function for each rule.
+//! The contract of [`Storage`] as tests: one function for each rule. For a storage of your own.
+//!
+//! The suites come with the feature `conformance`, which belongs into the development dependencies:
+//!
+//! ```toml
+//! [dev-dependencies]
+//! session-core = { version = "0.1", features = ["conformance"] }
+//! ```
 //!
 //! A storage's whole test file says how to make a fresh one, and runs the rules on it:
 //!
@@ -10,35 +17,48 @@
 //!     KeyedStorage::new(MyBackend::new()).with_cookie(cookie).with_clock(clock)
 //! }
 //!
-//! session_tests::keyed_conformance!(mine);
+//! session_core::keyed_conformance!(mine);
 //! # fn main() {}
 //! ```
 //!
 //! [`conformance!`](macro@crate::conformance) is for a storage that keeps the session in its
 //! cookie. [`keyed_conformance!`](macro@crate::keyed_conformance) is for one that keeps it on a
 //! server: it adds the rules in [`keyed`], which a cookie cannot keep.
-//! [`users_conformance!`](macro@crate::users_conformance) is for one with an index of users. A
-//! failure reads `mine: the_rule`.
+//! [`users_conformance!`](macro@crate::users_conformance) is for one with an index of users.
+//! [`backend`] has the rules for the operations of a [`Backend`](crate::keyed::Backend), with
+//! macros of their own. A failure reads `mine: the_rule`.
 //!
 //! The rules move the clock that they pass in, and rely on nothing else that expires: a real
 //! server's clock stands outside of them. They share no identity, so that all may run at once
-//! against one server.
+//! against one server. Each rule runs in a tokio runtime of its own, with one thread.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a rule that is broken is a panic: this is a library of tests"
+)]
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
-use session_core::{
-    Clock, CookieBuilder, CookieChange, CookieSettings, ManualClock, Session, Storage,
-};
+use tokio::runtime::Builder;
+
+use crate::clock::{Clock, ManualClock};
+use crate::cookie::builder::CookieBuilder;
+use crate::cookie::change::CookieChange;
+use crate::cookie::settings::CookieSettings;
+use crate::error::{ErrorKind, Result};
+use crate::session::Session;
+use crate::storage::Storage;
 
 pub mod backend;
 pub mod keyed;
 pub mod users;
 
 /// Makes fresh storages; an `async fn(CookieSettings, ManualClock) -> impl Storage` is one.
-pub trait Maker: Send + Sync + 'static {
+pub trait Maker: sealed::Sealed + Send + Sync + 'static {
     /// What it makes.
     type Storage: Storage;
 
@@ -63,7 +83,16 @@ where
     }
 }
 
-/// Makes a `#[tokio::test]` of each rule that a storage keeps whose sessions live in their cookies,
+mod sealed {
+    use super::{CookieSettings, ManualClock};
+
+    /// Only functions are makers, so that a later version can ask them for more.
+    pub trait Sealed {}
+
+    impl<F: Fn(CookieSettings, ManualClock) -> Made, Made: Future> Sealed for F {}
+}
+
+/// Makes a test of each rule that a storage keeps whose sessions live in their cookies,
 /// in a module of the maker's name.
 #[macro_export]
 macro_rules! conformance {
@@ -75,7 +104,7 @@ macro_rules! conformance {
     };
 }
 
-/// Makes a `#[tokio::test]` of each rule that every server-side storage keeps, those of
+/// Makes a test of each rule that every server-side storage keeps, those of
 /// [`conformance!`](macro@crate::conformance) among them.
 #[macro_export]
 macro_rules! keyed_conformance {
@@ -87,8 +116,7 @@ macro_rules! keyed_conformance {
     };
 }
 
-/// Makes a `#[tokio::test]` of each rule that every server-side storage with an index of users
-/// keeps. The maker calls `with_user_index("user")`.
+/// Makes a test of each rule that every server-side storage with an index of users keeps. The maker calls `with_user_index("user")`.
 #[macro_export]
 macro_rules! users_conformance {
     ($maker:ident) => {
@@ -147,18 +175,22 @@ macro_rules! __cookie_storage {
 macro_rules! __rules {
     ($maker:ident, $list:ident, $($rule:ident,)+) => {
         $(
-            #[tokio::test]
-            async fn $rule() {
+            #[test]
+            fn $rule() {
                 let rule = $list::$rule(super::$maker);
-                $crate::conformance::run(stringify!($maker), stringify!($rule), rule).await;
+                $crate::conformance::run(stringify!($maker), stringify!($rule), rule);
             }
         )+
     };
 }
 
-/// Runs one rule: a failure names the storage and the rule.
-pub async fn run(storage: &str, rule: &str, test: impl Future<Output = ()> + Send + 'static) {
-    let outcome = tokio::spawn(test).await;
+/// Runs one rule in a runtime of its own, as `#[tokio::test]` does. A failure names the storage and
+/// the rule.
+pub fn run(storage: &str, rule: &str, test: impl Future<Output = ()> + Send + 'static) {
+    // Made here and not by an attribute in the macros: these would need the caller's own tokio.
+    let mut builder = Builder::new_current_thread();
+    let runtime = builder.enable_all().build().unwrap();
+    let outcome = runtime.block_on(async { tokio::spawn(test).await });
     // The panic's own text and place were printed when it happened.
     assert!(outcome.is_ok(), "{storage}: {rule}");
 }
@@ -376,7 +408,7 @@ pub async fn an_emptied_session_is_removed(make: impl Maker) {
     removed_by(make, |session| session.remove("k").map(drop)).await;
 }
 
-async fn removed_by(make: impl Maker, empty: impl Fn(&Session) -> session_core::Result<()>) {
+async fn removed_by(make: impl Maker, empty: impl Fn(&Session) -> Result<()>) {
     let storage = fresh(&make).await;
     let client = Client::with(&storage, "k", "v").await;
     let session = client.load(&storage).await;
@@ -414,7 +446,7 @@ pub async fn a_session_of_another_storage_is_refused(make: impl Maker) {
     let session = other.load(&[]).await.unwrap();
     session.insert("k", "v").unwrap();
     let refused = storage.save(&session).await.unwrap_err();
-    assert_eq!(refused.kind(), session_core::ErrorKind::Settings);
+    assert_eq!(refused.kind(), ErrorKind::Settings);
     let saved = other.save(&session).await.unwrap();
     assert!(matches!(saved, CookieChange::Set { .. }));
 }
@@ -719,9 +751,10 @@ mod tests {
     #[test]
     fn every_rule_is_in_a_list() {
         for source in [
-            include_str!("conformance.rs"),
-            include_str!("conformance/keyed.rs"),
-            include_str!("conformance/backend.rs"),
+            include_str!("mod.rs"),
+            include_str!("keyed.rs"),
+            include_str!("backend.rs"),
+            include_str!("users.rs"),
         ] {
             let rules = source
                 .lines()

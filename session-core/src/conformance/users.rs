@@ -3,12 +3,15 @@
 use std::sync::Arc;
 
 use serde_json::{Value, json};
-use session_core::{
-    CookieChange, ErrorKind, Identity, Result, Session, Storage, UserSession, UserSessions,
-};
 use tokio::task::JoinSet;
 
 use super::{Client, HOUR, MINUTE, Maker, fresh, settings, timed};
+use crate::cookie::change::CookieChange;
+use crate::error::{ErrorKind, Result};
+use crate::session::Session;
+use crate::session::identity::Identity;
+use crate::storage::Storage;
+use crate::users::{UserSession, UserSessions};
 
 #[doc(hidden)]
 #[macro_export]
@@ -77,7 +80,7 @@ pub async fn a_list_shows_what_the_sessions_hold(make: impl Maker) {
     let user = user();
     let mut phone = login(&storage, &user).await;
     login(&storage, &user).await;
-    let began = session_core::Clock::now(&clock);
+    let began = crate::clock::Clock::now(&clock);
     clock.advance(MINUTE);
     let session = phone.load(&storage).await;
     session.insert("device", "phone").unwrap();

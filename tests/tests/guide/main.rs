@@ -68,10 +68,13 @@ fn every_test_that_the_guide_names_exists() {
                 continue;
             }
             seen += 1;
-            let folders = ["tests/tests", "tests/src", ""]
-                .map(|folder| Path::new(ROOT).join(folder).join(format!("{file}.rs")));
+            let folders = ["tests/tests", "tests/src", "session-core/src", ""]
+                .map(|folder| Path::new(ROOT).join(folder));
             let source = folders
                 .iter()
+                .flat_map(|folder| {
+                    [".rs", "/mod.rs"].map(|end| folder.join(format!("{file}{end}")))
+                })
                 .find_map(|path| fs::read_to_string(path).ok());
             let function = format!("fn {test}(");
             if !source.is_some_and(|source| source.contains(&function)) {

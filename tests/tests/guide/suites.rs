@@ -2,7 +2,7 @@
 
 use super::backend::MapBackend;
 use session_core::{CookieSettings, KeyedStorage, ManualClock};
-use session_tests::{backend_conformance, full_backend_conformance, keyed_conformance};
+use session_core::{backend_conformance, full_backend_conformance, keyed_conformance};
 use std::time::Duration;
 
 /// Longer than in production: a test machine may be busy.

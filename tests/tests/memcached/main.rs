@@ -12,11 +12,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{CookieSettings, ErrorKind, ManualClock, Storage};
-use session_memcached::{MemcachedBackend, MemcachedStorage};
-use session_tests::memcached::MemcachedServer;
-use session_tests::{
+use session_core::{
     backend_conformance, full_backend_conformance, keyed_conformance, users_conformance,
 };
+use session_memcached::{MemcachedBackend, MemcachedStorage};
+use session_tests::memcached::MemcachedServer;
 
 mod memory;
 mod scripted;

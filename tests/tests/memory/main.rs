@@ -8,7 +8,7 @@
 mod check;
 
 use session_core::{Codec, CookieSettings, ManualClock, MemoryBackend, MemoryStorage, Result};
-use session_tests::{
+use session_core::{
     backend_conformance, full_backend_conformance, keyed_conformance, users_conformance,
 };
 

@@ -14,11 +14,11 @@ use std::time::Duration;
 use ::redis::aio::MultiplexedConnection;
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{CookieSettings, Error, ManualClock};
-use session_redis::{RedisBackend, RedisStorage};
-use session_tests::redis::{Monitor, RedisServer, compares_by};
-use session_tests::{
+use session_core::{
     backend_conformance, full_backend_conformance, keyed_conformance, users_conformance,
 };
+use session_redis::{RedisBackend, RedisStorage};
+use session_tests::redis::{Monitor, RedisServer, compares_by};
 
 mod commands;
 mod idle;

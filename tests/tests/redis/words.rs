@@ -5,10 +5,10 @@ use std::error::Error as _;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
+use session_core::backend_conformance;
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored};
 use session_core::{ErrorKind, Storage as _};
 use session_redis::{Reconnecting, RedisBackend, RedisStorage};
-use session_tests::backend_conformance;
 use session_tests::logs::Logs;
 use session_tests::redis::RedisServer;
 use session_tests::redis_words::{RedisWords, Words};

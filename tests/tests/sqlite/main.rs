@@ -14,9 +14,9 @@ use bytes::Bytes;
 use rusqlite::Connection;
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{CookieSettings, KeyedStorage, ManualClock, Result};
+use session_core::{backend_conformance, keyed_conformance, users_conformance};
 use session_examples::sqlite::SqliteBackend;
 use session_tests::processes::Folder;
-use session_tests::{backend_conformance, keyed_conformance, users_conformance};
 
 mod file;
 mod program;
