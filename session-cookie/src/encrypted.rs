@@ -8,7 +8,7 @@ use base64::engine::general_purpose::URL_SAFE;
 use session_core::{Result, SessionConfig};
 
 use crate::Opened;
-use crate::key::FernetKey;
+use crate::key::{FernetKey, Key};
 
 /// Keeps the whole session in its cookie, encrypted and signed with Fernet.
 ///
@@ -30,9 +30,7 @@ const MIN_LEN: usize = 100;
 
 impl EncryptedCookieStorage {
     /// Makes a storage that seals with `key`, with the default cookie settings.
-    ///
-    /// `key` is a [`Key`](crate::Key) or a [`Fernet`](fernet::Fernet).
-    pub fn new(key: impl Into<FernetKey>) -> Self {
+    pub fn new(key: Key) -> Self {
         Self {
             config: SessionConfig::default(),
             keys: vec![key.into()],
@@ -45,7 +43,7 @@ impl EncryptedCookieStorage {
     /// Use it for a key that is being retired, or for the next key while some instances do not have
     /// it yet. Each key adds one attempt for a token that fits no key.
     #[must_use]
-    pub fn with_fallback_key(mut self, key: impl Into<FernetKey>) -> Self {
+    pub fn with_fallback_key(mut self, key: Key) -> Self {
         self.keys.push(key.into());
         self
     }

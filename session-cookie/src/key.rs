@@ -27,10 +27,9 @@ use zeroize::{Zeroize, Zeroizing};
 #[derive(Clone)]
 pub struct Key([u8; 32]);
 
-/// A key of an [`EncryptedCookieStorage`](crate::EncryptedCookieStorage), made from a [`Key`] or a
-/// [`Fernet`].
+/// A [`Key`] as the fernet crate takes it. That crate's types are not part of our interface.
 #[derive(Clone)]
-pub struct FernetKey(pub(crate) Fernet);
+pub(crate) struct FernetKey(pub(crate) Fernet);
 
 impl Key {
     /// Draws a key from the operating system's random generator.
@@ -106,12 +105,6 @@ impl From<Key> for FernetKey {
         let text = Zeroizing::new(key.to_base64());
         // A `Key` has exactly 32 bytes, whatever it was made of, and that is all that `new` checks.
         Self(Fernet::new(&text).expect("the base64 of 32 bytes is a Fernet key"))
-    }
-}
-
-impl From<Fernet> for FernetKey {
-    fn from(fernet: Fernet) -> Self {
-        Self(fernet)
     }
 }
 

@@ -55,8 +55,7 @@ mod nacl;
 mod simple;
 
 pub use encrypted::EncryptedCookieStorage;
-pub use fernet;
-pub use key::{FernetKey, Key};
+pub use key::Key;
 pub use nacl::NaClCookieStorage;
 pub use simple::SimpleCookieStorage;
 
@@ -127,8 +126,7 @@ async fn save(
     let value = seal(payload)?;
     // This comes before the session counts as saved. If it fails, the client keeps its old cookie.
     config.cookie().check_size(&value)?;
-    let max_age = staged.max_age();
-    let change = CookieChange::Set { value, max_age };
+    let change = CookieChange::set(value, staged.max_age());
     staged.commit(&change);
     Ok(change)
 }

@@ -12,6 +12,10 @@ pub trait Clock: fmt::Debug + Send + Sync + 'static {
 
 /// The operating system's clock; the default.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a name for a value without state"
+)]
 pub struct SystemClock;
 
 impl Clock for SystemClock {

@@ -3,7 +3,8 @@
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,
-    reason = "this is a library of tests"
+    clippy::exhaustive_structs,
+    reason = "this is a library of tests, and not published"
 )]
 
 pub mod adapter;

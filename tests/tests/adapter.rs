@@ -515,7 +515,6 @@ fn public_types_are_send_and_sync() {
     is::<session_memcached::MemcachedStorage>();
     is::<Arc<dyn Storage>>();
     is::<session_cookie::Key>();
-    is::<session_cookie::FernetKey>();
     is::<session_cookie::EncryptedCookieStorage>();
     is::<session_cookie::NaClCookieStorage>();
     is::<session_cookie::SimpleCookieStorage>();

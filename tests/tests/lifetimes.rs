@@ -38,7 +38,7 @@ async fn a_cookie_that_ends_with_the_browser_has_a_limit_on_the_server() {
         let session = storage.load(&[]).await.unwrap();
         session.insert("user", "ada").unwrap();
         assert_eq!(session.max_age(), Some(HOUR));
-        let CookieChange::Set { value, max_age } = storage.save(&session).await.unwrap() else {
+        let CookieChange::Set { value, max_age, .. } = storage.save(&session).await.unwrap() else {
             panic!("it is set")
         };
         assert_eq!(max_age, None, "it ends with the browser");
@@ -57,7 +57,7 @@ async fn a_session_with_a_lifetime_of_its_own_has_a_cookie_that_survives() {
         let session = storage.load(&[]).await.unwrap();
         session.insert("user", "ada").unwrap();
         session.set_max_age(MONTH).unwrap();
-        let CookieChange::Set { value, max_age } = storage.save(&session).await.unwrap() else {
+        let CookieChange::Set { value, max_age, .. } = storage.save(&session).await.unwrap() else {
             panic!("it is set")
         };
         assert_eq!(max_age, Some(MONTH));

@@ -73,7 +73,7 @@ fn use_it(storage: &dyn Storage, session: &Session) {
     // Too large is an error of its own; anything else is not this input's right.
     match now(storage.save(session)) {
         Ok(change) => {
-            let CookieChange::Set { value, max_age } = change else {
+            let CookieChange::Set { value, max_age, .. } = change else {
                 panic!("there is something to save")
             };
             let config = storage.config();
@@ -524,7 +524,7 @@ proptest! {
                 Err(error) if error.kind() == ErrorKind::TooLarge => continue,
                 change => change.unwrap(),
             };
-            let CookieChange::Set { value, max_age } = change else { panic!("it has a key") };
+            let CookieChange::Set { value, max_age, .. } = change else { panic!("it has a key") };
             // Through the headers, as a browser would carry it.
             let config = storage.config();
             let header = config.cookie().set_cookie(&value, max_age, config.now()).unwrap();

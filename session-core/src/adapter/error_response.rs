@@ -27,6 +27,10 @@ mod sealed {
 
 /// Responds with the error's [`status`] and the body's default, which is usually empty.
 #[derive(Clone, Copy, Debug, Default)]
+#[expect(
+    clippy::exhaustive_structs,
+    reason = "a name for a value without state"
+)]
 pub struct DefaultErrorResponse;
 
 impl<B: Default> ErrorResponse<B> for DefaultErrorResponse {

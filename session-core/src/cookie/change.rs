@@ -5,11 +5,15 @@ use std::time::Duration;
 
 /// What to do with the client's cookie after a save.
 #[derive(Clone, Eq, PartialEq)]
-#[expect(clippy::exhaustive_enums, reason = "an adapter must handle every case")]
+#[expect(
+    clippy::exhaustive_enums,
+    reason = "a cookie is kept, set or removed, and an adapter must handle each"
+)]
 pub enum CookieChange {
     /// Send nothing. The client keeps the cookie that it has, if any.
     Keep,
-    /// Send the cookie with this value.
+    /// Send the cookie with this value. A storage makes it with [`set`](Self::set).
+    #[non_exhaustive]
     Set {
         /// The cookie's value, a secret, not yet quoted for the header.
         value: String,
@@ -18,6 +22,17 @@ pub enum CookieChange {
     },
     /// Send a removal of the cookie.
     Remove,
+}
+
+impl CookieChange {
+    /// Makes a change that sends the cookie with this value. `max_age` is how long the browser keeps
+    /// it; `None`: until it closes.
+    pub fn set(value: impl Into<String>, max_age: Option<Duration>) -> Self {
+        Self::Set {
+            value: value.into(),
+            max_age,
+        }
+    }
 }
 
 impl fmt::Debug for CookieChange {

@@ -301,9 +301,6 @@ impl<B: Backend> KeyedStorage<B> {
     }
 
     pub(super) fn set_cookie(&self, draft: &Draft, identity: &Identity) -> CookieChange {
-        CookieChange::Set {
-            value: identity.as_str().to_owned(),
-            max_age: self.cookie_max_age(draft),
-        }
+        CookieChange::set(identity.as_str(), self.cookie_max_age(draft))
     }
 }

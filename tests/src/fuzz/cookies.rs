@@ -188,7 +188,7 @@ fn use_it(storage: &impl Storage, session: &Session) {
     let keys = session.keys();
     session.insert("n", 1).unwrap();
     match now(storage.save(session)) {
-        Ok(CookieChange::Set { value, max_age }) => {
+        Ok(CookieChange::Set { value, max_age, .. }) => {
             let config = storage.config();
             let header = config.cookie().set_cookie(&value, max_age, config.now());
             let header = header.unwrap();

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use http::{Request, Response};
-use session_cookie::{FernetKey, Key};
+use session_cookie::Key;
 use session_core::adapter::{DefaultErrorResponse, Storages};
 use session_core::keyed::{Found, Outcome, Stored, Write};
 use session_core::{
@@ -35,10 +35,8 @@ impl Storage for Smuggler {
     }
 
     async fn save(&self, _: &session_core::Session) -> session_core::Result<CookieChange> {
-        Ok(CookieChange::Set {
-            value: "a; Domain=evil.example\r\nX-Evil: 1\r\n\r\n<b>\0\u{85}".to_owned(),
-            max_age: None,
-        })
+        let value = "a; Domain=evil.example\r\nX-Evil: 1\r\n\r\n<b>\0\u{85}";
+        Ok(CookieChange::set(value, None))
     }
 }
 
@@ -161,9 +159,7 @@ fn p10_debug_of_keys_identities_and_records_shows_no_secret() {
     let identity = Identity::parse(UNKNOWN).unwrap();
     let stored = Stored::new(RECORD);
     let shown = format!(
-        "{key:#?} {:#?} {:#?} {identity:#?} {stored:#?} {:#?} {:#?}",
-        FernetKey::from(key.clone()),
-        FernetKey::from(::fernet::Fernet::new(&key.to_base64()).unwrap()),
+        "{key:#?} {identity:#?} {stored:#?} {:#?} {:#?}",
         Outcome::Found(Found::Record(stored.clone())),
         Write::record(RECORD, None),
     );

@@ -505,7 +505,7 @@ impl<B: Backend> World<B> {
                 let failed = saved.as_ref().err().map(Error::kind);
                 let cookie = match saved.unwrap_or(CookieChange::Keep) {
                     CookieChange::Keep => ClientCookie::Keep,
-                    CookieChange::Set { value, max_age } => ClientCookie::Set {
+                    CookieChange::Set { value, max_age, .. } => ClientCookie::Set {
                         cookie: value,
                         max_age: max_age.as_ref().map(Duration::as_secs),
                     },

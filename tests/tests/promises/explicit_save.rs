@@ -527,7 +527,7 @@ async fn p8_a_lifetime_and_a_renewal_that_are_asked_for_during_a_save_are_kept()
         assert_eq!(save.await.is_err(), fails);
         app.failing().heal();
         let saved = app.storage.save(&session).await.unwrap();
-        let CookieChange::Set { value, max_age } = saved else {
+        let CookieChange::Set { value, max_age, .. } = saved else {
             panic!("{saved:?}");
         };
         assert_eq!(max_age, Some(HOUR * 2));
