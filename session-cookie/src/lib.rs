@@ -193,3 +193,8 @@ macro_rules! cookie_storage {
     };
 }
 use cookie_storage;
+
+/// The README's program, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -87,3 +87,8 @@ pub use session::identity::Identity;
 pub use session::stage::Staged;
 pub use storage::Storage;
 pub use users::{UserSession, UserSessions, Users};
+
+/// The README's program, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

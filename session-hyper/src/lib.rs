@@ -117,3 +117,8 @@ mod service;
 pub use service::SessionService;
 pub use session_core::RequestSession;
 pub use session_core::adapter::{DefaultErrorResponse, ErrorResponse, SessionFuture, status};
+
+/// The README's program, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -116,3 +116,8 @@ mod storage;
 
 pub use backend::MemcachedBackend;
 pub use storage::MemcachedStorage;
+
+/// The README's program, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

@@ -328,7 +328,11 @@ mod tests {
             ("ERR READONLY".to_owned(), false),
         ] {
             let response = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
-            assert_eq!(is_read_only(&response.unwrap()), expected, "{line}");
+            assert_eq!(
+                is_read_only(&response.expect("it is a reply")),
+                expected,
+                "{line}"
+            );
         }
     }
 

@@ -192,3 +192,8 @@ pub use backend::RedisBackend;
 pub use reconnect::Reconnecting;
 pub use redis;
 pub use storage::RedisStorage;
+
+/// The README's program, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

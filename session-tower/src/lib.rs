@@ -91,3 +91,8 @@ pub use session_core::{
     ManualClock, MemoryBackend, MemoryStorage, RequestSession, Result, SameSite, Session, Sessions,
     Storage, UserSession, UserSessions,
 };
+
+/// The README's program, compiled.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+pub struct Readme;

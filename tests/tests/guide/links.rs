@@ -108,6 +108,44 @@ fn every_link_to_another_crate_leads_to_a_module() {
     assert!(seen > 25, "they are found: {seen}");
 }
 
+/// On docs.rs the crates are on sites of their own. A link to another crate is absolute there, and
+/// leads to the same page as the relative one.
+#[test]
+fn every_link_to_another_crate_is_absolute_on_docs_rs() {
+    for guide in GUIDES {
+        let folder = format!("session-{guide}/src/guide");
+        let absolute = read(format!("{folder}/docs-rs-links.txt"));
+        let absolute = definitions(&absolute);
+        let mut relative = BTreeMap::new();
+        let links = read(format!("{folder}/rustdoc-links.txt"));
+        for (name, target) in definitions(&links) {
+            if let Some(target) = target.strip_prefix("../../../") {
+                let site = target.split('/').next().unwrap().replace('_', "-");
+                relative.insert(name, format!("https://docs.rs/{site}/latest/{target}"));
+            }
+        }
+        let pages = absolute
+            .iter()
+            .map(|(name, target)| (*name, (*target).to_owned()));
+        assert_eq!(
+            pages.collect::<BTreeMap<_, _>>(),
+            relative,
+            "session-{guide}"
+        );
+        let of_index = read(format!("{folder}/rustdoc-links-of-index.txt"));
+        let of_index = definitions(&of_index);
+        assert!(
+            of_index.keys().all(|name| absolute.contains_key(name)),
+            "session-{guide}"
+        );
+        // The first definition of a name counts, so they come before the relative ones.
+        let modules = read(format!("session-{guide}/src/guide.rs"));
+        let first = "[cfg_attr(docsrs, doc = include_str!(\"guide/docs-rs-links.txt\"))]\n#";
+        let pages = modules.matches("guide/rustdoc-links.txt").count();
+        assert_eq!(modules.matches(first).count(), pages, "session-{guide}");
+    }
+}
+
 /// The links of the README go by path.
 #[test]
 fn every_link_of_the_readme_leads_to_a_file() {
