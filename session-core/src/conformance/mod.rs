@@ -116,7 +116,8 @@ macro_rules! keyed_conformance {
     };
 }
 
-/// Makes a test of each rule that every server-side storage with an index of users keeps. The maker calls `with_user_index("user")`.
+/// Makes a test of each rule that every server-side storage with an index of users keeps. The maker
+/// calls `with_user_index("user")`.
 #[macro_export]
 macro_rules! users_conformance {
     ($maker:ident) => {
