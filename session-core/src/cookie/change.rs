@@ -25,8 +25,9 @@ pub enum CookieChange {
 }
 
 impl CookieChange {
-    /// Makes a change that sends the cookie with this value. `max_age` is how long the browser keeps
-    /// it; `None`: until it closes.
+    /// Makes a change that sends the cookie with this value.
+    ///
+    /// `max_age` is how long the browser keeps it; `None`: until it closes.
     pub fn set(value: impl Into<String>, max_age: Option<Duration>) -> Self {
         Self::Set {
             value: value.into(),
