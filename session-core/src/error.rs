@@ -15,8 +15,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// Neither `Display` nor `Debug` shows an identity, an encryption key, a cookie value or a session
 /// value. The text of [`ErrorKind::Value`] names the session key if that is printable ASCII of at
-/// most 64 characters, so a name that a client chose cannot fill or forge a log. `Display` leaves the cause to [`source`](StdError::source). `Debug` shows the cause of
-/// [`ErrorKind::Unavailable`], so that a `main` that returns the error says why it cannot start.
+/// most 64 characters, so a name that a client chose cannot fill or forge a log. `Display`
+/// leaves the cause to [`source`](StdError::source). `Debug` shows the cause of
+/// [`ErrorKind::Unavailable`], so that a `main` that returns the error shows why it cannot start.
 #[derive(Clone)]
 pub struct Error {
     kind: ErrorKind,

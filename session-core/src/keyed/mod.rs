@@ -155,7 +155,8 @@ impl<B: Backend> KeyedStorage<B> {
     ///
     /// # Errors
     /// [`ErrorKind::Settings`] if `prefix` is longer than 100 bytes, is longer than 121 bytes
-    /// together with the cookie's name, or holds anything but printable ASCII without spaces and `@`.
+    /// together with the cookie's name, or holds anything but printable ASCII without spaces and
+    /// `@`.
     pub fn with_key_prefix(mut self, prefix: &str) -> Result<Self> {
         self.prefix = KeyPrefix::parse(prefix)?;
         self.prefix.check(self.config.cookie().name())?;
@@ -170,8 +171,8 @@ impl<B: Backend> KeyedStorage<B> {
     /// another user also moves it to a fresh identity.
     ///
     /// The index of a user is one more record of the store. Its key is `@`, the cookie's name, `_`
-    /// and the SHA-256 of the user's value. A key prefix comes before the `@`. Reading and writing a
-    /// session cost nothing more. A login costs one read and one write more.
+    /// and the SHA-256 of the user's value. A key prefix comes before the `@`. Reading and writing
+    /// a session cost nothing more. A login costs one read and one write more.
     ///
     /// Every process that shares the store needs the same index. Sessions are listed from the first
     /// write by a process that has it. Do not give the index another key while sessions live.

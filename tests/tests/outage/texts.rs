@@ -100,8 +100,8 @@ async fn p6_the_log_says_what_redis_said() {
     assert_eq!(again, 1, "said once, when it is over");
 }
 
-/// The states of a Redis that the guide's page on operating lists. Each response is harmless, and after
-/// each state the service goes on.
+/// The states of a Redis that the guide's page on operating lists. Each response is harmless, and
+/// after each state the service goes on.
 #[tokio::test]
 async fn p6_the_log_says_which_state_redis_is_in() {
     let (logs, _capture) = Logs::capture();

@@ -1,5 +1,5 @@
-//! Connections that are closed while nothing happens: by the server's idle timeout, by a restart, or
-//! with the runtime that they belong to. The next command reconnects and succeeds, a write too.
+//! Connections that are closed while nothing happens: by the server's idle timeout, by a restart,
+//! or with the runtime that they belong to. The next command reconnects and succeeds, a write too.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
