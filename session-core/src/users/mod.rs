@@ -62,7 +62,7 @@ pub(crate) use user::User;
 /// # What an end promises
 ///
 /// When an end has returned `Ok`, the sessions that it was to end are dead, and no slower request
-/// or renewal brings them back. It covers every session whose login was answered before the call.
+/// or renewal brings them back. It covers every session that was logged in before the call.
 /// If it returns an error, some sessions may have ended; call it again.
 ///
 /// The promise needs a store that does not evict keys. If the index is gone although the caller's
