@@ -532,8 +532,7 @@ async fn a_shared_connection_must_not_wait_or_change_its_state() {
     assert!(fine.load(&[&cookie]).await.unwrap().get::<u8>("k").unwrap() == Some(1));
 }
 
-/// A cause of a 409 that the guide's page on operating lists: the record disappears during a
-/// request.
+/// A cause of a 409 in the guide's page on operating: the record disappears during a request.
 #[tokio::test]
 async fn a_record_that_disappears_before_the_save_is_an_ended_session() {
     let mut server = RedisServer::start();

@@ -145,7 +145,7 @@ impl App {
         self.signals.has_begun.notified().await;
         self.signals.stop.notify_one();
         while TcpStream::connect(self.address).await.is_ok() {
-            tokio::task::yield_now().await; // until nothing listens any more
+            tokio::task::yield_now().await; // until the listener is closed
         }
         assert!(self.storage.backend().is_empty() && !self.server.is_finished());
         self.signals.go_on.notify_one();

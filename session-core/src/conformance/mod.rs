@@ -293,7 +293,7 @@ pub async fn untouched_values_survive_byte_for_byte(make: impl Maker) {
     }
 }
 
-/// `RawValue` is the JSON text itself, in every method that reads or writes a value and in structs.
+/// `RawValue` is the JSON text itself: in `insert`, `get`, `modify`, `update`, `take` and structs.
 pub async fn raw_values_pass_through_byte_for_byte(make: impl Maker) {
     #[derive(Default, Deserialize, Serialize)]
     #[serde(default)]

@@ -12,7 +12,7 @@ use crate::metrics::{Count, SaveKind, Timing};
 
 const METADATA: Metadata<'_> = Metadata::new("session", Level::INFO, None);
 
-/// Describes the metrics of sessions to the recorder. Call it once, after installing the recorder.
+/// Describes the metrics of sessions to the recorder. Call it once the recorder is installed.
 ///
 /// The page *Operating* of session-hyper's guide lists them all.
 pub fn describe_metrics() {

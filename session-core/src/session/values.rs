@@ -30,8 +30,8 @@ impl Session {
     ///
     /// # fn main() -> session_core::Result<()> {
     /// # let session = session_core::Session::detached();
-    /// # let list = "[18446744073709551616, 1e999]".to_owned();
-    /// # session.insert("ids", RawValue::from_string(list).unwrap())?;
+    /// # let text = "[18446744073709551616, 1e999]".to_owned();
+    /// # session.insert("ids", RawValue::from_string(text).unwrap())?;
     /// // The list is [18446744073709551616, 1e999], from Python.
     /// session.modify("ids", |ids: &mut Vec<Box<RawValue>>| ids.truncate(1))?;
     /// let ids = session.get::<Box<RawValue>>("ids")?.unwrap();
