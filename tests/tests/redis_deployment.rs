@@ -254,8 +254,8 @@ async fn a_connection_sends_no_command_but_those_of_sessions() {
     }
 }
 
-/// The error says why a server that has too many clients closes the connection. If the connection is
-/// closed before the client has read that, a later try says it.
+/// The error says why a server that has too many clients closes the connection. If the connection
+/// is closed before the client has read that, a later try says it.
 #[tokio::test]
 async fn p6_a_server_with_too_many_clients_says_so() {
     let server = RedisServer::start_with(&["--maxclients", "2"]);
