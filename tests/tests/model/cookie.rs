@@ -10,7 +10,7 @@ use session_core::{CookieChange, CookieSettings, ManualClock, Storage};
 use crate::handle::{Check, Handle, fail, invalidates, must};
 use crate::known::View;
 use crate::run::{at_step, now, run, start};
-use crate::steps::{CLIENTS, Edit, Sends, Setup, Step};
+use crate::steps::{CLIENTS, Edit, Sends, Setup, Step, setup, steps};
 
 #[test]
 fn fernet() {
@@ -91,7 +91,7 @@ fn run_on(
         }
         world.look().await
     };
-    run(500, file, &one);
+    run(500, file, (setup(), steps()), &one);
 }
 
 struct World {

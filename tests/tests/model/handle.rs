@@ -98,6 +98,11 @@ impl Done {
         matches!(self.what, What::Set(..) | What::Removed(_) | What::Cleared)
     }
 
+    /// Sets this key.
+    pub(crate) fn sets(&self, key: &str) -> bool {
+        matches!(&self.what, What::Set(set, _) if set == key)
+    }
+
     /// Gives the session a lifetime of its own.
     pub(crate) fn sets_age(&self) -> bool {
         matches!(self.what, What::MaxAge(_))
@@ -242,6 +247,37 @@ impl Handle {
         self.local = after;
         self.done.extend(done);
         self.check()
+    }
+
+    /// Sets a value that is none of the random ones.
+    pub(crate) fn set(&mut self, key: &str, value: u64, now: u64) -> Check {
+        if self.closed {
+            return Ok(());
+        }
+        self.session.insert(key, value).unwrap();
+        self.note(What::Set(key.into(), value), now)
+    }
+
+    /// Removes a value that is none of the random ones.
+    pub(crate) fn remove(&mut self, key: &str, now: u64) -> Check {
+        if self.closed || !self.session.remove(key).unwrap() {
+            return Ok(());
+        }
+        self.note(What::Removed(key.into()), now)
+    }
+
+    fn note(&mut self, what: What, at: u64) -> Check {
+        let done = Done { what, at };
+        self.local = self.local.after(std::slice::from_ref(&done));
+        self.done.push(done);
+        self.check()
+    }
+
+    /// The session was ended, and the storage has told it.
+    pub(crate) fn was_invalidated(&mut self, at: u64) {
+        let what = What::Invalidated(self.usual_max_age);
+        self.local = self.empty();
+        self.done.push(Done { what, at });
     }
 
     /// A save was acknowledged that saved the first `begun` changes and left `base`. What was done

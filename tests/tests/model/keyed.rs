@@ -12,14 +12,14 @@ use session_tests::memcached::MemcachedServer;
 use session_tests::redis::RedisServer;
 
 use crate::run::{at_step, run, start};
-use crate::steps::{Setup, Step};
+use crate::steps::{Setup, Step, setup, steps};
 use crate::world::{Seen, World};
 
-static REDIS: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
-static MEMCACHED: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start);
+pub(crate) static REDIS: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
+pub(crate) static MEMCACHED: LazyLock<MemcachedServer> = LazyLock::new(MemcachedServer::start);
 
 /// A busy machine is no failure.
-const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
 
 #[test]
 fn memory() {
@@ -76,7 +76,7 @@ fn run_on<B: Backend>(
         total.set(total.get().with(&world.seen));
         Ok(())
     };
-    run(usual, file, &one);
+    run(usual, file, (setup(), steps()), &one);
     println!("{:?}", total.get());
     // In a few sequences the rare things may not happen.
     if total.get().saves >= 5_000 {

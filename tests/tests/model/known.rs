@@ -42,6 +42,8 @@ pub(crate) struct Record {
     pub(crate) started: Option<u64>,
     /// Tells which session it is, once that was renewed.
     pub(crate) handle: Option<String>,
+    /// Until when the index of its user covers it; `u64::MAX`: for ever.
+    pub(crate) listed: Option<u64>,
 }
 
 impl Record {
@@ -56,6 +58,15 @@ impl Record {
             .started
             .is_some_and(|started| is_over(started, setup.absolute));
         is_over(self.view.created, max_age) || absolute
+    }
+
+    /// Until when requests can load it; `None`: for ever.
+    pub(crate) fn ends(&self, setup: &Setup) -> Option<u64> {
+        let max_age = self.view.dict.max_age.as_ref().map(Duration::as_secs);
+        let idle = max_age.map(|age| self.view.created + age);
+        let absolute = self.started.zip(setup.absolute);
+        let absolute = absolute.map(|(started, age)| started + age);
+        idle.into_iter().chain(absolute).min()
     }
 
     /// How long it lives if it is written now.
@@ -142,6 +153,9 @@ impl Entry {
             handle: json
                 .get("handle")
                 .map(|handle| handle.as_str().unwrap().to_owned()),
+            listed: json
+                .get("listed")
+                .map(|until| until.as_u64().unwrap_or(u64::MAX)),
         })
     }
 
@@ -236,6 +250,6 @@ impl Known {
     }
 }
 
-fn sha256(text: &str) -> String {
+pub(crate) fn sha256(text: &str) -> String {
     format!("{:x}", Sha256::digest(text.as_bytes()))
 }

@@ -1,13 +1,14 @@
 //! Runs random sequences, and tells a failing one, made as short as it gets.
 
 use std::cell::Cell;
+use std::fmt::Debug;
 use std::time::{Duration, UNIX_EPOCH};
 
+use proptest::strategy::Strategy;
 use proptest::test_runner::{Config, FileFailurePersistence, TestCaseError, TestError, TestRunner};
 use session_core::{Clock as _, ManualClock};
 
 use crate::handle::Check;
-use crate::steps::{Setup, Step, setup, steps};
 
 /// When everything begins, in Unix seconds.
 const START: u64 = 1_700_000_000;
@@ -23,10 +24,11 @@ pub(crate) fn now(clock: &ManualClock) -> u64 {
 
 /// Runs this many sequences, or as many as the environment says. `file` keeps the seeds of those
 /// that failed, which are run first. `one` gets a prefix for all identities of its sequence.
-pub(crate) fn run(
+pub(crate) fn run<S: Copy + Debug, T: Debug>(
     usual: u32,
     file: &'static str,
-    one: &impl AsyncFn(Setup, &[Step], &str) -> Check,
+    sequences: impl Strategy<Value = (S, Vec<T>)>,
+    one: &impl AsyncFn(S, &[T], &str) -> Check,
 ) {
     let wanted = std::env::var("SESSION_TEST_RUNS");
     let cases = wanted.map_or(usual, |runs| runs.parse().unwrap());
@@ -41,7 +43,7 @@ pub(crate) fn run(
         .build()
         .unwrap();
     let (count, total) = (Cell::new(0), Cell::new(0));
-    let outcome = runner.run(&(setup(), steps()), |(setup, steps)| {
+    let outcome = runner.run(&sequences, |(setup, steps)| {
         count.set(count.get() + 1);
         total.set(total.get() + steps.len());
         let prefix = format!("drawn_{:010}", count.get());
@@ -60,6 +62,6 @@ pub(crate) fn run(
 }
 
 /// Says in which step it was.
-pub(crate) fn at_step(number: usize, step: &Step) -> impl Fn(TestCaseError) -> TestCaseError {
+pub(crate) fn at_step(number: usize, step: &impl Debug) -> impl Fn(TestCaseError) -> TestCaseError {
     move |error| TestCaseError::fail(format!("at step {number}, {step:?}: {error}"))
 }

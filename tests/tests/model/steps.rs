@@ -180,7 +180,7 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 /// Most meet in one process.
-fn process() -> impl Strategy<Value = usize> {
+pub(crate) fn process() -> impl Strategy<Value = usize> {
     prop_oneof![2 => Just(0), 1 => 0..PROCESSES]
 }
 
@@ -235,7 +235,7 @@ fn plant() -> impl Strategy<Value = Plant> {
     ]
 }
 
-fn fault(weight: u32) -> impl Strategy<Value = Fault> {
+pub(crate) fn fault(weight: u32) -> impl Strategy<Value = Fault> {
     prop_oneof![
         weight => Just(Fault::None),
         1 => Just(Fault::Refused),

@@ -29,6 +29,8 @@ struct State {
     /// Ends every key in the store, so that a new era begins with an empty store.
     era: String,
     eras: usize,
+    /// The keys that the store has lost in this era, once for each time.
+    lost: Vec<String>,
     /// Calls stand still. Those of the test's own, that look at what is there, do not.
     stepping: bool,
     standing: bool,
@@ -80,6 +82,7 @@ impl Turn {
         Self(Arc::new(Mutex::new(State {
             era: format!("-{name}"),
             eras: 0,
+            lost: Vec::new(),
             stepping: false,
             standing: false,
             is_busy: false,
@@ -121,6 +124,11 @@ impl Turn {
         state.era = format!("{}-{}", state.era, state.eras);
     }
 
+    /// The store loses one key, as one that evicts keys does.
+    pub(crate) fn lose(&self, key: &str) {
+        self.state().lost.push(key.to_owned());
+    }
+
     async fn stand(&self) {
         let mut stood = false;
         let stand = poll_fn(|_| {
@@ -145,7 +153,12 @@ impl<B> Turns<B> {
     }
 
     fn stored_key(&self, key: &str) -> String {
-        format!("{key}{}", self.turn.state().era)
+        let state = self.turn.state();
+        let lost = state.lost.iter().filter(|lost| *lost == key).count();
+        match lost {
+            0 => format!("{key}{}", state.era),
+            times => format!("{key}{}-lost-{times}", state.era),
+        }
     }
 
     async fn around<T>(

@@ -61,6 +61,7 @@ pub(crate) struct World<B> {
     pub(crate) seen: Seen,
 }
 
+/// Defines the counters of what was met on the way.
 macro_rules! seen {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
         /// What was met on the way: a test that never meets it shows nothing.
@@ -83,6 +84,7 @@ macro_rules! seen {
         }
     };
 }
+pub(crate) use seen;
 
 seen! {
     saves,
@@ -729,7 +731,7 @@ fn loading(load: impl Future<Output = Result<Session>> + Send + 'static) -> Flig
 }
 
 /// Gives a request to a handler that responds when it is told to.
-fn serve(storages: &Storages, cookies: &[String]) -> Served {
+pub(crate) fn serve(storages: &Storages, cookies: &[String]) -> Served {
     let mut head = Head::new(());
     for cookie in cookies {
         let line = HeaderValue::from_str(&format!("{NAME}={cookie}")).unwrap();

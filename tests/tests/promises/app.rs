@@ -45,6 +45,25 @@ pub(crate) struct App {
     start: Arc<dyn Fn() -> KeyedStorage<Shared> + Send + Sync>,
 }
 
+/// Sends a request through a service with sessions of `storage`.
+pub(crate) async fn ask(storage: Arc<dyn Storage>, cookie: Option<&str>, path: &str) -> TestResponse {
+    let mut request = Request::builder().uri(path);
+    if let Some(cookie) = cookie {
+        request = request.header(COOKIE, format!("sid={cookie}"));
+    }
+    let of_handler = storage.clone();
+    let handler = move |request| handler(of_handler.clone(), request);
+    let service = ADAPTER.service(storage, handler);
+    let request = request.body(String::new()).unwrap();
+    let response = service.call(request).await.unwrap();
+    let (head, body) = response.into_parts();
+    TestResponse {
+        status: head.status,
+        headers: head.headers,
+        body,
+    }
+}
+
 /// What the client sees of an answer.
 #[derive(Debug)]
 pub(crate) struct TestResponse {
@@ -115,21 +134,7 @@ impl App {
 
     /// Sends a request through the service.
     pub(crate) async fn ask(&self, cookie: Option<&str>, path: &str) -> TestResponse {
-        let mut request = Request::builder().uri(path);
-        if let Some(cookie) = cookie {
-            request = request.header(COOKIE, format!("sid={cookie}"));
-        }
-        let storage = self.storage.clone();
-        let handler = move |request| handler(storage.clone(), request);
-        let service = ADAPTER.service(self.storage.clone(), handler);
-        let request = request.body(String::new()).unwrap();
-        let response = service.call(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        TestResponse {
-            status: head.status,
-            headers: head.headers,
-            body,
-        }
+        ask(self.storage.clone(), cookie, path).await
     }
 
     /// Sends a request that the test will wait for later.
@@ -284,7 +289,7 @@ async fn end(
 
 /// `/set/KEY/VALUE`, `/remove/KEY`, `/read` and a path for each verb.
 async fn handler(
-    storage: Arc<KeyedStorage<Shared>>,
+    storage: Arc<dyn Storage>,
     request: Request<String>,
 ) -> Result<Response<String>, Error> {
     let path = request.uri().path().to_owned();
@@ -312,7 +317,7 @@ async fn handler(
     };
     if let "sessions" | "end" | "end-others" | "end-all" = verb {
         let handle = parts.next().unwrap_or_default();
-        return end(&storage, &session, verb, handle).await;
+        return end(&*storage, &session, verb, handle).await;
     }
     let mut key = || parts.next().unwrap();
     match verb {

@@ -14,6 +14,7 @@ mod foreign;
 mod grace;
 mod p11;
 mod p11_races;
+mod p11_real;
 mod p12;
 mod p2;
 mod p3;
