@@ -30,6 +30,7 @@ struct App {
     store: Lease,
     storage: Arc<dyn Storage>,
     server: Server,
+    clock: ManualClock,
 }
 
 fn settings() -> CookieSettings {
@@ -47,14 +48,31 @@ impl App {
 
     async fn with(kind: &str, cookie: CookieSettings, hash_identities: bool) -> Self {
         let store = Lease::of(kind);
+        Self::on_store(store, cookie, hash_identities, None).await
+    }
+
+    /// With an index of users.
+    async fn of_users(kind: &str) -> Self {
+        Self::on_store(Lease::of(kind), settings(), false, Some("user")).await
+    }
+
+    async fn on_store(
+        store: Lease,
+        cookie: CookieSettings,
+        hash_identities: bool,
+        user: Option<&str>,
+    ) -> Self {
         let clock = ManualClock::at(std::time::SystemTime::now());
-        let storage = store.storage(cookie, Some(clock), hash_identities).await;
+        let storage = store
+            .storage_of_users(cookie, Some(clock.clone()), hash_identities, user)
+            .await;
         let server = Server::start(storage.clone(), handler).await;
         store.take_calls();
         Self {
             store,
             storage,
             server,
+            clock,
         }
     }
 
@@ -262,6 +280,89 @@ async fn p9_a_conflict_costs_one_script_of_redis_or_a_gets_and_a_cas_of_memcache
             ..FREE
         };
         assert_eq!(app.store.take_calls(), conflict, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn p11_the_index_of_users_costs_reads_and_ordinary_writes_nothing() {
+    for kind in KINDS {
+        for path in [
+            "/read", "/twice", "/same", "/write", "/writes", "/touch", "/logout", "/empty",
+        ] {
+            let without = App::on(kind).await.cost(path).await;
+            let with = App::of_users(kind).await.cost(path).await;
+            assert_eq!(with, without, "{kind} {path}");
+        }
+        // A session without a user is not listed.
+        let app = App::of_users(kind).await;
+        app.ask(None, "/write").await;
+        assert_eq!(app.store.take_calls(), Calls { create: 1, ..FREE });
+    }
+}
+
+#[tokio::test]
+async fn p11_the_index_of_users_costs_a_login_or_a_renewal_one_read_and_one_write() {
+    for kind in KINDS {
+        let app = App::of_users(kind).await;
+        app.ask(None, "/login").await;
+        let first = Calls {
+            read: 1,
+            create: 2,
+            ..FREE
+        };
+        assert_eq!(app.store.take_calls(), first, "{kind}: it makes the index");
+        app.ask(None, "/login").await;
+        let login = Calls {
+            read: 1,
+            create: 1,
+            update: 1,
+            ..FREE
+        };
+        assert_eq!(app.store.take_calls(), login, "{kind}");
+        let renewal = Calls {
+            read: 2,
+            create: 1,
+            update: 2,
+            ..FREE
+        };
+        assert_eq!(app.cost("/renew").await, renewal, "{kind}");
+    }
+}
+
+#[tokio::test]
+async fn p11_a_session_that_lives_on_is_listed_anew_at_most_once_per_lifetime_in_real_stores() {
+    const LIFETIMES: usize = 10;
+    for kind in KINDS {
+        let app = App::of_users(kind).await;
+        let cookie = app.login().await;
+        let mut anew = 0;
+        for _ in 0..LIFETIMES * 6 {
+            app.clock.advance(Duration::from_secs(600));
+            app.ask(Some(&cookie), "/write").await;
+            let calls = app.store.take_calls();
+            assert_eq!(calls.read, calls.update, "{kind}");
+            anew += calls.read - 1;
+        }
+        assert!(
+            (LIFETIMES / 2..=LIFETIMES).contains(&anew),
+            "{kind}: {anew}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn p11_listed_sessions_are_read_only_when_their_list_has_doubled_in_real_stores() {
+    for kind in KINDS {
+        let app = App::of_users(kind).await;
+        let mut checks = Vec::new();
+        for listed in 0..80 {
+            app.ask(None, "/login").await;
+            let calls = app.store.take_calls();
+            if calls.read != 1 {
+                checks.push((listed, calls.read - 1));
+            }
+        }
+        assert_eq!(checks, [(16, 16), (34, 34), (70, 70)], "{kind}");
     }
 }
 

@@ -33,7 +33,8 @@ impl<B: Backend> KeyedStorage<B> {
         was_emptied: bool,
     ) -> Result<Saved> {
         let lineage = if was_emptied {
-            // A new session gets a new handle. The emptied record has the old one.
+            // A new session gets a new handle, and begins now. The emptied record has the old one.
+            self.note_start(draft);
             self.lineage_at(&seen, &old)
         } else {
             let lineage = Lineage::of(&draft.record, &old);
@@ -41,6 +42,7 @@ impl<B: Backend> KeyedStorage<B> {
             lineage
         };
         let handle = draft.record.handle.clone();
+        let started = draft.record.started.filter(|_| was_emptied);
         let Created {
             identity,
             stored,
@@ -57,6 +59,7 @@ impl<B: Backend> KeyedStorage<B> {
             draft: &mut *draft,
             lineage,
             handle,
+            started,
             new,
             stored,
             listing: &mut listing,
@@ -134,6 +137,8 @@ struct Move<'a, B> {
     lineage: Lineage,
     /// The handle that the new record carries.
     handle: Option<Box<str>>,
+    /// When the session began, if it is a new one.
+    started: Option<u64>,
     new: Address,
     /// What the store holds at the new key.
     stored: Stored,
@@ -164,9 +169,9 @@ impl<B: Backend> Change for Move<'_, B> {
             ) {
                 (Opened::Record(record), Found::Record(stored)) if self.lineage.owns(&record) => {
                     self.draft.merge(record);
-                    Arc::make_mut(&mut self.draft.record)
-                        .handle
-                        .clone_from(&self.handle);
+                    let merged = Arc::make_mut(&mut self.draft.record);
+                    merged.handle.clone_from(&self.handle);
+                    merged.started = self.started.or(merged.started);
                     self.base = stored.value().clone();
                     if !self.rewrite().await? {
                         return Ok(Next::Stop(Moved::Ended));

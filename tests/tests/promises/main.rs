@@ -13,6 +13,7 @@ mod explicit_save;
 mod foreign;
 mod grace;
 mod p11;
+mod p11_index;
 mod p11_races;
 mod p11_real;
 mod p12;

@@ -30,6 +30,18 @@ enum Real {
     Memcached(MemcachedBackend),
 }
 
+impl Real {
+    fn open(kind: &str, address: &str) -> Self {
+        if kind == "redis" {
+            let backend = RedisBackend::open(address).unwrap();
+            Self::Redis(backend.with_timeout(PATIENCE))
+        } else {
+            let backend = MemcachedBackend::open(address).unwrap();
+            Self::Memcached(backend.with_timeout(PATIENCE))
+        }
+    }
+}
+
 impl Backend for Real {
     async fn read(&self, key: &str) -> Result<Found> {
         match self {
@@ -169,7 +181,7 @@ wrap_backend!(Fated);
 struct Stores {
     kind: &'static str,
     storage: Arc<KeyedStorage<Fated>>,
-    beside: Arc<dyn Storage>,
+    beside: Arc<KeyedStorage<Real>>,
     _store: Lease,
 }
 
@@ -188,29 +200,20 @@ impl Stores {
         let (_, port) = address.trim_end_matches('/').rsplit_once(':').unwrap();
         let port: u16 = port.split('/').next().unwrap().parse().unwrap();
         let proxy = Proxy::start(port).await;
-        let address = address.replace(&port.to_string(), &proxy.port().to_string());
-        let inner = if kind == "redis" {
-            let backend = RedisBackend::open(&address).unwrap();
-            Real::Redis(backend.with_timeout(PATIENCE))
-        } else {
-            let backend = MemcachedBackend::open(&address).unwrap();
-            Real::Memcached(backend.with_timeout(PATIENCE))
-        };
+        let through = address.replace(&port.to_string(), &proxy.port().to_string());
         let fated = Fated {
-            inner,
+            inner: Real::open(kind, &through),
             proxy,
             plan: Mutex::default(),
             dropped: Notify::new(),
         };
         let cookie = || settings().build().unwrap();
-        let storage = KeyedStorage::new(fated)
-            .with_cookie(cookie())
-            .with_user_index("user");
-        let beside = store.storage_of_users(cookie(), None, false, Some("user"));
+        let storage = KeyedStorage::new(fated).with_cookie(cookie());
+        let beside = KeyedStorage::new(Real::open(kind, &address)).with_cookie(cookie());
         Self {
             kind,
-            storage: Arc::new(storage),
-            beside: beside.await,
+            storage: Arc::new(storage.with_user_index("user")),
+            beside: Arc::new(beside.with_user_index("user")),
             _store: store,
         }
     }

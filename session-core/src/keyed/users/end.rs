@@ -46,9 +46,10 @@ impl<B: Backend> KeyedStorage<B> {
         let kept = own.filter(|_| matches!(which, Which::Others));
         let mut ended = HashSet::new();
         let mut gone = HashSet::new();
+        let mut visited = HashSet::new();
         for entry in entries {
             self.check_time(began)?;
-            let revoked = self.revoke(&entry.suffix, user, kept).await?;
+            let revoked = self.revoke(&entry.suffix, user, kept, &mut visited).await?;
             if revoked.is_gone {
                 gone.insert(entry.suffix);
             }

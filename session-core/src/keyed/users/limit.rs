@@ -69,11 +69,13 @@ impl<B: Backend> KeyedStorage<B> {
             }
         }
         let own = Own::of_handle(listing.handle.clone());
+        let mut visited = HashSet::new();
         for handle in live.into_iter().take(surplus) {
             let mut has_ended = false;
             for entry in &listing.index.entries {
                 if *entry.handle == *handle {
-                    let revoke = self.revoke(&entry.suffix, &listing.user, Some(&own));
+                    let revoke =
+                        self.revoke(&entry.suffix, &listing.user, Some(&own), &mut visited);
                     has_ended |= revoke.await?.ended.is_some();
                 }
             }

@@ -1,5 +1,6 @@
 //! Ending a listed session: a tombstone takes the record's place, wherever a renewal moved it.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -33,11 +34,16 @@ pub(super) struct Ended {
 impl<B: Backend> KeyedStorage<B> {
     /// Ends the session that the index lists under this key, if it still belongs to `user`, and
     /// follows renewals. `kept` is never ended.
+    ///
+    /// `visited` has the keys where this call of the application has been, and gets those where this
+    /// goes. What was found there is final, or leads to what is. Each renewal of a session lists a
+    /// key, so without this a session that was renewed often would be followed once for each of them.
     pub(super) async fn revoke(
         &self,
         suffix: &Arc<str>,
         user: &User,
         kept: Option<&Own>,
+        visited: &mut HashSet<Arc<str>>,
     ) -> Result<Revoked> {
         let mut change = Revoke {
             storage: self,
@@ -49,6 +55,9 @@ impl<B: Backend> KeyedStorage<B> {
         };
         for hop in 0..MAX_HOPS {
             let address = change.address.clone();
+            if !visited.insert(address.suffix.clone()) {
+                return Ok(Revoked::default());
+            }
             match self.swap(&address, None, &mut change).await? {
                 Swapped::Written(_) => {
                     let ended = Ended {
