@@ -643,6 +643,7 @@ async fn p11_an_unreadable_index_is_an_error_and_is_left_alone() {
     let key = index_key(&app);
     app.plant_at(&key, b"{\"another\": \"program\"}").await;
     app.ask(None, "/login").await.assert_refused(503);
+    assert_eq!(app.live().await.len(), 1, "what was stored is taken back");
     for path in ["/sessions", "/end-all", "/end-others", "/end/x", "/renew"] {
         app.ask(Some(&cookie), path).await.assert_refused(503);
     }
