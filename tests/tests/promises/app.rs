@@ -46,7 +46,11 @@ pub(crate) struct App {
 }
 
 /// Sends a request through a service with sessions of `storage`.
-pub(crate) async fn ask(storage: Arc<dyn Storage>, cookie: Option<&str>, path: &str) -> TestResponse {
+pub(crate) async fn ask(
+    storage: Arc<dyn Storage>,
+    cookie: Option<&str>,
+    path: &str,
+) -> TestResponse {
     let mut request = Request::builder().uri(path);
     if let Some(cookie) = cookie {
         request = request.header(COOKIE, format!("sid={cookie}"));

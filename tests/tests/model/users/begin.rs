@@ -8,7 +8,7 @@ use session_core::{CookieChange, Error, RequestSession, Storage as _, UserSessio
 
 use crate::handle::{Check, Handle};
 use crate::known::Known;
-use crate::request::{Answer, Reply};
+use crate::request::{ClientCookie, Reply};
 use crate::steps::{End, KEYS};
 use crate::turns::Waiting;
 use crate::users::request::{Flight, Op, Request, Told};
@@ -185,12 +185,12 @@ impl<B: Backend> World<B> {
                 let saved = storage.save(&session).await;
                 let failed = saved.as_ref().err().map(Error::kind);
                 let cookie = match saved.unwrap_or(CookieChange::Keep) {
-                    CookieChange::Keep => Answer::Keep,
-                    CookieChange::Set { value, .. } => Answer::Set {
+                    CookieChange::Keep => ClientCookie::Keep,
+                    CookieChange::Set { value, .. } => ClientCookie::Set {
                         cookie: value,
                         max_age: None,
                     },
-                    CookieChange::Remove => Answer::Remove,
+                    CookieChange::Remove => ClientCookie::Remove,
                 };
                 Reply {
                     cookie: Some(cookie),

@@ -6,7 +6,7 @@ use session_core::keyed::Backend;
 use crate::effects::told;
 use crate::handle::{Check, What, fail, invalidates, must};
 use crate::known::Entry;
-use crate::request::{Answer, Reply};
+use crate::request::{ClientCookie, Reply};
 use crate::users::listed::{handle_of, login_of, user_of};
 use crate::users::request::Op;
 use crate::users::world::World;
@@ -34,7 +34,7 @@ impl<B: Backend> World<B> {
             return handle.check();
         }
         let stored = op.stored.clone();
-        if let Some(Answer::Set { cookie, .. }) = &reply.cookie {
+        if let Some(ClientCookie::Set { cookie, .. }) = &reply.cookie {
             let Some(to) = self.find(cookie) else {
                 fail!("P4: an unknown cookie is set");
             };
@@ -144,9 +144,9 @@ impl<B: Backend> World<B> {
         request.flight = None;
         if let (Some(cookie), Some(client)) = (&reply.cookie, request.client) {
             match cookie {
-                Answer::Set { cookie, .. } => self.jars[client] = Some(cookie.clone()),
-                Answer::Remove => self.jars[client] = None,
-                Answer::Keep => {}
+                ClientCookie::Set { cookie, .. } => self.jars[client] = Some(cookie.clone()),
+                ClientCookie::Remove => self.jars[client] = None,
+                ClientCookie::Keep => {}
             }
         }
         if request.served.is_some() {
