@@ -38,6 +38,7 @@
 //!
 //! - `axum`: axum extractors of a session, and session errors as responses. `session-tower` turns
 //!   it on.
+//! - `metrics`: counters and durations for operators, through the `metrics` facade.
 //! - `conformance`: the test suites for a storage of your own. They run in tokio, so this belongs
 //!   into the development dependencies.
 //!
