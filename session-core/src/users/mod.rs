@@ -67,8 +67,10 @@ pub(crate) use user::User;
 ///
 /// The promise needs a store that does not evict keys. If the index is gone although the caller's
 /// own session is in it, each method is an error of kind
-/// [`Unavailable`](ErrorKind::Unavailable). So is each method, and each login of the user, if another
-/// program has written over the index. The index is then left alone until somebody deletes its key.
+/// [`Unavailable`](ErrorKind::Unavailable).
+///
+/// If another program has written over the index, each method and each login of the user is an
+/// error of that kind, too. The index is left alone until somebody deletes its key.
 #[derive(Clone)]
 pub struct UserSessions<'a> {
     users: &'a dyn Users,

@@ -8,7 +8,8 @@
 //! In a server-side store a save goes on from one await point to the next, in any order with the
 //! saves of others. After each call the test reads the key that was written. [`effects`] says what
 //! a save may write there, and [`checks`] what the client must be told at the end. What a cookie
-//! itself holds never changes: [`cookie`]. The sessions of users have a model of their own: [`users`].
+//! itself holds never changes: [`cookie`]. The sessions of users have a model of their own:
+//! [`users`].
 //!
 //! `SESSION_TEST_RUNS=N` runs N sequences in place of the usual number. The test shortens a
 //! sequence that fails, prints it, and keeps its seed in a file beside this one.

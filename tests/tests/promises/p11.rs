@@ -650,7 +650,7 @@ async fn p11_an_unreadable_index_is_an_error_and_is_left_alone() {
     assert_eq!(app.ask(Some(&cookie), "/set/k/1").await.status, 200);
     assert_eq!(app.ask(None, "/login/bob").await.status, 200);
     assert_eq!(index_at(&app, &key).await["another"], "program");
-    // Once the key is deleted, the user can log in. A session that the lost index had is no false 0.
+    // Once the key is deleted, the user can log in. For the old session it is no false 0.
     app.take_away(&key).await;
     assert_eq!(app.ask(None, "/login").await.status, 200);
     app.ask(Some(&cookie), "/end-all").await.assert_refused(503);

@@ -426,7 +426,7 @@ async fn is_dropped(stores: &Stores, path: &str, at: usize, fate: Fate, what: &s
     assert_eq!(stores.kind, what.split(',').next().unwrap());
     if ["/end-others", "/end/HANDLE"].contains(&path) {
         assert!(stores.is_alive(&client).await, "{what}");
-        // The connection on which the call ran gives nobody else its response.
+        // No other request gets the response from the connection on which the call ran.
         let again = stores.ask(Some(&client), &full).await;
         assert_eq!(again.status, 200, "{what}");
         assert!(!stores.is_alive(&two.cookies[1]).await, "{what}");

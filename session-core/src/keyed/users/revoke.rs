@@ -35,9 +35,9 @@ impl<B: Backend> KeyedStorage<B> {
     /// Ends the session that the index lists under this key, if it still belongs to `user`, and
     /// follows renewals. `kept` is never ended.
     ///
-    /// `visited` has the keys where this call of the application has been, and gets those where this
-    /// goes. What was found there is final, or leads to what is. Each renewal of a session lists a
-    /// key, so without this a session that was renewed often would be followed once for each of them.
+    /// `visited` has the keys that this call of the application has read already, and gets those
+    /// that are read now. What was found there is final, or leads to what is. Each renewal lists a
+    /// key. Without `visited` the tombstones of a session would be followed once for each renewal.
     pub(super) async fn revoke(
         &self,
         suffix: &Arc<str>,

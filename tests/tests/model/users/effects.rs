@@ -235,7 +235,7 @@ impl<B: Backend> World<B> {
         let request = &self.requests[at];
         let (op, known) = (request.op(), &self.known[key]);
         let Some((own, stored)) = &op.stored else {
-            fail!("P11: {} ended, and nobody logged in", told(known));
+            fail!("P11: {} ended without a login", told(known));
         };
         let user = user_of(stored);
         must!(

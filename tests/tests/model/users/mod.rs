@@ -2,9 +2,12 @@
 //! processes on one store. [`steps`] lists what can happen.
 //!
 //! Requests go on from one call of the store to the next, in any order. Calls fail before or after
-//! the store has carried them out, and requests are dropped at any await point. [`effects`] says
-//! what each call may write, [`calls`] what a list or an end must return, [`saves`] what a save must.
-//! [`listed`] has what holds after each call: P11.
+//! the store has carried them out, and requests are dropped at any await point.
+//!
+//! - [`effects`]: what each call may write.
+//! - [`calls`]: what a list or an end must return.
+//! - [`saves`]: what a save must return.
+//! - [`listed`]: what holds after each call, which is P11.
 
 mod begin;
 mod calls;

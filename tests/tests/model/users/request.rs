@@ -69,7 +69,7 @@ pub(crate) struct Op {
     pub(crate) revoked: Vec<(usize, String, bool)>,
     /// It put a session into the index that was not there.
     pub(crate) has_listed: bool,
-    /// The keys that it is to revoke, if nobody interferes.
+    /// The keys that it is to revoke, if no other request interferes.
     pub(crate) predicted: Vec<usize>,
     /// The logins that it is to end.
     pub(crate) logins: Vec<u64>,

@@ -79,7 +79,7 @@ impl<B: Backend> World<B> {
         }
     }
 
-    /// After a login that nobody disturbed the user has no more sessions than the limit allows.
+    /// If no other request ran during a login, the limit holds after it.
     fn must_keep_limit(&mut self, at: usize, is_alone: bool) -> Check {
         let op = self.requests[at].op();
         let (Some(limit), Some((_, record))) = (self.setup.limit, &op.stored) else {
