@@ -65,13 +65,8 @@ impl RedisCluster {
                 &format!("CLUSTER SET-CONFIG-EPOCH {}", node + 1),
                 "\r\n",
             );
-            for (other, bus) in buses.iter().enumerate().skip(node + 1) {
-                let port = self.node(other).port();
-                self.say(
-                    node,
-                    &format!("CLUSTER MEET 127.0.0.1 {port} {bus}"),
-                    "\r\n",
-                );
+            for other in node + 1..self.nodes.len() {
+                self.meet(node, other, &buses);
             }
         }
         let each = usize::from(SLOTS).div_ceil(MASTERS);
@@ -85,7 +80,11 @@ impl RedisCluster {
             let id = id.lines().nth(1).unwrap();
             let replica = format!("CLUSTER REPLICATE {id}");
             until("a replica knows its master", || {
-                self.say(MASTERS + node, &replica, "\r\n") == "+OK\r\n"
+                let is_known = self.say(MASTERS + node, &replica, "\r\n") == "+OK\r\n";
+                if !is_known {
+                    self.meet(MASTERS + node, node, &buses);
+                }
+                is_known
             });
         }
         until("the cluster is whole", || {
@@ -104,6 +103,14 @@ impl RedisCluster {
                     && replication.contains(linked)
             })
         });
+    }
+
+    /// Makes two nodes known to each other. Redis gives up after the node timeout, which passes
+    /// while a busy machine starts the servers, so this must be repeated.
+    fn meet(&self, node: usize, other: usize, buses: &[String]) {
+        let (port, bus) = (self.node(other).port(), &buses[other]);
+        let meet = format!("CLUSTER MEET 127.0.0.1 {port} {bus}");
+        self.say(node, &meet, "\r\n");
     }
 
     fn say(&self, node: usize, line: &str, end: &str) -> String {
