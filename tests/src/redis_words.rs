@@ -1,7 +1,8 @@
 //! A server that responds in the words of another version of Redis.
 //!
-//! No Debian suite has Redis 6 or Redis 8.4. This server stands in front of a real one, gives it
-//! the commands that it knows, and refuses or rewrites the others as that version would.
+//! The suites of Debian that CI uses have no Redis 6, no Redis 8.4 and no Valkey 9. This server
+//! stands in front of a real one, gives it the commands that it knows, and refuses or rewrites the
+//! others as that version would.
 
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
