@@ -88,9 +88,10 @@
 //! By default memcached makes room by eviction. With `-M` it refuses to store instead. New sessions
 //! and changes are then [`Unavailable`](session_core::ErrorKind::Unavailable), and nothing is lost.
 //! Logging out still works: if memcached has no memory for the tombstone, the backend deletes the
-//! key under the same condition. It does that with a `cas` of a larger value that has already
-//! expired, because memcached nearly always has memory for items of an unusual size. If sessions of
-//! up to 256 KiB fill the memory, it may have none. Logging out is then `Unavailable`, too.
+//! key under the same condition. memcached reserves memory by item size. So the backend stores a
+//! larger value that has already expired, with a `cas`: items of an unusual size nearly always have
+//! memory left. If sessions of up to 256 KiB fill the memory, it may have none. Logging out is then
+//! `Unavailable`, too.
 //!
 //! # What this crate does not do
 //!

@@ -58,10 +58,10 @@
 //!   backend uses the script for one minute, then it tries again. So a failover to another version,
 //!   or a cluster of several versions, costs one more command and no error.
 //! - **Dropped connections.** If the connection was dropped, the backend sends the command once
-//!   more on a new one, within the same timeout. The first try may have been carried out: the
-//!   backend recognizes its own bytes. If another request changed the session between the two, the
-//!   change is merged onto it. A value which that request removed may then be there again. So a
-//!   token that must work only once belongs in a database.
+//!   more on a new one, within the same timeout. The first try may have succeeded. The backend then
+//!   finds its own bytes and reports success. If another request wrote in between, the storage
+//!   merges the two changes. A value which that request removed may then be there again. So a token
+//!   that must work only once belongs in a database.
 //! - **Lifetime.** Each write sets the record's time to live (`EX`). It is five minutes longer than
 //!   the session lives, so that a request that loaded the session just before its end can save it.
 //! - **Logout.** A session ends with a *tombstone*: for one minute its key holds an empty JSON

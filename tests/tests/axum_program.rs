@@ -29,7 +29,8 @@ struct Browser<'a> {
 
 fn start(change: impl FnOnce(&mut Command)) -> Process {
     let mut command = Command::new(program("axum"));
-    command.env("PORT", "0").env_remove("REDIS_URL");
+    command.env("PORT", "0").env("DEVELOPMENT", "1");
+    command.env_remove("REDIS_URL");
     change(&mut command);
     Process::start(&mut command)
 }
@@ -223,7 +224,7 @@ async fn the_program_is_used_in_redis_and_shows_a_page_when_redis_is_gone() {
 #[tokio::test]
 async fn behind_https_the_cookie_is_one_of_its_host_alone() {
     let server = start(|command| {
-        command.env("HTTPS", "1");
+        command.env_remove("DEVELOPMENT");
     });
     let mut browser = Browser::new(&server);
     browser.post("/login", LOGIN).await;

@@ -1,8 +1,9 @@
-//! Shows what an axum service does with sessions: `cargo run --bin axum`. The password of every
-//! user is "open sesame".
+//! Shows what an axum service does with sessions: `DEVELOPMENT=1 cargo run --bin axum`. The
+//! password of every user is "open sesame".
 //!
-//! Sessions are in memory, or in Redis with `REDIS_URL=redis://127.0.0.1/`. `HTTPS=1` is for a
-//! server behind an https proxy. The cookie is then `__Host-sid`. `PORT` chooses the port (8080).
+//! `DEVELOPMENT=1` allows plain http. Otherwise the cookie is `__Host-sid`, for a server behind an
+//! https proxy. Sessions are in memory, or in Redis with `REDIS_URL=redis://127.0.0.1/`. `PORT`
+//! chooses the port (8080).
 //!
 //! What to look at:
 //!
@@ -99,7 +100,8 @@ async fn storage() -> Result<Arc<dyn Storage>, Error> {
 }
 
 fn cookie() -> Result<CookieSettings, Error> {
-    let is_https = std::env::var_os("HTTPS").is_some();
+    // The safe cookie is the default. Production cannot forget a setting that it does not need.
+    let is_https = std::env::var_os("DEVELOPMENT").is_none();
     // A browser takes a `__Host-` cookie only from https, for one host and all paths. So no sibling
     // domain can set it.
     CookieSettings::builder(if is_https { "__Host-sid" } else { "sid" })

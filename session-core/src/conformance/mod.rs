@@ -4,10 +4,10 @@
 //!
 //! ```toml
 //! [dev-dependencies]
-//! session-core = { version = "0.1", features = ["conformance"] }
+//! session-core = { path = "web-sessions/session-core", features = ["conformance"] }
 //! ```
 //!
-//! A storage's whole test file says how to make a fresh one, and runs the rules on it:
+//! A test file has one function that makes a fresh storage, and one macro that runs the rules:
 //!
 //! ```
 //! use session_core::{CookieSettings, KeyedStorage, ManualClock};
@@ -22,8 +22,8 @@
 //! ```
 //!
 //! [`conformance!`](macro@crate::conformance) is for a storage that keeps the session in its
-//! cookie. [`keyed_conformance!`](macro@crate::keyed_conformance) is for one that keeps it on a
-//! server: it adds the rules in [`keyed`], which a cookie cannot keep.
+//! cookie. [`keyed_conformance!`](macro@crate::keyed_conformance) is for storages that keep it on a
+//! server. It adds the rules in [`keyed`], which a cookie storage cannot fulfil.
 //! [`users_conformance!`](macro@crate::users_conformance) is for one with an index of users.
 //! [`backend`] has the rules for the operations of a [`Backend`](crate::keyed::Backend), with
 //! macros of their own. A failure reads `mine: the_rule`.

@@ -46,8 +46,8 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Stores `write` under `key` if the key still holds what `only_if` expects.
     ///
     /// If the condition does not hold, nothing changes, and the result is [`Outcome::Found`] with
-    /// the present content of the key. A store that compares values reads it in the same atomic
-    /// step.
+    /// the present content of the key. What the result contains is what the key held at the
+    /// comparison or later, never before it.
     ///
     /// A store that is out of memory must still end sessions. If a [tombstone](Write::is_tombstone)
     /// does not fit, it deletes the key under the same condition and returns [`Outcome::Written`].
@@ -142,8 +142,8 @@ impl Write {
 pub enum OnlyIf<'a> {
     /// The key holds nothing, or a record that has expired.
     Missing,
-    /// The key still holds this. A store compares the version if it has one and `Stored` names
-    /// one, else the value.
+    /// The key still holds this. If `Stored` has a version, a store that has versions compares it.
+    /// Otherwise the store compares the value.
     Unchanged(&'a Stored),
 }
 
