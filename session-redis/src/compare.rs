@@ -3,6 +3,10 @@
 //! A server that knows `SET .. IFEQ` compares and stores with one command. For all others a script
 //! does it. No version is read: the server's reply to the command decides. So it also works behind
 //! a proxy, in a cluster of several versions, and after a failover to another version.
+//!
+//! A write without a time to live uses the script on every server. With one, a server sends the
+//! command to its replicas and its log as a plain `SET`. Without one it sends `IFEQ` itself, and an
+//! older replica drops the write with an error that only its log shows.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -64,21 +68,44 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
         write: &Write,
         deadline: Deadline,
     ) -> RedisResult<Option<Value>> {
-        if self.ifeq().is_worth_trying(Instant::now()) {
-            let command = set_if_equal(key, expected, write);
-            match self.send(&command, deadline).await {
+        let is_safe = write.time_to_live().is_some();
+        let tries_ifeq = is_safe && self.ifeq().is_worth_trying(Instant::now());
+        if tries_ifeq {
+            match self.set_if_equal(key, expected, write, deadline).await {
                 Err(error) if failure::is_syntax_error(&error) => {
                     self.ifeq().was_refused(Instant::now());
                 }
-                Ok(Value::BulkString(before)) if before == expected => return Ok(None),
-                // Not every server means by it that the key is missing.
-                Ok(Value::Nil) => return self.send(&get(key), deadline).await.map(Some),
-                response => return response.map(Some),
+                response => return response,
             }
         }
         let new = Some(write);
-        self.run(CompareAndSet { key, expected, new }, deadline)
-            .await
+        let script = CompareAndSet { key, expected, new };
+        match self.run(script, deadline).await {
+            // The user may run no script. The server may know the command nevertheless.
+            Err(error) if !tries_ifeq && failure::is_forbidden(&error) => {
+                match self.set_if_equal(key, expected, write, deadline).await {
+                    Err(unknown) if failure::is_syntax_error(&unknown) => Err(error),
+                    response => response,
+                }
+            }
+            response => response,
+        }
+    }
+
+    async fn set_if_equal(
+        &self,
+        key: &str,
+        expected: &[u8],
+        write: &Write,
+        deadline: Deadline,
+    ) -> RedisResult<Option<Value>> {
+        let command = set_if_equal(key, expected, write);
+        match self.send(&command, deadline).await? {
+            Value::BulkString(before) if before == expected => Ok(None),
+            // Not every server means by it that the key is missing.
+            Value::Nil => self.send(&get(key), deadline).await.map(Some),
+            response => Ok(Some(response)),
+        }
     }
 
     /// Deletes `key` if it holds `expected`. Returns what the key holds instead, or `None` if it

@@ -54,6 +54,9 @@
 //! - **Compare-and-set.** `SET .. IFEQ .. GET` stores the new record only if the key still holds
 //!   the one that was loaded. Valkey knows it since 8.1, Redis since 8.4. On other servers a script
 //!   does the same. It is sent once (`EVAL`) and named by its hash from then on (`EVALSHA`).
+//! - **No time to live.** Without a `max_age` every change runs the script. A server sends `IFEQ`
+//!   without a time to live to its replicas as it is, and an older replica would drop the write. A
+//!   user without the right to scripts needs replicas of the master's version.
 //! - **Versions.** The backend tries `IFEQ` first. If the server responds with a syntax error, the
 //!   backend uses the script for one minute, then it tries again. So a failover to another version,
 //!   or a cluster of several versions, costs one more command and no error.

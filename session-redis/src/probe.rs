@@ -28,31 +28,43 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
         allowed(self.create(KEY, &first, deadline).await)?;
         allowed(self.send(&get(KEY), deadline).await)?;
         let replaced = self.replace(KEY, first.value(), &second, deadline);
-        allowed(replaced.await)?;
+        let is_tried = allowed(replaced.await)?;
         let deleted = self.compare_and_delete(KEY, second.value(), deadline).await;
         match allowed(deleted) {
-            Err(error) if failure::is_forbidden(&error) => {
-                warn(&error);
-                Ok(())
-            }
-            deleted => deleted,
+            Err(error) if failure::is_forbidden(&error) && is_tried => warn_of_memory(&error),
+            Err(error) if failure::is_forbidden(&error) => warn_of_rights(&error),
+            Err(error) => return Err(error),
+            Ok(_) => {}
         }
+        Ok(())
     }
 }
 
-/// Accepts that the user has no right to the key.
-fn allowed<T>(response: RedisResult<T>) -> RedisResult<()> {
+/// Returns whether the user has the right to the key. That it has none is no error.
+fn allowed<T>(response: RedisResult<T>) -> RedisResult<bool> {
     match response {
-        Err(error) if !failure::is_foreign_key(&error) => Err(error),
-        _ => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if failure::is_foreign_key(&error) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
-fn warn(error: &RedisError) {
+fn warn_of_memory(error: &RedisError) {
     tracing::warn!(
         target: "session::store",
         op = "connect",
         error = %failure::describe(error),
         "sessions cannot be ended while Redis is out of memory"
+    );
+}
+
+/// A server refuses the key before it reads a command's options. So it is unknown whether it knows
+/// the command that makes the script superfluous.
+fn warn_of_rights(error: &RedisError) {
+    tracing::warn!(
+        target: "session::store",
+        op = "connect",
+        error = %failure::describe(error),
+        "the rights were not tried on the storage's keys: call check()"
     );
 }

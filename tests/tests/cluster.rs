@@ -6,6 +6,7 @@
 )]
 
 use std::sync::{Arc, LazyLock, Mutex};
+use std::time::Duration;
 
 use redis::cluster_async::ClusterConnection;
 use session_core::{CookieSettings, Identity, ManualClock, Storage};
@@ -15,6 +16,9 @@ use session_tests::cluster::{RedisCluster, SLOTS, slot_of};
 use tokio::task::JoinSet;
 
 static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(RedisCluster::start);
+
+/// A busy machine is no failure.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 async fn cluster(cookie: CookieSettings, clock: ManualClock) -> RedisStorage<ClusterConnection> {
     RedisStorage::new(cluster_backend().await)
@@ -30,7 +34,7 @@ async fn cluster_of_users(
 }
 
 async fn cluster_backend() -> RedisBackend<ClusterConnection> {
-    RedisBackend::new(CLUSTER.connection().await)
+    RedisBackend::new(CLUSTER.connection().await).with_timeout(PATIENCE)
 }
 
 keyed_conformance!(cluster);

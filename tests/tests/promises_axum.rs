@@ -40,6 +40,8 @@ mod p9;
 mod responses;
 #[path = "promises/review.rs"]
 mod review;
+#[path = "promises/slow_login.rs"]
+mod slow_login;
 
 use session_tests::adapter::Adapter;
 

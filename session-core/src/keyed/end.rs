@@ -48,12 +48,16 @@ impl<B: Backend> KeyedStorage<B> {
     /// `is_repeated` means that an earlier save tried this end, with an unknown outcome. A failed
     /// call is retried once. Otherwise one lost response could end the old session while the client
     /// never gets the new one. A repeated end that finds its own tombstone is done.
+    ///
+    /// `has_ended_one` is set as soon as a session has ended here, also if this future is dropped
+    /// while it replaces the tombstones of renewals.
     pub(super) async fn end(
         &self,
         identity: &Identity,
         seen: Option<&Stored>,
         ender: Ender,
         is_repeated: bool,
+        has_ended_one: &mut bool,
     ) -> Result<Was> {
         let tombstone = match ender {
             Ender::Logout | Ender::Clear => Tombstone::Ended,
@@ -76,6 +80,7 @@ impl<B: Backend> KeyedStorage<B> {
             match self.swap(&address, seen.take(), &mut change).await {
                 Ok(Swapped::Written(_)) => {
                     let (was, tombstone) = (change.was, change.tombstone);
+                    *has_ended_one |= was == Was::Alive;
                     self.replace_followed(followed, &tombstone, ender).await;
                     return Ok(was);
                 }

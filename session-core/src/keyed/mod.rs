@@ -144,8 +144,8 @@ impl<B: Backend> KeyedStorage<B> {
     ///
     /// Applications that share a store, and whose cookies have one name, keep their sessions apart
     /// with it. The key of a session is then `shop:sid_<identity>`, and that of an index of a user
-    /// `shop:@sid_<hash>`. A prefix that ends with `:` can never collide with another cookie's
-    /// name, because no cookie's name has a `:`.
+    /// `shop:@sid_<hash>`. A prefix that ends with `:` never collides with the name of a cookie
+    /// of this library, which has no `:`. A Python service's cookie may have one.
     ///
     /// aiohttp_session has no such setting, so a Python service cannot share the sessions. A prefix
     /// changes every key: setting or changing it logs everybody out.

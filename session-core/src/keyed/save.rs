@@ -96,7 +96,13 @@ impl<B: Backend> KeyedStorage<B> {
             ) => self.renew(draft, identity, seen, emptied).await,
             (Plan::Clear, Place::InStore { identity, seen, .. }) => {
                 match self
-                    .end(&identity, Some(&seen), Ender::Clear, draft.begin_end())
+                    .end(
+                        &identity,
+                        Some(&seen),
+                        Ender::Clear,
+                        draft.begin_end(),
+                        &mut false,
+                    )
                     .await?
                 {
                     Was::Alive => {
@@ -146,9 +152,9 @@ impl<B: Backend> KeyedStorage<B> {
     ) -> Result<()> {
         let cookies = draft.origin.cookies.iter();
         for cookie in cookies.filter(|it| *it != new && self.accepts(it)) {
-            match self.end(cookie, None, Ender::Login, false).await {
-                Ok(Was::Alive) => *has_ended_one = true,
-                Ok(Was::Ended(_) | Was::Nothing) => {}
+            let end = self.end(cookie, None, Ender::Login, false, has_ended_one);
+            match end.await {
+                Ok(_) => {}
                 Err(error) if !*has_ended_one => return Err(error),
                 Err(error) => self.log_not_ended(&error, "login"),
             }
@@ -175,7 +181,14 @@ impl<B: Backend> KeyedStorage<B> {
         let is_repeated = draft.begin_end();
         let mut was = None;
         if let Place::InStore { identity, seen, .. } = draft.place.clone() {
-            let ended = self.end(&identity, Some(&seen), Ender::Logout, is_repeated);
+            let mut has_ended = false;
+            let ended = self.end(
+                &identity,
+                Some(&seen),
+                Ender::Logout,
+                is_repeated,
+                &mut has_ended,
+            );
             match ended.await {
                 Ok(found) => was = Some(found),
                 Err(error) => {
@@ -236,7 +249,10 @@ impl<B: Backend> KeyedStorage<B> {
     ) -> Result<Option<EndedBy>> {
         let mut ended_by = None;
         for cookie in draft.origin.cookies.iter().filter(|it| self.accepts(it)) {
-            match self.end(cookie, None, Ender::Logout, is_repeated).await {
+            match self
+                .end(cookie, None, Ender::Logout, is_repeated, &mut false)
+                .await
+            {
                 Ok(Was::Ended(by)) => ended_by = ended_by.max(Some(by)),
                 Ok(Was::Alive | Was::Nothing) => {}
                 Err(error) if goes_on => self.log_not_ended(&error, "logout"),

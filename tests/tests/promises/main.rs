@@ -29,6 +29,7 @@ mod queue;
 mod real_stores;
 mod responses;
 mod review;
+mod slow_login;
 mod values;
 
 use session_tests::adapter::Adapter;

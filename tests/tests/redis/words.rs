@@ -6,7 +6,7 @@ use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use session_core::backend_conformance;
-use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored};
+use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{ErrorKind, Storage as _};
 use session_redis::{Reconnecting, RedisBackend, RedisStorage};
 use session_tests::logs::Logs;
@@ -14,7 +14,7 @@ use session_tests::redis::RedisServer;
 use session_tests::redis_words::{RedisWords, Words};
 use tokio::task::JoinSet;
 
-use crate::{KEY, PATIENCE, TOMBSTONE, found, record, set_memory, tombstone, written};
+use crate::{KEY, PATIENCE, TOMBSTONE, all_of, found, record, set_memory, tombstone, written};
 
 const NO_MEMORY: &str = "sessions cannot be ended while Redis is out of memory";
 
@@ -117,6 +117,55 @@ async fn p9_no_script_runs_where_the_server_compares() {
     let outcome = backend.write(&missing, record("v"), OnlyIf::Unchanged(&v1));
     assert_eq!(outcome.await.unwrap(), Outcome::Found(Found::Missing));
     assert_eq!(server.take(), ["SET", "GET"], "nil is settled by a read");
+}
+
+/// A server sends `IFEQ` to its replicas as it is if there is no time to live. An older replica
+/// would drop the write. The script reaches it as a plain `SET`.
+#[tokio::test]
+async fn p6_a_write_without_a_time_to_live_reaches_older_replicas() {
+    let real = RedisServer::start();
+    let server = RedisWords::start(&real, Words::Redis84).await;
+    let backend = open(&server);
+    let (v1, v2) = (Stored::new("v1"), Stored::new("v2"));
+    let first = backend.write(KEY, record("v1"), OnlyIf::Missing).await;
+    assert_eq!(first.unwrap(), written("v1"));
+    server.take();
+    let forever = |value| Write::record(value, None);
+    let outcome = backend.write(KEY, forever("v2"), OnlyIf::Unchanged(&v1));
+    assert_eq!(outcome.await.unwrap(), written("v2"));
+    assert_eq!(server.take(), ["EVALSHA", "EVAL"]);
+
+    // A user without the right to scripts has no choice.
+    server.without_scripts();
+    let outcome = backend.write(KEY, forever("v3"), OnlyIf::Unchanged(&v2));
+    assert_eq!(outcome.await.unwrap(), written("v3"));
+    assert_eq!(server.take(), ["EVALSHA", "SET"]);
+}
+
+/// For a minute after an old server refused the command, a user without the right to scripts still
+/// writes to a new one.
+#[tokio::test]
+async fn p6_a_failover_back_costs_a_user_without_scripts_no_error() {
+    let real = RedisServer::start();
+    let server = RedisWords::start(&real, Words::Redis7).await;
+    server.without_scripts();
+    let backend = open(&server);
+    let v1 = Stored::new("v1");
+    let first = backend.write(KEY, record("v1"), OnlyIf::Missing).await;
+    assert_eq!(first.unwrap(), written("v1"));
+    for _ in 0..2 {
+        let refused = backend
+            .write(KEY, record("v2"), OnlyIf::Unchanged(&v1))
+            .await;
+        let text = all_of(&refused.unwrap_err());
+        assert!(
+            text.contains("permissions to run the 'evalsha' command"),
+            "{text}"
+        );
+    }
+    server.become_another(Words::Redis84);
+    let outcome = backend.write(KEY, record("v2"), OnlyIf::Unchanged(&v1));
+    assert_eq!(outcome.await.unwrap(), written("v2"));
 }
 
 /// Some servers respond with nil if the value differs, too.
