@@ -559,6 +559,57 @@ async fn p11_a_login_beyond_the_limit_ends_the_oldest() {
     assert_eq!(list(&app, "alice").await.len(), 3);
 }
 
+/// Another request gives the session a longer life meanwhile, so that the login lists it twice.
+#[tokio::test]
+async fn p11_the_limit_holds_for_a_login_that_takes_a_longer_life_along() {
+    let app = with(settings(), UserIndex::new("user").limit(1));
+    let first = login(&app, "alice").await;
+    let client = app.client().await;
+    let logs_in = app.storage.load(&[&client]).await.unwrap();
+    let other = app.storage.load(&[&client]).await.unwrap();
+    other.set_max_age(HOUR * 1000).unwrap();
+    app.storage.save(&other).await.unwrap();
+    logs_in.insert("user", "alice").unwrap();
+    app.storage.save(&logs_in).await.unwrap();
+    assert_eq!(app.keys(&first).await, None);
+    assert_eq!(list(&app, "alice").await.len(), 1);
+}
+
+/// Its old entry is still in the index.
+#[tokio::test]
+async fn p11_the_limit_holds_for_a_session_that_comes_back_to_its_user() {
+    let app = with(settings(), UserIndex::new("user").limit(1));
+    let mut back = login(&app, "alice").await;
+    back = app
+        .ask(Some(&back), "/set/user/bob")
+        .await
+        .cookie()
+        .unwrap();
+    let other = login(&app, "alice").await;
+    back = app
+        .ask(Some(&back), "/set/user/alice")
+        .await
+        .cookie()
+        .unwrap();
+    assert_eq!(app.keys(&other).await, None);
+    assert!(app.keys(&back).await.is_some());
+    assert_eq!(list(&app, "alice").await.len(), 1);
+}
+
+/// A session that was emptied goes on as a new one. The tombstone leads from the one to the other.
+#[tokio::test]
+async fn p11_the_limit_counts_a_session_that_was_emptied_and_its_successor_once() {
+    let app = with(settings(), UserIndex::new("user").limit(2));
+    let oldest = login(&app, "alice").await;
+    let emptied = login(&app, "alice").await;
+    app.ask(Some(&emptied), "/empty").await;
+    let answer = app.ask(Some(&emptied), "/set/user/alice").await;
+    let next = answer.cookie().unwrap();
+    assert!(app.keys(&oldest).await.is_some());
+    assert!(app.keys(&next).await.is_some());
+    assert_eq!(list(&app, "alice").await.len(), 2);
+}
+
 /// The renewal is listed after the login has read the index.
 #[tokio::test]
 async fn p11_the_limit_ends_a_session_that_is_renewed_at_that_moment() {

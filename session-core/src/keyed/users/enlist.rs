@@ -30,6 +30,8 @@ pub(in crate::keyed) struct Listing {
 pub(in crate::keyed) struct Wish {
     user: User,
     until: Until,
+    /// The save gives the session another user. The new one may list it still, from an earlier time.
+    is_login: bool,
 }
 
 impl<B: Backend> KeyedStorage<B> {
@@ -39,6 +41,7 @@ impl<B: Backend> KeyedStorage<B> {
         let wish = self.user_of(&draft.record).map(|user| Wish {
             user,
             until: self.covered_until(&draft.record),
+            is_login: self.is_login(draft),
         });
         set_listed(draft, wish.as_ref().map(|wish| wish.until));
         wish
@@ -69,7 +72,7 @@ impl<B: Backend> KeyedStorage<B> {
                 user: wish.user,
                 until: wish.until,
                 handle,
-                is_login: change.is_login,
+                is_login: change.is_login || wish.is_login,
                 index: change.index,
             })),
         }
@@ -111,7 +114,12 @@ impl<B: Backend> KeyedStorage<B> {
             }
             _ => {
                 if let Some(wish) = self.wish(draft) {
-                    *listing = Some(Box::pin(self.enlist(wish, &draft.record, address)).await?);
+                    let mut again = Box::pin(self.enlist(wish, &draft.record, address)).await?;
+                    // This save may have listed the session just before.
+                    again.is_login |= listing
+                        .as_ref()
+                        .is_some_and(|listed| listed.is_login && listed.user == again.user);
+                    *listing = Some(again);
                 }
             }
         }

@@ -44,10 +44,12 @@ impl<B: Backend> KeyedStorage<B> {
     async fn end_oldest(&self, listing: &Listing, mut surplus: usize) -> Result<()> {
         let mut gone = HashSet::new();
         let mut live = Vec::new();
-        for handle in listing.index.handles() {
+        let handles = listing.index.handles();
+        for handle in &handles {
             if surplus == 0 {
                 break;
             }
+            let handle = *handle;
             if *handle == *listing.handle {
                 continue;
             }
@@ -57,7 +59,11 @@ impl<B: Backend> KeyedStorage<B> {
                     continue;
                 }
                 match self.find_session(&entry.suffix).await? {
-                    At::Record(record) => is_live |= self.is_live(&record, &listing.user),
+                    // A session that was emptied goes on as another one, which counts itself.
+                    At::Moved(_, other) if *other != *handle && handles.contains(&&*other) => {}
+                    At::Record(record) | At::Moved(record, _) => {
+                        is_live |= self.is_live(&record, &listing.user);
+                    }
                     At::Gone => drop(gone.insert(entry.suffix.clone())),
                     At::Ended => {}
                 }
@@ -91,9 +97,14 @@ impl<B: Backend> KeyedStorage<B> {
     async fn find_session(&self, suffix: &Arc<str>) -> Result<At> {
         let mut suffix = suffix.clone();
         for hop in 0..MAX_HOPS {
-            let found = self.backend.read(&self.address_of(suffix).key).await?;
+            let address = self.address_of(suffix);
+            let found = self.backend.read(&address.key).await?;
             match self.open(&found, self.config.unix_now()) {
-                Opened::Record(record) => return Ok(At::Record(record)),
+                Opened::Record(record) if hop == 0 => return Ok(At::Record(record)),
+                Opened::Record(record) => {
+                    let handle = self.handle_at(&record, &address);
+                    return Ok(At::Moved(record, handle));
+                }
                 Opened::Missing if hop == 0 => return Ok(At::Gone),
                 Opened::Tombstone(Tombstone::Moved(to)) => match Identity::parse(&to) {
                     Some(to) => suffix = to.text(),
@@ -109,6 +120,8 @@ impl<B: Backend> KeyedStorage<B> {
 /// Where a listed session is.
 enum At {
     Record(Arc<Record>),
+    /// Where a renewal moved it, with the handle there.
+    Moved(Arc<Record>, Box<str>),
     /// It has ended, and its key holds something else.
     Ended,
     /// The key that the index lists is missing.

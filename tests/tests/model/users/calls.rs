@@ -32,6 +32,8 @@ impl<B: Backend> World<B> {
             Call::EndAll => true,
             Call::List => false,
         };
+        let place = request.place.map(|at| &self.known[at].suffix);
+        let followed = place.and_then(|suffix| self.follow(suffix));
         // What the index leads to.
         let mut predicted = Vec::new();
         for line in &self.index(*user).entries {
@@ -43,8 +45,9 @@ impl<B: Backend> World<B> {
             else {
                 continue;
             };
-            let is_kept =
-                matches!(call, Call::EndOthers) && own == Some(handle_of(&self.known[at], record));
+            // Also if the session was emptied, and goes on as a new one with another handle.
+            let is_own = own == Some(handle_of(&self.known[at], record));
+            let is_kept = matches!(call, Call::EndOthers) && (is_own || followed == Some(at));
             if user_of(record) == Some(*user) && !is_kept && !predicted.contains(&at) {
                 predicted.push(at);
             }
@@ -155,7 +158,13 @@ impl<B: Backend> World<B> {
                 self.seen.ended += number;
                 self.seen.others += usize::from(matches!(call, Call::EndOthers) && number > 0);
                 self.seen.one += usize::from(matches!(call, Call::End(_)) && number > 0);
-                let logins = op.logins.clone();
+                let mut logins = op.logins.clone();
+                if matches!(call, Call::EndOthers) {
+                    let own = self.reach(self.requests[at].place.into_iter().collect());
+                    let kept = own.iter().filter_map(|at| self.known[*at].entry.record());
+                    let kept: Vec<u64> = kept.filter_map(login_of).collect();
+                    logins.retain(|login| !kept.contains(login));
+                }
                 self.dead.extend(logins);
                 self.check_listed()?;
             }

@@ -219,7 +219,17 @@ impl<B: Backend> World<B> {
             let to = self.known.iter().position(|known| known.suffix == *suffix);
             self.moved_to.insert(key, to.expect("it was found"));
         }
+        let is_switched = match (old, new) {
+            (Entry::Record(before), Entry::Moved(_)) => {
+                let stored = self.requests[at].op().stored.as_ref();
+                let user = stored.and_then(|(_, record)| user_of(record));
+                user.is_some() && user != user_of(before)
+            }
+            _ => false,
+        };
         let op = self.requests[at].op_mut();
+        // A session that comes back to a user may be in the index still. It is a login, too.
+        op.has_listed |= is_switched;
         if let Entry::Record(record) = new {
             op.stored = Some((key, record.clone()));
         }
@@ -342,7 +352,7 @@ impl<B: Backend> World<B> {
     }
 
     /// All that a renewal ever moved these to.
-    fn reach(&self, mut reach: Vec<usize>) -> Vec<usize> {
+    pub(crate) fn reach(&self, mut reach: Vec<usize>) -> Vec<usize> {
         let mut at = 0;
         while let Some(key) = reach.get(at) {
             if let Some(to) = self.moved_to.get(key)

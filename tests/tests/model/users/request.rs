@@ -67,7 +67,7 @@ pub(crate) struct Op {
     pub(crate) left: Vec<(usize, Entry)>,
     /// What it revoked: the key, the handle, and whether the store's answer came.
     pub(crate) revoked: Vec<(usize, String, bool)>,
-    /// It put a session into the index that was not there.
+    /// It gave a user a session that the user did not have.
     pub(crate) has_listed: bool,
     /// The keys that it is to revoke, if no other request interferes.
     pub(crate) predicted: Vec<usize>,
