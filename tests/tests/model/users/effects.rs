@@ -6,7 +6,7 @@ use session_core::keyed::Backend;
 
 use crate::effects::told;
 use crate::handle::{Check, fail, must};
-use crate::known::{Entry, Record};
+use crate::known::{Entry, Known, Record};
 use crate::turns::{Calls, Made};
 use crate::users::listed::{handle_of, index_key, user_of, user_of_key};
 use crate::users::request::{Flight, Request};
@@ -60,6 +60,7 @@ impl<B: Backend> World<B> {
             );
         must!(!is_list, "P9: a read wrote {}", index_key(user));
         let (old, now) = (self.index(user), self.now());
+        let began = self.requests[at].op().tick;
         let Some(new) = self.raw_index(user).await? else {
             fail!("the index of {user} is gone at once");
         };
@@ -85,7 +86,9 @@ impl<B: Backend> World<B> {
         );
         for line in &old.entries {
             let known = self.known.iter().find(|known| known.suffix == line.suffix);
-            let is_gone = known.is_none_or(|known| known.entry == Entry::Missing);
+            // A login may have left a tombstone there since.
+            let was_gone = |known: &Known| known.since(began).any(|it| *it == Entry::Missing);
+            let is_gone = known.is_none_or(was_gone);
             match new.find(&line.suffix) {
                 None => must!(
                     is_gone || line.until < now,
@@ -258,7 +261,7 @@ impl<B: Backend> World<B> {
         let handle = handle_of(known, record);
         must!(own != handle, "P11: a login ended itself");
         // Others may have ended some meanwhile.
-        let was_live = |known: &crate::known::Known| {
+        let was_live = |known: &Known| {
             let mut since = known.since(op.tick);
             since.any(|entry| entry.record().is_some_and(|record| user_of(record) == user))
         };
