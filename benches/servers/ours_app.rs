@@ -14,13 +14,16 @@ type BoxError = Box<dyn std::error::Error + Send + Sync>;
 /// As short as the peers'.
 const NAME: &str = "id";
 
+/// The session key of the user's number. `memory-users` and `redis-users` keep an index by it.
+const USER: &str = "user_id";
+
 fn increment(session: &Session) -> session_core::Result<i64> {
     let counter = session.get("counter")?.unwrap_or(0);
     if counter == 0 {
         if let Some(text) = bench_common::filler() {
             session.insert("filler", text)?;
         } else {
-            session.insert("user_id", 1_234_567)?;
+            session.insert(USER, 1_234_567)?;
             session.insert("name", "Ada Lovelace")?;
             session.insert("roles", ["admin", "editor", "viewer"])?;
             session.insert("last_visit", 1_700_000_000.123_456)?;
@@ -49,14 +52,22 @@ async fn storage() -> Result<Arc<dyn Storage>, BoxError> {
     let storage: Arc<dyn Storage> = match bench_common::argument(2).as_str() {
         "fernet" => Arc::new(EncryptedCookieStorage::new(Key::generate()?).with_cookie(cookie)),
         "nacl" => Arc::new(NaClCookieStorage::new(Key::generate()?).with_cookie(cookie)),
-        "memory" => {
+        store @ ("memory" | "memory-users") => {
             // Room for a million sessions.
             let backend = MemoryBackend::with_capacity(2 << 30);
-            Arc::new(MemoryStorage::new(backend).with_cookie(cookie))
+            let storage = MemoryStorage::new(backend).with_cookie(cookie);
+            match store {
+                "memory" => Arc::new(storage),
+                _ => Arc::new(storage.with_user_index(USER)),
+            }
         }
-        "redis" => {
+        store @ ("redis" | "redis-users") => {
             let storage = RedisStorage::connect(&std::env::var("REDIS_URL")?).await?;
-            Arc::new(storage.with_cookie(cookie))
+            let storage = storage.with_cookie(cookie);
+            match store {
+                "redis" => Arc::new(storage),
+                _ => Arc::new(storage.with_user_index(USER)),
+            }
         }
         "memcached" => {
             let storage = MemcachedStorage::connect(&std::env::var("MEMCACHED")?).await?;

@@ -1,5 +1,6 @@
-//! The library's sessions around hyper: `bench-ours PORT fernet|nacl|memory|redis|memcached`, with
-//! the store's address in `REDIS_URL` or `MEMCACHED`.
+//! The library's sessions around hyper: `bench-ours PORT STORAGE`, with the store's address in
+//! `REDIS_URL` or `MEMCACHED`. STORAGE is fernet, nacl, memory, memory-users, redis, redis-users or
+//! memcached.
 //!
 //! `/none` does not touch the session, `/read` answers its counter, `/write` increments it, first
 //! setting what a logged-in user's session holds.
