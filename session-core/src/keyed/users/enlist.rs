@@ -30,7 +30,8 @@ pub(in crate::keyed) struct Listing {
 pub(in crate::keyed) struct Wish {
     user: User,
     until: Until,
-    /// The save gives the session another user. The new one may list it still, from an earlier time.
+    /// The save gives the session another user. The index of the new one may list it still, from an
+    /// earlier time.
     is_login: bool,
 }
 
