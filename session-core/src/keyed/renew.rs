@@ -168,6 +168,7 @@ impl<B: Backend> Change for Move<'_, B> {
                 found,
             ) {
                 (Opened::Record(record), Found::Record(stored)) if self.lineage.owns(&record) => {
+                    let is_login = self.storage.gives_user(self.draft, &record);
                     self.draft.merge(record);
                     let merged = Arc::make_mut(&mut self.draft.record);
                     merged.handle.clone_from(&self.handle);
@@ -175,6 +176,9 @@ impl<B: Backend> Change for Move<'_, B> {
                     self.base = stored.value().clone();
                     if !self.rewrite().await? {
                         return Ok(Next::Stop(Moved::Ended));
+                    }
+                    if let (true, Some(listing)) = (is_login, self.listing.as_deref_mut()) {
+                        listing.note_login();
                     }
                 }
                 _ => return Ok(Next::Stop(Moved::Ended)),

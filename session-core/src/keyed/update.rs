@@ -51,6 +51,12 @@ impl<B: Backend> KeyedStorage<B> {
             }
             Swapped::Stopped(Conflict::OfARead) => Ok(CookieChange::Keep.into()),
             Swapped::Stopped(Conflict::OtherUser(found)) => {
+                // What is there now decides whether the save gives the session another user.
+                draft.place = Place::InStore {
+                    identity: identity.clone(),
+                    seen: found.clone(),
+                    emptied: false,
+                };
                 Box::pin(self.renew(draft, identity, found, false)).await
             }
             Swapped::Stopped(Conflict::Ended) => self.lost(draft, Some(&identity)),
@@ -108,8 +114,9 @@ impl<B: Backend> Change for Update<'_, B> {
                 _ => return Ok(Next::Stop(Conflict::Ended)),
             }
         }
-        let covered = self.storage.cover(self.draft, self.address).await?;
-        self.listing = covered.or(self.listing.take());
+        if let Some(listing) = self.storage.cover(self.draft, self.address).await? {
+            listing.put(&mut self.listing);
+        }
         let (value, ttl) = self.storage.record_to_store(self.draft)?;
         Ok(Next::Write(Write::record(value, ttl)))
     }

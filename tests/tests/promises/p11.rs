@@ -596,6 +596,25 @@ async fn p11_the_limit_holds_for_a_session_that_comes_back_to_its_user() {
     assert_eq!(list(&app, "alice").await.len(), 1);
 }
 
+/// The session lost its user after the request had loaded it.
+#[tokio::test]
+async fn p11_the_limit_holds_for_a_user_that_a_slow_request_sets_again() {
+    for renews in [false, true] {
+        let app = with(settings(), UserIndex::new("user").limit(1));
+        let cookie = login(&app, "alice").await;
+        let slow = app.storage.load(&[&cookie]).await.unwrap();
+        app.ask(Some(&cookie), "/remove/user").await;
+        let other = login(&app, "alice").await;
+        slow.insert("user", "alice").unwrap();
+        if renews {
+            slow.renew().unwrap();
+        }
+        app.storage.save(&slow).await.unwrap();
+        assert_eq!(app.keys(&other).await, None, "{renews}");
+        assert_eq!(list(&app, "alice").await.len(), 1, "{renews}");
+    }
+}
+
 /// A session that was emptied goes on as a new one. The tombstone leads from the one to the other.
 #[tokio::test]
 async fn p11_the_limit_counts_a_session_that_was_emptied_and_its_successor_once() {

@@ -26,6 +26,21 @@ pub(in crate::keyed) struct Listing {
     pub(super) index: Index,
 }
 
+impl Listing {
+    /// Takes the place of an earlier listing by the same save. It remains a login if that was one,
+    /// although the session is in the index by now.
+    pub(in crate::keyed) fn put(mut self: Box<Self>, place: &mut Option<Box<Self>>) {
+        let earlier = place.take();
+        self.is_login |= earlier.is_some_and(|it| it.is_login && it.user == self.user);
+        *place = Some(self);
+    }
+
+    /// Notes that the save gives the session this user, whose index had it from an earlier time.
+    pub(in crate::keyed) fn note_login(&mut self) {
+        self.is_login = true;
+    }
+}
+
 /// What is to be listed: the user of a record, and until when.
 pub(in crate::keyed) struct Wish {
     user: User,
@@ -115,12 +130,8 @@ impl<B: Backend> KeyedStorage<B> {
             }
             _ => {
                 if let Some(wish) = self.wish(draft) {
-                    let mut again = Box::pin(self.enlist(wish, &draft.record, address)).await?;
-                    // This save may have listed the session just before.
-                    again.is_login |= listing
-                        .as_ref()
-                        .is_some_and(|listed| listed.is_login && listed.user == again.user);
-                    *listing = Some(again);
+                    let again = Box::pin(self.enlist(wish, &draft.record, address)).await?;
+                    again.put(listing);
                 }
             }
         }
