@@ -16,6 +16,12 @@ mod explicit_save;
 mod grace;
 #[path = "promises/p11.rs"]
 mod p11;
+#[path = "promises/p11_costs.rs"]
+mod p11_costs;
+#[path = "promises/p11_limit.rs"]
+mod p11_limit;
+#[path = "promises/p11_python.rs"]
+mod p11_python;
 #[path = "promises/p11_races.rs"]
 mod p11_races;
 #[path = "promises/p12.rs"]
