@@ -10,7 +10,7 @@ use session_core::Result;
 use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use crate::command::{get, set_if_missing};
+use crate::command::{Unchanged, get, set_if_missing};
 use crate::compare::Ifeq;
 use crate::failure;
 use crate::reconnect::Reconnecting;
@@ -94,7 +94,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     ) -> RedisResult<Option<Value>> {
         match only_if {
             OnlyIf::Missing => self.create(key, write, deadline).await,
-            OnlyIf::Unchanged(seen) => self.replace(key, seen.value(), write, deadline).await,
+            OnlyIf::Unchanged(seen) => {
+                let value = seen.value();
+                self.replace(Unchanged { key, value }, write, deadline)
+                    .await
+            }
         }
     }
 

@@ -59,39 +59,49 @@ pub(crate) fn set_if_missing(key: &str, write: &Write) -> Cmd {
     command
 }
 
-/// Makes a command that stores `write` if `key` holds `expected`.
+/// The condition that a key still holds the value that was read.
+#[derive(Clone, Copy)]
+pub(crate) struct Unchanged<'a> {
+    pub(crate) key: &'a str,
+    pub(crate) value: &'a [u8],
+}
+
+impl Unchanged<'_> {
+    fn len(self) -> usize {
+        self.key.len() + self.value.len()
+    }
+}
+
+/// Makes a command that stores `write` if the key is unchanged.
 ///
-/// It returns what the key held before. So `expected` means that the value was stored. Valkey knows
-/// it since version 8.1 and Redis since version 8.4. Other servers reply with a syntax error.
-pub(crate) fn set_if_equal(key: &str, expected: &[u8], write: &Write) -> Cmd {
+/// It returns what the key held before. So the old value means that the new one was stored. Valkey
+/// knows it since version 8.1 and Redis since version 8.4. Other servers reply with a syntax error.
+pub(crate) fn set_if_equal(old: Unchanged<'_>, write: &Write) -> Cmd {
     let value = &write.value()[..];
-    let size = OVERHEAD + key.len() + expected.len() + value.len();
-    let mut command = Cmd::with_capacity(8, size);
-    command.arg("SET").arg(key).arg(value);
-    command.arg("IFEQ").arg(expected).arg("GET");
+    let mut command = Cmd::with_capacity(8, OVERHEAD + old.len() + value.len());
+    command.arg("SET").arg(old.key).arg(value);
+    command.arg("IFEQ").arg(old.value).arg("GET");
     if let Some(ttl) = write.time_to_live() {
         command.arg("EX").arg(seconds(ttl));
     }
     command
 }
 
-/// Makes two commands that delete `key` if it holds `expected`, and return 1 if they did: that of
+/// Makes two commands that delete the key if it is unchanged, and return 1 if they did: that of
 /// Valkey since version 9.0, and that of Redis since version 8.4.
-pub(crate) fn delete_if_equal(key: &str, expected: &[u8]) -> [Cmd; 2] {
-    let size = OVERHEAD + key.len() + expected.len();
+pub(crate) fn delete_if_equal(old: Unchanged<'_>) -> [Cmd; 2] {
+    let size = OVERHEAD + old.len();
     let mut valkey = Cmd::with_capacity(3, size);
-    valkey.arg("DELIFEQ").arg(key).arg(expected);
+    valkey.arg("DELIFEQ").arg(old.key).arg(old.value);
     let mut redis = Cmd::with_capacity(4, size);
-    redis.arg("DELEX").arg(key).arg("IFEQ").arg(expected);
+    redis.arg("DELEX").arg(old.key).arg("IFEQ").arg(old.value);
     [valkey, redis]
 }
 
 /// A call of the compare-and-set script.
 #[derive(Clone, Copy)]
 pub(crate) struct CompareAndSet<'a> {
-    pub(crate) key: &'a str,
-    /// The value that the key must hold.
-    pub(crate) expected: &'a [u8],
+    pub(crate) old: Unchanged<'a>,
     /// `None` deletes the key.
     pub(crate) new: Option<&'a Write>,
 }
@@ -111,11 +121,12 @@ impl CompareAndSet<'_> {
     }
 
     fn command(self, name: &str, script: &str) -> Cmd {
-        let Self { key, expected, new } = self;
+        let Self { old, new } = self;
         let value = new.map_or(&[][..], |write| write.value());
-        let size = OVERHEAD + script.len() + key.len() + expected.len() + value.len();
+        let size = OVERHEAD + script.len() + old.len() + value.len();
         let mut command = Cmd::with_capacity(7, size);
-        command.arg(name).arg(script).arg(1).arg(key).arg(expected);
+        command.arg(name).arg(script).arg(1);
+        command.arg(old.key).arg(old.value);
         if let Some(write) = new {
             command.arg(value);
             if let Some(ttl) = write.time_to_live() {
@@ -135,6 +146,10 @@ mod tests {
     use super::*;
 
     const KEY: &str = "AIOHTTP_SESSION_0123456789abcdef0123456789abcdef";
+    const OLD: Unchanged<'_> = Unchanged {
+        key: KEY,
+        value: b"old",
+    };
     const MINUTE: Option<Duration> = Some(Duration::from_secs(60));
 
     /// Returns the words of a command, with `KEY` and `SCRIPT` for the key and the script.
@@ -166,11 +181,11 @@ mod tests {
 
     #[test]
     fn a_comparison_is_a_command_where_the_server_has_one() {
-        let command = set_if_equal(KEY, b"old", &Write::record("{}", None));
+        let command = set_if_equal(OLD, &Write::record("{}", None));
         assert_eq!(words(&command), ["SET", "KEY", "{}", "IFEQ", "old", "GET"]);
-        let command = set_if_equal(KEY, b"old", &Write::record("{}", MINUTE));
+        let command = set_if_equal(OLD, &Write::record("{}", MINUTE));
         assert_eq!(words(&command)[6..], ["EX", "60"]);
-        let [valkey, redis] = delete_if_equal(KEY, b"old");
+        let [valkey, redis] = delete_if_equal(OLD);
         assert_eq!(words(&valkey), ["DELIFEQ", "KEY", "old"]);
         assert_eq!(words(&redis), ["DELEX", "KEY", "IFEQ", "old"]);
     }
@@ -183,11 +198,7 @@ mod tests {
             (Some(&forever), &["{}"]),
             (Some(&minute), &["{}", "60"]),
         ] {
-            let call = CompareAndSet {
-                key: KEY,
-                expected: b"old",
-                new,
-            };
+            let call = CompareAndSet { old: OLD, new };
             let expected = [&["EVAL", "SCRIPT", "1", "KEY", "old"], more].concat();
             assert_eq!(words(&call.in_full()), expected);
             let by_hash = words(&call.by_hash());

@@ -17,7 +17,7 @@ use session_core::keyed::Write;
 use tokio::time::Instant as Deadline;
 
 use crate::backend::RedisBackend;
-use crate::command::{CompareAndSet, delete_if_equal, get, set_if_equal};
+use crate::command::{CompareAndSet, Unchanged, delete_if_equal, get, set_if_equal};
 use crate::failure;
 
 /// How long the script is used after a server refused `SET .. IFEQ`. After that the next write
@@ -43,19 +43,18 @@ impl Ifeq {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
-    /// Stores `write` if `key` holds `expected`. Returns what the key holds instead, or `None` if
-    /// it stored.
+    /// Stores `write` if the key is unchanged. Returns what the key holds instead, or `None` if it
+    /// stored.
     pub(crate) async fn replace(
         &self,
-        key: &str,
-        expected: &[u8],
+        old: Unchanged<'_>,
         write: &Write,
         deadline: Deadline,
     ) -> RedisResult<Option<Value>> {
-        match self.compare_and_set(key, expected, write, deadline).await {
+        match self.compare_and_set(old, write, deadline).await {
             // The server has no memory for a tombstone. It can still delete.
             Err(error) if write.is_tombstone() && failure::is_out_of_memory(&error) => {
-                self.compare_and_delete(key, expected, deadline).await
+                self.compare_and_delete(old, deadline).await
             }
             response => response,
         }
@@ -63,15 +62,14 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
 
     async fn compare_and_set(
         &self,
-        key: &str,
-        expected: &[u8],
+        old: Unchanged<'_>,
         write: &Write,
         deadline: Deadline,
     ) -> RedisResult<Option<Value>> {
-        let is_safe = write.time_to_live().is_some();
-        let tries_ifeq = is_safe && self.ifeq().is_worth_trying(Instant::now());
+        let reaches_replicas = write.time_to_live().is_some(); // any replica: see above
+        let tries_ifeq = reaches_replicas && self.ifeq().is_worth_trying(Instant::now());
         if tries_ifeq {
-            match self.set_if_equal(key, expected, write, deadline).await {
+            match self.set_if_equal(old, write, deadline).await {
                 Err(error) if failure::is_syntax_error(&error) => {
                     self.ifeq().was_refused(Instant::now());
                 }
@@ -79,11 +77,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
             }
         }
         let new = Some(write);
-        let script = CompareAndSet { key, expected, new };
+        let script = CompareAndSet { old, new };
         match self.run(script, deadline).await {
             // The user may run no script. The server may know the command nevertheless.
             Err(error) if !tries_ifeq && failure::is_forbidden(&error) => {
-                match self.set_if_equal(key, expected, write, deadline).await {
+                match self.set_if_equal(old, write, deadline).await {
                     Err(unknown) if failure::is_syntax_error(&unknown) => Err(error),
                     response => response,
                 }
@@ -94,41 +92,38 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
 
     async fn set_if_equal(
         &self,
-        key: &str,
-        expected: &[u8],
+        old: Unchanged<'_>,
         write: &Write,
         deadline: Deadline,
     ) -> RedisResult<Option<Value>> {
-        let command = set_if_equal(key, expected, write);
+        let command = set_if_equal(old, write);
         match self.send(&command, deadline).await? {
-            Value::BulkString(before) if before == expected => Ok(None),
-            // Not every server means by it that the key is missing.
-            Value::Nil => self.send(&get(key), deadline).await.map(Some),
+            Value::BulkString(before) if before == old.value => Ok(None),
+            // Some servers reply with nil if the value differs, too.
+            Value::Nil => self.send(&get(old.key), deadline).await.map(Some),
             response => Ok(Some(response)),
         }
     }
 
-    /// Deletes `key` if it holds `expected`. Returns what the key holds instead, or `None` if it
-    /// was deleted.
+    /// Deletes the key if it is unchanged. Returns what the key holds instead, or `None` if it was
+    /// deleted.
     ///
     /// The script comes first because most servers know it. Without the right to run it, the
     /// commands of Valkey 9.0 and Redis 8.4 do the same.
     pub(crate) async fn compare_and_delete(
         &self,
-        key: &str,
-        expected: &[u8],
+        old: Unchanged<'_>,
         deadline: Deadline,
     ) -> RedisResult<Option<Value>> {
-        let new = None;
-        let script = CompareAndSet { key, expected, new };
+        let script = CompareAndSet { old, new: None };
         let refused = match self.run(script, deadline).await {
             Err(error) if failure::is_forbidden(&error) => error,
             response => return response,
         };
-        for command in delete_if_equal(key, expected) {
+        for command in delete_if_equal(old) {
             match self.send(&command, deadline).await {
                 Ok(Value::Int(1)) => return Ok(None),
-                Ok(Value::Int(0)) => return self.send(&get(key), deadline).await.map(Some),
+                Ok(Value::Int(0)) => return self.send(&get(old.key), deadline).await.map(Some),
                 Err(error) if failure::is_forbidden(&error) => {}
                 response => return response.map(Some),
             }

@@ -48,7 +48,7 @@
 //! | save a new session | 1: `SET .. NX GET` |
 //! | save a change, after the load | 1: `SET .. IFEQ .. GET`, or `EVALSHA` |
 //! | log out, after the load | 1: the same |
-//! | log in over an old session or a stale cookie | 3: create the record, read the old key, end it |
+//! | log in over an old session or a stale cookie | 3: create the record, read and end the old |
 //! | a conflict with another request | 1 more |
 //!
 //! - **Compare-and-set.** `SET .. IFEQ .. GET` stores the new record only if the key still holds

@@ -7,7 +7,7 @@ use redis::{RedisError, RedisResult};
 use session_core::keyed::Write;
 
 use crate::backend::RedisBackend;
-use crate::command::get;
+use crate::command::{Unchanged, get};
 use crate::failure;
 
 /// The key of the trials. A user with the documented rights may use it. No session has it.
@@ -19,17 +19,19 @@ const TRIED: Duration = Duration::from_secs(1);
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     /// Creates, reads, replaces and deletes a key of its own.
     ///
-    /// The values are tombstones, so that a server without free memory is no obstacle. Another
-    /// process may do the same at the same time, so a conflict is none either. Only the command
-    /// counts: the user may have rights to other keys.
+    /// The values are tombstones, which a server without free memory accepts. A conflict is no error,
+    /// because another process may connect at the same time. A missing right to the key is no error
+    /// either, because the user may have rights to other keys.
     pub(crate) async fn probe(&self) -> RedisResult<()> {
         let deadline = self.deadline();
         let [first, second] = ["{ }", "{  }"].map(|value| Write::tombstone(value, TRIED));
         allowed(self.create(KEY, &first, deadline).await)?;
         allowed(self.send(&get(KEY), deadline).await)?;
-        let replaced = self.replace(KEY, first.value(), &second, deadline);
+        let holds = |value| Unchanged { key: KEY, value };
+        let replaced = self.replace(holds(first.value()), &second, deadline);
         let is_tried = allowed(replaced.await)?;
-        let deleted = self.compare_and_delete(KEY, second.value(), deadline).await;
+        let deleted = self.compare_and_delete(holds(second.value()), deadline);
+        let deleted = deleted.await;
         match allowed(deleted) {
             Err(error) if failure::is_forbidden(&error) && is_tried => warn_of_memory(&error),
             Err(error) if failure::is_forbidden(&error) => warn_of_rights(&error),
@@ -40,7 +42,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     }
 }
 
-/// Returns whether the user has the right to the key. That it has none is no error.
+/// Returns whether the user has the right to the key.
 fn allowed<T>(response: RedisResult<T>) -> RedisResult<bool> {
     match response {
         Ok(_) => Ok(true),
