@@ -1064,21 +1064,3 @@ fn chain(error: &Error) -> String {
     }
     text
 }
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn every_rule_is_in_a_list() {
-        let source = include_str!("backend.rs");
-        let rules = source
-            .lines()
-            .filter_map(|line| line.strip_prefix("pub async fn "))
-            .filter_map(|line| line.split_once("(make: "));
-        let listed = |rule: &str| source.lines().any(|line| line.trim() == format!("{rule},"));
-        let missing: Vec<&str> = rules
-            .map(|(rule, _)| rule)
-            .filter(|rule| !listed(rule))
-            .collect();
-        assert!(missing.is_empty(), "{missing:?}");
-    }
-}

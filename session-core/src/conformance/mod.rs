@@ -28,9 +28,9 @@
 //! [`backend`] has the rules for the operations of a [`Backend`](crate::keyed::Backend), with
 //! macros of their own. A failure reads `mine: the_rule`.
 //!
-//! The rules move the clock that they pass in, and rely on nothing else that expires: a real
-//! server's clock stands outside of them. They share no identity, so that all may run at once
-//! against one server. Each rule runs in a tokio runtime of its own, with one thread.
+//! The rules move the clock that they pass in. They do not wait until a server expires a record.
+//! They share no identity, so that all may run at once against one server. Each rule runs in a
+//! tokio runtime of its own, with one thread. A broken rule is a panic.
 
 #![allow(
     clippy::unwrap_used,

@@ -50,11 +50,12 @@ impl<B: Backend> KeyedStorage<B> {
     async fn check_key(&self, key: &str) -> Result<()> {
         // Not a tombstone, which a full store need not keep.
         let create = || Write::record(CREATED, Some(TRIED));
-        let Outcome::Written(_) = self.backend.write(key, create(), OnlyIf::Missing).await? else {
-            return Err(Self::unavailable(
-                "the store holds a key that was just drawn",
-            ));
-        };
+        match self.backend.write(key, create(), OnlyIf::Missing).await? {
+            Outcome::Written(_) => {}
+            // The connection repeated the write, as that of a Redis Cluster does.
+            Outcome::Found(Found::Record(own)) if own.value() == CREATED => {}
+            Outcome::Found(_) => return Err(Self::unavailable("the store holds a new key")),
+        }
         let Found::Record(stored) = self.backend.read(key).await? else {
             return Err(Self::unavailable("the store lost what it has acknowledged"));
         };
