@@ -152,6 +152,16 @@ impl App {
     }
 }
 
+/// The response to [`REQUEST`] sets the cookie of a session that is stored.
+async fn assert_saved(app: &App, mut client: TcpStream) {
+    let mut response = String::new();
+    client.read_to_string(&mut response).await.unwrap();
+    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
+    let cookie = "set-cookie: AIOHTTP_SESSION=";
+    assert!(response.contains(cookie), "{response}");
+    assert_eq!(app.storage.backend().len(), 1);
+}
+
 const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 #[tokio::test]
@@ -160,14 +170,7 @@ async fn a_request_that_is_running_when_the_server_stops_is_saved_and_gets_its_r
     let mut client = TcpStream::connect(app.address).await.unwrap();
     client.write_all(REQUEST).await.unwrap();
     app.stop_during_a_request().await;
-    let mut response = String::new();
-    client.read_to_string(&mut response).await.unwrap();
-    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
-    assert!(
-        response.contains("set-cookie: AIOHTTP_SESSION="),
-        "{response}"
-    );
-    assert_eq!(app.storage.backend().len(), 1);
+    assert_saved(&app, client).await;
     app.server.await.unwrap().unwrap();
 }
 
@@ -198,14 +201,7 @@ async fn a_client_that_closes_its_sending_side_is_served() {
     client.shutdown().await.unwrap();
     app.signals.has_begun.notified().await;
     app.signals.go_on.notify_one();
-    let mut response = String::new();
-    client.read_to_string(&mut response).await.unwrap();
-    assert!(response.starts_with("HTTP/1.1 200"), "{response}");
-    assert!(
-        response.contains("set-cookie: AIOHTTP_SESSION="),
-        "{response}"
-    );
-    assert_eq!(app.storage.backend().len(), 1);
+    assert_saved(&app, client).await;
 }
 
 /// What hyper does without `half_close`.
