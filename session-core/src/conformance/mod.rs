@@ -92,8 +92,8 @@ mod sealed {
     impl<F: Fn(CookieSettings, ManualClock) -> Made, Made: Future> Sealed for F {}
 }
 
-/// Makes a test of each rule that a storage keeps whose sessions live in their cookies,
-/// in a module of the maker's name.
+/// Makes one test for each rule of a storage whose sessions live in their cookies, in a module of
+/// the maker's name.
 #[macro_export]
 macro_rules! conformance {
     ($maker:ident) => {
