@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use redis::cluster_async::ClusterConnection;
-use session_core::{CookieChange, ErrorKind, Session, Storage};
+use session_core::{CookieChange, CookieSettings, ErrorKind, Session, Storage};
 use session_redis::{Reconnecting, RedisBackend, RedisStorage};
 use session_tests::cluster::{RedisCluster, slot_of};
 use session_tests::redis::{RedisServer, compares_by};
@@ -35,6 +35,8 @@ const SLACK: Duration = Duration::from_secs(2);
 /// For what must be over some time.
 const PATIENCE: Duration = Duration::from_secs(20);
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 const SESSIONS: usize = 40;
 const WRITERS: usize = 2;
 
@@ -45,7 +47,10 @@ fn storage(cluster: &RedisCluster) -> Sessions {
         async move { client.get_async_connection().await }
     });
     let backend = RedisBackend::new(connection).with_timeout(BOUND);
-    Arc::new(RedisStorage::new(backend))
+    // Only a write with a time to live compares without a script.
+    let cookie = CookieSettings::builder("AIOHTTP_SESSION");
+    let cookie = cookie.max_age(HOUR).persistent(false).build().unwrap();
+    Arc::new(RedisStorage::new(backend).with_cookie(cookie))
 }
 
 async fn create(storage: &Sessions) -> String {
