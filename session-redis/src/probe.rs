@@ -19,9 +19,9 @@ const TRIED: Duration = Duration::from_secs(1);
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     /// Creates, reads, replaces and deletes a key of its own.
     ///
-    /// The values are tombstones, which a server without free memory accepts. A conflict is no error,
-    /// because another process may connect at the same time. A missing right to the key is no error
-    /// either, because the user may have rights to other keys.
+    /// The values are tombstones, so a server without free memory is no error. A conflict is no
+    /// error, because another process may connect at the same time. A missing right to the key is
+    /// no error, because the user may have rights to other keys.
     pub(crate) async fn probe(&self) -> RedisResult<()> {
         let deadline = self.deadline();
         let [first, second] = ["{ }", "{  }"].map(|value| Write::tombstone(value, TRIED));
