@@ -167,7 +167,7 @@ impl<B: Backend> KeyedStorage<B> {
     async fn log_out(&self, draft: &mut Draft) -> Result<Saved> {
         let has_cookie = draft.origin.sent_cookie || matches!(draft.place, Place::InStore { .. });
         let restarts = !draft.record.is_empty();
-        let stale = draft.take_stale_creation(restarts);
+        draft.set_stale_creation_aside(restarts);
         let (mut new, mut failed) = (None, None);
         if restarts && matches!(draft.place, Place::InStore { .. }) {
             // Created first, so that a failure leaves the client with the session that it had.
@@ -199,8 +199,10 @@ impl<B: Backend> KeyedStorage<B> {
             draft.note_ended_here();
         }
         // This comes after the end, which may have to follow a renewal to that record.
-        if let Some(stale) = stale {
-            self.discard(&stale).await;
+        for stale in draft.stale_creations() {
+            if self.discard(&stale).await {
+                draft.forget_stale(&stale);
+            }
         }
         let others = self.end_others(draft, is_repeated, new.is_some()).await?;
         // The loaded session decides. Without one, the strongest reason of the others decides.

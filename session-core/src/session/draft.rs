@@ -153,12 +153,24 @@ impl Draft {
         self.session.state().is_lost
     }
 
-    /// Takes out a creation that began before the session ended and is now useless. That is the
+    /// Sets a creation aside that began before the session ended and is now useless. That is the
     /// creation of a renewal, and any creation if the session does not start again.
-    pub(crate) fn take_stale_creation(&self, restarts: bool) -> Option<PendingCreate> {
-        let mut state = self.session.state();
-        let pending = &mut state.creation.pending;
-        pending.take_if(|pending| pending.is_move || !restarts)
+    pub(crate) fn set_stale_creation_aside(&self, restarts: bool) {
+        let creation = &mut self.session.state().creation;
+        let pending = &mut creation.pending;
+        let stale = pending.take_if(|pending| pending.is_move || !restarts);
+        creation.stale.extend(stale);
+    }
+
+    /// Returns the useless creations whose records are not ended yet.
+    pub(crate) fn stale_creations(&self) -> Vec<PendingCreate> {
+        self.session.state().creation.stale.clone()
+    }
+
+    /// Forgets a useless creation whose record has ended.
+    pub(crate) fn forget_stale(&self, ended: &PendingCreate) {
+        let stale = &mut self.session.state().creation.stale;
+        stale.retain(|it| it.identity != ended.identity);
     }
 
     /// Notes that the session is about to be ended where it lives. Returns whether an earlier save

@@ -116,6 +116,9 @@ pub(crate) struct Creation {
     pub(crate) chosen: Option<Identity>,
     /// A creation whose outcome is unknown. A second save continues with it.
     pub(crate) pending: Option<PendingCreate>,
+    /// Records that an end has made useless and that are not ended yet. They stay here if a save
+    /// fails or is cancelled, so that a second save ends them.
+    pub(crate) stale: Vec<PendingCreate>,
     /// A save tried to end the session, with an unknown outcome. A tombstone at its key may be this
     /// session's own.
     pub(crate) is_ending: bool,

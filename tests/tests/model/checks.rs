@@ -315,7 +315,14 @@ impl<B: Backend> World<B> {
                     vec![Outcome::Ended]
                 }
             },
-            (Plan::Clear, _) if save.is_over => vec![Outcome::ClientCookie(ClientCookie::Remove)],
+            (Plan::Clear, own) if save.is_over => {
+                let mut outcomes = vec![Outcome::ClientCookie(ClientCookie::Remove)];
+                // Once its tombstone has expired, nothing shows that the end was its own.
+                if own.is_some_and(|own| self.known[own].entry == Entry::Missing) {
+                    outcomes.push(Outcome::Ended);
+                }
+                outcomes
+            }
             (Plan::Clear, Some(own)) => {
                 let tick = save.replied.get(&own).copied().unwrap_or(save.tick);
                 let since = self.known[own].since(tick);
@@ -466,7 +473,8 @@ impl<B: Backend> World<B> {
                     save.plan
                 );
                 must!(
-                    save.updated.is_none() && (!save.is_over || save.plan == Plan::End),
+                    save.updated.is_none()
+                        && (!save.is_over || matches!(save.plan, Plan::End | Plan::Clear)),
                     "P2: it is told that nothing was saved, and it was"
                 );
                 self.seen.told += 1;

@@ -514,3 +514,30 @@ async fn p5_a_save_in_flight_that_fails_after_a_server_error_leaves_the_stored_d
         }
     }
 }
+
+/// A renewal is cancelled after it has stored its record. The session ends and starts again, and the
+/// first try of that fails. The second one still knows the record of the renewal, and ends it.
+#[tokio::test]
+async fn p4_a_failed_end_does_not_forget_the_record_of_a_cancelled_renewal() {
+    let program = Program::new();
+    let cookie = program.client().await;
+    let session = program.storage.load(&[&cookie]).await.unwrap();
+    session.renew().unwrap();
+    let created = program.gate().hold(Call::Create, When::After);
+    tokio::select! {
+        _ = program.storage.save(&session) => panic!("the save is held"),
+        () = created.reached() => {}
+    }
+    assert_eq!(
+        program.live().await.len(),
+        2,
+        "the renewal has stored its record"
+    );
+    session.invalidate().unwrap();
+    session.insert("k", 2).unwrap();
+    program.fail(1);
+    let failed = program.storage.save(&session).await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unavailable);
+    let new = value_of(program.storage.save(&session).await.unwrap());
+    assert_eq!(program.live().await, [new]);
+}
