@@ -14,7 +14,7 @@ from .processes import Process, Redis, free_port
 from .results import Part, Rows, progress
 from .settings import HERE, Settings
 
-PATIENCE = 15  # seconds for an answer
+PATIENCE = 15  # seconds for a response
 MONTH = 30 * 24 * 3600
 
 
@@ -101,20 +101,20 @@ class Browser:
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         try:
             connection.request(method, route, urllib.parse.urlencode(form) if method == "POST" else None, headers)
-            answer = connection.getresponse()
-            self.body = answer.read().decode()
+            response = connection.getresponse()
+            self.body = response.read().decode()
         finally:
             connection.close()
-        for line in answer.headers.get_all("Set-Cookie") or []:
+        for line in response.headers.get_all("Set-Cookie") or []:
             age = re.search(r"max-age=(-?\d+)", line.lower())
             self.max_age = int(age[1]) if age else None
             self.cookie = "" if self.max_age == 0 else line.split(";")[0]
-        return " ".join(filter(None, [str(answer.status), answer.headers["Location"]]))
+        return " ".join(filter(None, [str(response.status), response.headers["Location"]]))
 
     def expect(self, wanted: str, method: str, route: str, **form: str) -> None:
-        answer = self.ask(method, route, **form)
-        if answer != wanted:
-            raise RuntimeError(f"{method} {route}: {answer!r} and not {wanted!r}")
+        response = self.ask(method, route, **form)
+        if response != wanted:
+            raise RuntimeError(f"{method} {route}: {response!r} and not {wanted!r}")
 
     def sees(self, text: str, wanted: bool = True) -> None:
         if (text in self.body) != wanted:
@@ -123,10 +123,10 @@ class Browser:
     def stays_out(self, cookie: str) -> str:
         """Sends a cookie that must not be worth anything any more."""
         self.cookie = cookie
-        answer = self.ask("GET", "/account")
-        if answer not in ("303 /", "409"):
-            raise RuntimeError(f"the old cookie gets {answer!r}")
-        return f"yes; the old cookie gets {answer[:3]}"
+        response = self.ask("GET", "/account")
+        if response not in ("303 /", "409"):
+            raise RuntimeError(f"the old cookie gets {response!r}")
+        return f"yes; the old cookie gets {response[:3]}"
 
     def log_in(self, **more: str) -> None:
         self.expect("303 /account", "POST", "/login", name="ada", password="open sesame", **more)
@@ -191,9 +191,9 @@ def remember(browser: Browser, _: Redis) -> str:
 
 def error_page(browser: Browser, redis: Redis) -> str:
     browser.log_in()
-    answer = redis.command("ACL SETUSER default -get")
-    if not answer.startswith("+OK"):
-        raise RuntimeError(f"Redis: {answer}")
+    response = redis.command("ACL SETUSER default -get")
+    if not response.startswith("+OK"):
+        raise RuntimeError(f"Redis: {response}")
     return has_error_page(browser)
 
 
@@ -207,7 +207,7 @@ def has_error_page(browser: Browser) -> str:
     try:
         status = browser.ask("GET", "/account")
     except TimeoutError:
-        return f"no answer in {PATIENCE} s"
+        return f"no response in {PATIENCE} s"
     browser.sees("Please try again")
     return "yes" if status == "503" else f"yes, with {status}"
 

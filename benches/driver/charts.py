@@ -115,7 +115,7 @@ def concurrency(rows: Rows, servers: list[Server]) -> Figure:
     lines(left, rows, servers, writes("cpu_us"), log=True)
     lines(right, rows, servers, writes("p99_ms"), log=True)
     left.set_title("Server's CPU µs for a /write")
-    right.set_title("99 of 100 /write answered within, ms")
+    right.set_title("99 of 100 /write responded to within, ms")
     for axes in (left, right):
         axes.set_xlabel("connections")
     return figure

@@ -10,21 +10,21 @@ class Client:
     def __init__(self, port: int):
         self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
         self.jar: dict[str, str] = {}
-        self.set_cookie: list[str] = []  # of the last answer
+        self.set_cookie: list[str] = []  # of the last response
 
     def get(self, route: str, cookie: str | None = None) -> str:
         header = "; ".join(f"{name}={value}" for name, value in self.jar.items()) if cookie is None else cookie
         self.connection.request("GET", f"/{route}", headers={"Cookie": header} if header else {})
-        answer = self.connection.getresponse()
-        body = answer.read().decode()
-        self.set_cookie = answer.headers.get_all("Set-Cookie") or []
+        response = self.connection.getresponse()
+        body = response.read().decode()
+        self.set_cookie = response.headers.get_all("Set-Cookie") or []
         for line in self.set_cookie:
             name, _, value = line.split(";")[0].partition("=")
             self.jar[name] = value
             if "max-age=0" in line.lower().split("; "):
                 del self.jar[name]
-        if answer.status != 200:
-            raise RuntimeError(f"/{route} answers {answer.status} {body[:80]!r}")
+        if response.status != 200:
+            raise RuntimeError(f"/{route} responses {response.status} {body[:80]!r}")
         return body
 
     def header(self) -> str:
@@ -34,9 +34,9 @@ class Client:
         self.connection.close()
 
 
-def expect(answer: str, wanted: str, what: str) -> None:
-    if answer != wanted:
-        raise RuntimeError(f"{what}: {answer!r} and not {wanted!r}")
+def expect(response: str, wanted: str, what: str) -> None:
+    if response != wanted:
+        raise RuntimeError(f"{what}: {response!r} and not {wanted!r}")
 
 
 def verify(server: Server, port: int) -> dict[str, str]:

@@ -41,13 +41,13 @@ def total(server: Server, shared: Stores, settings: Settings, more: dict[str, in
     with running(server, shared, settings, under=callgrind) as started:
         verify(server, started.port)
         [cookie] = sessions(server, started.port, 1)
-        # One request at a time on one connection, with the cookie that the first answer has set.
+        # One request at a time on one connection, with the cookie that the first response has set.
         client = Client(started.port)
         for route in ROUTES:
             for _ in range(settings.requests // 10 + more.get(route, 0)):
-                answer = client.get(route, cookie)
+                response = client.get(route, cookie)
                 if route == "none":
-                    expect(answer, "ok", "/none")
+                    expect(response, "ok", "/none")
         client.close()
     return instructions(file)
 

@@ -27,12 +27,12 @@ class Measurement:
     p50_ms: float
     p90_ms: float
     p99_ms: float
-    answer_bytes: float
-    bad: dict[str, int]  # answers other than 200, errors of sockets
+    response_bytes: float
+    bad: dict[str, int]  # responses other than 200, errors of sockets
     server_busy: float  # of a core
     wrk_busy: float
     noise: float  # cores that anything else took, stolen time included
-    kept: float | None = None  # of the increments that were answered, how many the store has
+    kept: float | None = None  # of the increments that got a response, how many the store has
 
 
 class Load:
@@ -78,7 +78,7 @@ class Load:
             p50_ms=result["p50"] / 1e3,
             p90_ms=result["p90"] / 1e3,
             p99_ms=result["p99"] / 1e3,
-            answer_bytes=result["bytes"] / requests,
+            response_bytes=result["bytes"] / requests,
             bad={name: result[name] for name in ("status", "connect", "read", "write", "timeout") if result[name]},
             server_busy=sum(used.server) / wall,
             wrk_busy=result["cpu"] / wall,

@@ -37,7 +37,7 @@ def markdown(folder: pathlib.Path) -> str:
         lines += seen(measured, present)
     lines += ["## Notes of the run", ""]
     notes = [f"- {note}" for part in parts.values() if part for note in part["notes"]]
-    lines += notes or ["Nothing failed, and no answer was other than 200."]
+    lines += notes or ["Nothing failed, and no response was other than 200."]
     return "\n".join(lines) + "\n"
 
 
@@ -201,30 +201,30 @@ def memory(measured: Table, servers: list[Server]) -> list[str]:
         own = measured.of(server.name)
         every = [row[route] for row in own for route in ROUTES]
         kept = [row["write"]["kept"] for row in own if row["write"]["kept"] is not None]
-        answers = [measured.value(server.name, route, "answer_bytes").median for route in ("read", "write")]
+        responses = [measured.value(server.name, route, "response_bytes").median for route in ("read", "write")]
         busy = [median([each[key] for each in every]) for key in ("server_busy", "wrk_busy")]
         rows.append([
             label(server),
             number(median([row["rss"] for row in own])),
             number(median([row["peak"] for row in own])),
             str(own[0]["cookie_bytes"]),
-            " / ".join(f"{size:.0f}" for size in answers),
+            " / ".join(f"{size:.0f}" for size in responses),
             " / ".join(f"{share:.0%}" for share in busy),
             f"{median(kept):.0%}" if kept else "",
             str(sum(sum(each["bad"].values()) for each in every)),
             f"{sum(each['noise'] <= measured.quiet for each in every)} of {len(every)}",
         ])
-    text = "Updates kept: of the increments that were answered, how many the store has (above 100 %: answers after the end of the load)."
-    heads = ["", "MiB resident", "peak", "Cookie header, B", "answer to /read / /write, B", "server / wrk busy", "updates kept"]
-    return ["### Memory, sizes, checks", "", text, "", *table([*heads, "bad answers", "quiet runs"], rows)]
+    text = "Updates kept: of the increments that got a response, how many the store has (above 100 %: responses after the end of the load)."
+    heads = ["", "MiB resident", "peak", "Cookie header, B", "response to /read / /write, B", "server / wrk busy", "updates kept"]
+    return ["### Memory, sizes, checks", "", text, "", *table([*heads, "bad responses", "quiet runs"], rows)]
 
 
 def seen(measured: Table, servers: list[Server]) -> list[str]:
-    lines = ["## What each was seen to do", "", "Checked before each load, beside the answers and the counters.", ""]
+    lines = ["## What each was seen to do", "", "Checked before each load, beside the responses and the counters.", ""]
     for server in servers:
         facts = measured.of(server.name)[0]["facts"]
         if facts:
-            lines.append(f"- **{server.name}**: " + "; ".join(f"{what}: {answer}" for what, answer in facts.items()))
+            lines.append(f"- **{server.name}**: " + "; ".join(f"{what}: {response}" for what, response in facts.items()))
     return [*lines, ""]
 
 

@@ -40,7 +40,7 @@ def measure_server(
         for route in ROUTES if number == 0 else ("write",):
             warm = load.wrk(started.port, route, connections, 1, check=True)
             if warm["odd"] or warm["status"]:
-                part.note(f"{server.name} /{route}: {warm['odd']} of {warm['requests']} first answers were no 200 with a body")
+                part.note(f"{server.name} /{route}: {warm['odd']} of {warm['requests']} first responses were no 200 with a body")
         for route in ROUTES:
             best = patience.best(lambda: load.measure(started, route, connections, seconds, count_kept=True))
             if best.bad:
@@ -48,7 +48,7 @@ def measure_server(
             # In a short run on busy cores a session's requests overlap, and the later count replaces the earlier.
             low, high = (0.5, float("inf")) if settings.mode == "smoke" else (0.99, 1.1)
             if best.kept is not None and not low <= best.kept <= high:
-                part.note(f"{server.name}: of the increments that it answered the store has {best.kept:.0%}")
+                part.note(f"{server.name}: of the increments that it responded to, the store has {best.kept:.0%}")
             row[route] = dataclasses.asdict(best)
         row["rss"], row["peak"] = started.process.memory()
     return row

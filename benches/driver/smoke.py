@@ -14,7 +14,7 @@ def check(settings: Settings) -> int:
         for row in part["rows"]:
             for measured in [row[route] for route in ROUTES] if name == "table" else [row]:
                 if measured.get("requests") == 0:
-                    failures.append(f"{name}: {row['server']} answered nothing")
+                    failures.append(f"{name}: {row['server']} got no response")
     for failure in failures:
         progress(f"FAILED {failure}")
     progress("smoke: " + ("failed" if failures else "all servers, routes and parts work"))

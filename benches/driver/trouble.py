@@ -17,7 +17,7 @@ from .servers import Running, Server, running
 from .settings import Settings
 
 KEYS = 20
-PATIENCE = 15  # seconds for an answer
+PATIENCE = 15  # seconds for a response
 RECOVERY = 60  # seconds for a server to work again
 PAUSE = 0.5  # seconds between two tries
 
@@ -25,35 +25,35 @@ Scene = dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)
-class Answer:
+class Response:
     status: int | None  # None: none came in time
     seconds: float
     body: str = ""
     cookie: str = ""  # the Cookie header that its Set-Cookie makes, if it sets one
 
 
-def ask(port: int, route: str, cookie: str = "", patience: float = PATIENCE) -> Answer:
+def ask(port: int, route: str, cookie: str = "", patience: float = PATIENCE) -> Response:
     """Sends one request on a connection of its own."""
     start = time.monotonic()
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=patience)
     try:
         connection.request("GET", f"/{route}", headers={"Cookie": cookie} if cookie else {})
-        answer = connection.getresponse()
-        body = answer.read().decode(errors="replace")
+        response = connection.getresponse()
+        body = response.read().decode(errors="replace")
     except (OSError, http.client.HTTPException):
-        return Answer(None, time.monotonic() - start)
+        return Response(None, time.monotonic() - start)
     finally:
         connection.close()
-    lines = [line for line in answer.headers.get_all("Set-Cookie") or [] if "max-age=0" not in line.lower().split("; ")]
+    lines = [line for line in response.headers.get_all("Set-Cookie") or [] if "max-age=0" not in line.lower().split("; ")]
     cookie = "; ".join(line.split(";")[0] for line in lines)
-    return Answer(answer.status, time.monotonic() - start, body, cookie)
+    return Response(response.status, time.monotonic() - start, body, cookie)
 
 
 def new_session(port: int) -> str:
-    answer = ask(port, "write")
-    if (answer.status, answer.body) != (200, "1") or not answer.cookie:
-        raise RuntimeError(f"a new session's /write: {answer}")
-    return answer.cookie
+    response = ask(port, "write")
+    if (response.status, response.body) != (200, "1") or not response.cookie:
+        raise RuntimeError(f"a new session's /write: {response}")
+    return response.cookie
 
 
 def measure(settings: Settings, servers: list[Server]) -> None:
@@ -103,7 +103,7 @@ def at_once(server: Running, _: Redis) -> Scene:
     port = server.port
     cookie = new_session(port)
     with concurrent.futures.ThreadPoolExecutor(KEYS) as pool:
-        answers = list(pool.map(lambda key: ask(port, f"set/key{key}/500", cookie), range(KEYS)))
+        responses = list(pool.map(lambda key: ask(port, f"set/key{key}/500", cookie), range(KEYS)))
         kept = sum(ask(port, f"value/key{key}", cookie).body == "1" for key in range(KEYS))
 
         cookie = new_session(port)
@@ -115,7 +115,7 @@ def at_once(server: Running, _: Redis) -> Scene:
     if logout.status != 200 or not was_first:
         raise RuntimeError(f"no logout during a slow request: {logout}")
     return {
-        "answered": sum(answer.status == 200 for answer in answers),
+        "acknowledged": sum(response.status == 200 for response in responses),
         "kept": kept,
         "late_status": late.status,
         "old_cookie_lives": ask(port, "read", cookie).body != "0",
@@ -124,22 +124,22 @@ def at_once(server: Running, _: Redis) -> Scene:
 
 
 def silent(server: Running, redis: Redis) -> Scene:
-    """Redis stops answering, as a machine that is overloaded or cut off does, and goes on later."""
+    """Redis stops responding, as a machine that is overloaded or cut off does, and goes on later."""
     cookie = new_session(server.port)
     redis.pause()
-    answer = ask(server.port, "read", cookie)
+    response = ask(server.port, "read", cookie)
     redis.resume()
-    return {"silent": shown(answer), "after_silence": until_it_works(server.port)}
+    return {"silent": shown(response), "after_silence": until_it_works(server.port)}
 
 
 def dead(server: Running, redis: Redis) -> Scene:
     """Redis is killed, and restarted on the same port."""
     cookie = new_session(server.port)
     redis.kill()
-    answer = ask(server.port, "read", cookie)
+    response = ask(server.port, "read", cookie)
     redis.start()
     redis.wait()
-    return {"dead": shown(answer), "after_death": until_it_works(server.port)}
+    return {"dead": shown(response), "after_death": until_it_works(server.port)}
 
 
 def until_it_works(port: int) -> float | None:
@@ -168,8 +168,8 @@ def until_it_works(port: int) -> float | None:
     return min(worked, default=None)
 
 
-def shown(answer: Answer) -> Scene:
-    return {"status": answer.status, "seconds": answer.seconds}
+def shown(response: Response) -> Scene:
+    return {"status": response.status, "seconds": response.seconds}
 
 
 # ---- the table
@@ -179,9 +179,9 @@ def lines(rows: Rows) -> list[str]:
     measures: dict[str, Callable[[Scene], str]] = {
         f"{KEYS} requests set {KEYS} keys at once: kept": kept_text,
         "a logout during a slow request: who wins": winner_text,
-        "Redis is silent: a request that reads its session": lambda row: answer_text(row, "silent"),
+        "Redis is silent: a request that reads its session": lambda row: response_text(row, "silent"),
         "Redis goes on: the server works again": lambda row: recovery_text(row, "after_silence"),
-        "Redis is dead: a request that reads its session": lambda row: answer_text(row, "dead"),
+        "Redis is dead: a request that reads its session": lambda row: response_text(row, "dead"),
         "Redis is restarted: the server works again": lambda row: recovery_text(row, "after_death"),
     }
     heads = ["", *(row["server"] for row in rows)]
@@ -192,27 +192,27 @@ def kept_text(row: Scene) -> str:
     if "kept" not in row:
         return ""
     text = f"{row['kept']} of {KEYS}"
-    return text if row["answered"] == KEYS else f"{text}; {row['answered']} answered 200"
+    return text if row["acknowledged"] == KEYS else f"{text}; {row['acknowledged']} responses were 200"
 
 
 def winner_text(row: Scene) -> str:
     if "late_status" not in row:
         return ""
-    status = row["late_status"] or "no answer"
+    status = row["late_status"] or "no response"
     if row["old_cookie_lives"]:
         return f"the slow request ({status}): the old cookie has its session again"
     if row["late_cookie_lives"]:
-        return f"the slow request ({status}): its answer sets a cookie that has the session"
-    return f"the logout; the slow request is answered {status}"
+        return f"the slow request ({status}): its response sets a cookie that has the session"
+    return f"the logout; the slow request gets {status}"
 
 
-def answer_text(row: Scene, scene: str) -> str:
+def response_text(row: Scene, scene: str) -> str:
     if scene not in row:
         return ""
     status, seconds = row[scene]["status"], row[scene]["seconds"]
     if status:
         return f"{status} after {seconds:.1f} s" if seconds >= 0.05 else f"{status} at once"
-    return f"no answer in {PATIENCE} s" if seconds >= PATIENCE else f"connection closed after {seconds:.1f} s"
+    return f"no response in {PATIENCE} s" if seconds >= PATIENCE else f"connection closed after {seconds:.1f} s"
 
 
 def recovery_text(row: Scene, scene: str) -> str:

@@ -324,12 +324,12 @@ fn failed(error: &rusqlite::Error) -> Error {
             Error::new(ErrorKind::TooLarge, *cause)
         }
         rusqlite::Error::SqliteFailure(cause, _) => Error::new(ErrorKind::Unavailable, *cause),
-        _ => unavailable("an answer that does not fit"),
+        _ => unavailable("a response that does not fit"),
     }
 }
 
 fn late(limit: Duration) -> Error {
-    unavailable(format_args!("no answer within {limit:?}"))
+    unavailable(format_args!("no response within {limit:?}"))
 }
 
 /// The runtime shuts down, or the call panicked and its transaction was rolled back.

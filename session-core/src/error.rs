@@ -105,7 +105,7 @@ impl From<ErrorKind> for Error {
 impl ErrorKind {
     fn text(self) -> &'static str {
         match self {
-            Self::Unavailable => "the session store did not answer",
+            Self::Unavailable => "the session store is unavailable",
             Self::Ended => "the session was ended by another request",
             Self::Contended => "too many requests changed the session at the same time",
             Self::TooLarge => "the session is too large",

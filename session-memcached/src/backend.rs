@@ -236,7 +236,7 @@ impl Call<'_> {
         };
         match timeout_at(self.deadline, connection.request(self.key, command)).await {
             Ok(response) => response.map_err(|error| failure::from_io(&error)),
-            Err(_) => Err(self.late("answer")),
+            Err(_) => Err(self.late("response")),
         }
     }
 

@@ -125,7 +125,7 @@ mod tests {
 
     const KEY: &str = "sid_0123456789abcdef";
 
-    const MISMATCH: &str = "error: an answer that does not fit the command";
+    const MISMATCH: &str = "error: a response that does not fit the command";
 
     const ADD: Command<'_> = Command::Add {
         value: b"v",

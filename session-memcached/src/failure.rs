@@ -38,7 +38,7 @@ pub(crate) fn out_of_memory() -> Error {
 
 /// Makes the error for a response that does not fit the command.
 pub(crate) fn unexpected() -> Error {
-    unavailable("an answer that does not fit the command")
+    unavailable("a response that does not fit the command")
 }
 
 /// Makes an error of a text that holds no key and no value.

@@ -136,7 +136,7 @@ fn is_error(line: &str) -> bool {
 fn mismatch() -> io::Error {
     io::Error::new(
         io::ErrorKind::InvalidData,
-        "an answer that does not fit the command",
+        "a response that does not fit the command",
     )
 }
 

@@ -29,7 +29,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 3600);
 /// other type that is [`ConnectionLike`] and `Clone`.
 ///
 /// Each call uses its own clone of the connection. The clones share one connection, so the commands
-/// of many requests travel together. If a call is dropped, the connection discards its answer.
+/// of many requests travel together. If a call is dropped, the connection discards its response.
 ///
 /// Values are compared byte by byte. Versions are not numbered.
 #[derive(Clone)]
@@ -73,13 +73,13 @@ impl<C> RedisBackend<C> {
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
-    /// Sends a command and returns the answer. An error that the server answers is an `Err`.
+    /// Sends a command and returns the response. An error response is an `Err`.
     pub(crate) async fn send(&self, command: &Cmd, deadline: Instant) -> RedisResult<Value> {
         let mut connection = self.connection.clone();
-        let answer = connection.req_packed_command(command);
-        match timeout_at(deadline, answer).await {
-            Ok(answer) => answer?.extract_error(),
-            Err(_) => Err(failure::no_answer(self.timeout)),
+        let response = connection.req_packed_command(command);
+        match timeout_at(deadline, response).await {
+            Ok(response) => response?.extract_error(),
+            Err(_) => Err(failure::no_response(self.timeout)),
         }
     }
 
@@ -123,11 +123,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
     async fn read(&self, key: &str) -> Result<Found> {
         let command = get(key);
         let deadline = self.deadline();
-        let mut answer = self.send(&command, deadline).await;
-        if is_dropped(&answer) {
-            answer = better(answer, self.send(&command, deadline).await);
+        let mut response = self.send(&command, deadline).await;
+        if is_dropped(&response) {
+            response = better(response, self.send(&command, deadline).await);
         }
-        found(answer)
+        found(response)
     }
 
     async fn write(&self, key: &str, write: Write, only_if: OnlyIf<'_>) -> Result<Outcome> {
@@ -142,7 +142,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
             Ok(Some(value)) => Some(found(Ok(value))?),
             Err(error) => Some(found(Err(error))?),
         };
-        // The first try may have been carried out although its answer was lost.
+        // The first try may have been carried out although its response was lost.
         let is_own = |found: &Found| match found {
             Found::Record(stored) => is_repeated && stored.value() == write.value(),
             Found::Missing | Found::Foreign => false,
@@ -162,9 +162,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
     }
 }
 
-/// Returns what a key holds, from an answer that is the key's value or nil.
-fn found(answer: RedisResult<Value>) -> Result<Found> {
-    match answer {
+/// Returns what a key holds, from a response that is the key's value or nil.
+fn found(response: RedisResult<Value>) -> Result<Found> {
+    match response {
         Ok(Value::BulkString(value)) => Ok(Found::Record(Stored::new(value))),
         Ok(Value::Nil) => Ok(Found::Missing),
         Ok(_) => Err(failure::unexpected()),
@@ -177,13 +177,13 @@ fn found(answer: RedisResult<Value>) -> Result<Found> {
 ///
 /// If the server closed the connection while it was idle, the next command finds out, and a
 /// connection that reconnects does so then.
-fn is_dropped<T>(answer: &RedisResult<T>) -> bool {
-    answer
+fn is_dropped<T>(response: &RedisResult<T>) -> bool {
+    response
         .as_ref()
         .is_err_and(RedisError::is_connection_dropped)
 }
 
-/// Returns the second answer, unless there was no time left for one. The first error is then the
+/// Returns the second response, unless there was no time left for one. The first error is then the
 /// reason.
 fn better<T>(first: RedisResult<T>, second: RedisResult<T>) -> RedisResult<T> {
     match second {

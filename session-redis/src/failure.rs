@@ -22,9 +22,9 @@ pub(crate) fn from_redis(error: &RedisError) -> Error {
     unavailable(&describe(error))
 }
 
-/// The answer does not fit the command, so it acknowledges nothing.
+/// The response does not fit the command, so it acknowledges nothing.
 pub(crate) fn unexpected() -> Error {
-    unavailable("an answer that does not fit the command")
+    unavailable("a response that does not fit the command")
 }
 
 /// Other saves of a session took all of the time that a save may wait for them.
@@ -42,10 +42,10 @@ pub(crate) fn bad_address(error: &RedisError) -> Error {
 }
 
 /// The call's time is up.
-pub(crate) fn no_answer(timeout: Duration) -> RedisError {
+pub(crate) fn no_response(timeout: Duration) -> RedisError {
     io::Error::new(
         io::ErrorKind::TimedOut,
-        format!("no answer within {timeout:?}"),
+        format!("no response within {timeout:?}"),
     )
     .into()
 }
@@ -188,9 +188,9 @@ mod tests {
     const KEY: &str = "AIOHTTP_SESSION_0123456789abcdef0123456789abcdef";
 
     /// Returns the error that the client makes of an error line of Redis.
-    fn answer(line: &str) -> RedisError {
-        let answer = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
-        answer
+    fn response(line: &str) -> RedisError {
+        let response = redis::parse_redis_value(format!("-{line}\r\n").as_bytes());
+        response
             .and_then(redis::Value::extract_error)
             .expect_err("an error line")
     }
@@ -212,7 +212,7 @@ mod tests {
             "ERR max number of clients reached",
             "ERR The user executing the script can't run this command or subcommand",
         ] {
-            let error = from_redis(&answer(line));
+            let error = from_redis(&response(line));
             assert_eq!(error.kind(), ErrorKind::Unavailable);
             assert_eq!(source(&error), format!("redis: {line}"));
         }
@@ -246,7 +246,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                source(&from_redis(&answer(&line))),
+                source(&from_redis(&response(&line))),
                 format!("redis: {shown}")
             );
         }
@@ -262,7 +262,7 @@ mod tests {
             format!("ERR {KEY} is odd"),
             format!("ERR in script: \"{{secret}}\" {KEY}"),
         ] {
-            let error = from_redis(&answer(&line));
+            let error = from_redis(&response(&line));
             let text = format!("{error} {error:?} {}", source(&error));
             assert!(!text.contains("0123456789abcdef"), "{text}");
             assert!(!text.contains("secret"), "{text}");
@@ -279,8 +279,8 @@ mod tests {
         let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
         let error = from_redis(&refused.into());
         assert_eq!(source(&error), "redis: connection refused");
-        let error = from_redis(&no_answer(Duration::from_millis(250)));
-        assert_eq!(source(&error), "redis: no answer within 250ms");
+        let error = from_redis(&no_response(Duration::from_millis(250)));
+        assert_eq!(source(&error), "redis: no response within 250ms");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(source(&unexpected()).contains("does not fit"));
     }
@@ -378,7 +378,7 @@ mod tests {
                 false,
             ),
         ] {
-            let error = answer(line);
+            let error = response(line);
             assert_eq!(is_forbidden(&error), forbidden, "{line}");
             assert_eq!(is_foreign_key(&error), foreign_key, "{line}");
             assert_eq!(is_syntax_error(&error), syntax, "{line}");
@@ -395,24 +395,24 @@ mod tests {
             format!("{wrong} script: {script}, on @user_script:1."),
             format!("ERR Error running script (call to {script}): @user_script:1: -{wrong}"),
         ] {
-            assert!(is_wrong_type(&answer(&line)), "{line}");
-            assert!(!is_out_of_memory(&answer(&line)), "{line}");
+            assert!(is_wrong_type(&response(&line)), "{line}");
+            assert!(!is_out_of_memory(&response(&line)), "{line}");
         }
         for line in [
             full.to_owned(),
             format!("{full} script: {script}, on @user_script:9."),
             format!("ERR Error running script (call to {script}): @user_script: 9: -{full}"),
         ] {
-            assert!(is_out_of_memory(&answer(&line)), "{line}");
-            assert!(!is_wrong_type(&answer(&line)), "{line}");
+            assert!(is_out_of_memory(&response(&line)), "{line}");
+            assert!(!is_wrong_type(&response(&line)), "{line}");
         }
         for line in [
             "ERR WRONGTYPE",
             "ERR OOM",
             "ERR unknown command 'SET', with args beginning with: 'a: -OOM ' ",
         ] {
-            assert!(!is_wrong_type(&answer(line)), "{line}");
-            assert!(!is_out_of_memory(&answer(line)), "{line}");
+            assert!(!is_wrong_type(&response(line)), "{line}");
+            assert!(!is_out_of_memory(&response(line)), "{line}");
         }
     }
 }

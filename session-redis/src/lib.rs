@@ -146,7 +146,7 @@
 //!   request between the two takes away the effect of `ASKING`.
 //! - With tokio 1.54.0 or 1.54.1 the cluster connection of redis 1.8.1 can stop for good. It
 //!   happens when a slot has moved or a node has died while more than about twenty commands were
-//!   waiting for an answer. `Reconnecting` replaces the connection within seconds. tokio 1.53 does
+//!   waiting for a response. `Reconnecting` replaces the connection within seconds. tokio 1.53 does
 //!   not have the problem (`cargo update -p tokio --precise 1.53.3`).
 //!
 //! # What Redis forgets

@@ -29,11 +29,11 @@ pub(crate) type Attempt<C> = Shared<BoxFuture<'static, RedisResult<Connected<C>>
 pub(crate) struct Link<C> {
     /// `None` before the first connection, and after one was lost.
     in_use: Option<Connected<C>>,
-    /// Whether the connection in use has answered a command.
-    has_answered: bool,
+    /// Whether the connection in use has responded to a command.
+    has_responded: bool,
     /// The connection that this attempt made may be in use, or lost.
     latest: Option<Latest<C>>,
-    /// When the first command was sent of those that were given up since the last answer.
+    /// When the first command was sent of those that were given up since the last response.
     silent_since: Option<Instant>,
 }
 
@@ -66,15 +66,15 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(6);
 /// A connection that still works is replaced at most this often.
 const MIN_REPLACE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A connection without any answer for longer than this is silent. A shorter silence may mean that
-/// clients left quickly.
+/// A connection without any response for longer than this is silent. A shorter silence may mean
+/// that clients left quickly.
 const MAX_SILENCE: Duration = Duration::from_millis(200);
 
 impl<C> Default for Link<C> {
     fn default() -> Self {
         Self {
             in_use: None,
-            has_answered: false,
+            has_responded: false,
             latest: None,
             silent_since: None,
         }
@@ -121,20 +121,20 @@ impl<C: Clone + Send + 'static> Link<C> {
         let is_newer = |in_use: &Connected<C>| in_use.generation < connected.generation;
         if self.in_use.as_ref().is_none_or(is_newer) {
             self.in_use = Some(connected.clone());
-            self.has_answered = false;
+            self.has_responded = false;
         }
     }
 
-    /// Records that a connection has answered.
-    pub(crate) fn answered(&mut self, generation: u64) {
+    /// Records that a connection has responded.
+    pub(crate) fn responded(&mut self, generation: u64) {
         self.silent_since = None;
-        self.has_answered |= self.is_in_use(generation);
+        self.has_responded |= self.is_in_use(generation);
     }
 
     /// Stops using a connection that has failed for good.
     ///
-    /// If it has never answered, the attempt that made it counts as failed. Otherwise a server that
-    /// accepts connections and closes them at once would get a new one for every call.
+    /// If it has never responded, the attempt that made it counts as failed. Otherwise a server
+    /// that accepts connections and closes them at once would get a new one for every call.
     pub(crate) fn lost(&mut self, generation: u64, error: &RedisError) {
         if !self.is_in_use(generation) {
             return;
@@ -142,7 +142,7 @@ impl<C: Clone + Send + 'static> Link<C> {
         self.in_use = None;
         if let Some(latest) = &mut self.latest
             && latest.generation == generation
-            && !self.has_answered
+            && !self.has_responded
         {
             latest.attempt = failed(error.clone());
         }
@@ -296,12 +296,12 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_that_never_answered_is_a_failed_attempt() {
+    fn a_connection_that_never_responded_is_a_failed_attempt() {
         let mut case = Case::new();
-        for (answers, step) in [(false, "connect"), (false, "wait"), (true, "connect")] {
+        for (responses, step) in [(false, "connect"), (false, "wait"), (true, "connect")] {
             let generation = case.connects();
-            if answers {
-                case.link.answered(generation);
+            if responses {
+                case.link.responded(generation);
             }
             case.link.lost(generation, &error("closed"));
             assert_eq!(case.step(), step);
@@ -350,14 +350,14 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_measured_since_the_last_answer() {
+    fn silence_is_measured_since_the_last_response() {
         let mut case = Case::new();
         let generation = case.connects();
         let sent = case.now;
         assert!(!case.link.given_up(sent, sent + MAX_SILENCE));
         let later = sent + MAX_SILENCE + MS;
         assert!(case.link.given_up(later, later), "two short calls");
-        case.link.answered(generation);
+        case.link.responded(generation);
         assert!(!case.link.given_up(later, later));
     }
 }

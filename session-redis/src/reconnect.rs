@@ -4,7 +4,7 @@
 //! an error of the connection. Three things are missing there that sessions need:
 //!
 //! - a new connection when a server or a proxy is silent and TCP reports no error,
-//! - a new connection when the server has become a replica and answers `READONLY`,
+//! - a new connection when the server has become a replica and responds `READONLY`,
 //! - the reason, at once, when there is no connection: during an outage a request must neither wait
 //!   for a series of attempts nor fail without a cause that an operator can read.
 
@@ -29,10 +29,10 @@ use crate::link::{Attempt, Connected, Link, Step};
 /// - While the server refuses connections, calls fail at once, with the reason. While it is silent,
 ///   calls wait for the attempt to connect, at most for their own timeout. There is one attempt at
 ///   a time, and about twenty per second as long as there are calls.
-/// - If calls are given up and no command was answered for a fifth of a second, it makes a new
+/// - If calls are given up and no command got a response for a fifth of a second, it makes a new
 ///   connection, at most one per second. The old one stays in use until then. TCP may report no
 ///   error if a proxy has lost the server behind it.
-/// - The same happens when a server answers `READONLY`. The new connection goes to the master that
+/// - The same happens when a server responds `READONLY`. The new connection goes to the master that
 ///   the host name or the sentinels name by then.
 ///
 /// [`RedisStorage::connect`](crate::RedisStorage::connect) makes one from an address. With Sentinel
@@ -124,7 +124,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Reconnecting<C> {
         }
     }
 
-    /// Sends a command with `send`, and draws the conclusions from its answer.
+    /// Sends a command with `send`, and draws the conclusions from its response.
     async fn call<T, Sent>(
         &self,
         send: impl FnOnce(C) -> Sent,
@@ -138,11 +138,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Reconnecting<C> {
             on: self,
             generation: connected.generation,
             sent: Instant::now(),
-            is_answered: false,
+            has_response: false,
         };
-        let answer = send(connected.connection).await;
-        call.answered(&answer, is_read_only);
-        answer
+        let response = send(connected.connection).await;
+        call.responded(&response, is_read_only);
+        response
     }
 }
 
@@ -182,22 +182,22 @@ impl<C> Inner<C> {
     }
 }
 
-/// A command that was sent and has no answer yet.
+/// A command that was sent and has no response yet.
 struct Call<'a, C: ConnectionLike + Clone + Send + Sync + 'static> {
     on: &'a Reconnecting<C>,
     generation: u64,
     sent: Instant,
-    is_answered: bool,
+    has_response: bool,
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Call<'_, C> {
-    fn answered<T>(mut self, answer: &RedisResult<T>, is_read_only: fn(&T) -> bool) {
-        self.is_answered = true;
-        if answer.is_ok() {
-            self.on.0.link().answered(self.generation);
+    fn responded<T>(mut self, response: &RedisResult<T>, is_read_only: fn(&T) -> bool) {
+        self.has_response = true;
+        if response.is_ok() {
+            self.on.0.link().responded(self.generation);
         }
-        match answer {
-            Ok(answer) if is_read_only(answer) => self.on.replace(self.generation),
+        match response {
+            Ok(response) if is_read_only(response) => self.on.replace(self.generation),
             Err(error) if error.is_timeout() => self.on.replace(self.generation),
             Err(error) if error.is_unrecoverable_error() => {
                 self.on.0.link().lost(self.generation, error);
@@ -210,7 +210,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Call<'_, C> {
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> Drop for Call<'_, C> {
     /// Notices that the call was given up.
     fn drop(&mut self) {
-        if self.is_answered {
+        if self.has_response {
             return;
         }
         let is_silent = self.on.0.link().given_up(self.sent, Instant::now());
@@ -241,10 +241,10 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionLike for Recon
         count: usize,
     ) -> RedisFuture<'a, Vec<Value>> {
         let send = async move |mut connection: C| {
-            let answers = connection.req_packed_commands(commands, offset, count);
-            answers.await
+            let responses = connection.req_packed_commands(commands, offset, count);
+            responses.await
         };
-        self.call(send, |answers| answers.iter().any(is_read_only))
+        self.call(send, |responses| responses.iter().any(is_read_only))
             .boxed()
     }
 

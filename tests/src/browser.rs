@@ -250,7 +250,7 @@ struct Session(String);
 
 impl Drop for Session {
     fn drop(&mut self) {
-        // Without a runtime, as there is none to wait on here. The driver answers when the browser
+        // Without a runtime, as there is none to wait on here. The driver responds when the browser
         // has ended; if it does not, both are killed when the test program ends.
         let quit = || -> std::io::Result<()> {
             let port = Driver::shared().port;

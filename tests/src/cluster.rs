@@ -183,7 +183,7 @@ impl RedisCluster {
             .collect()
     }
 
-    /// Says which errors the living nodes answered so far, and how often: `count("MOVED")`.
+    /// Returns which errors the living nodes have responded with, and how often: `count("MOVED")`.
     pub async fn errors(&self, name: &str) -> u64 {
         let mut sum = 0;
         for node in self.alive() {

@@ -104,7 +104,7 @@ impl MemcachedServer {
         assert!(self.run(), "memcached does not start again");
     }
 
-    /// Sends one line, and returns the answer up to its `end`, such as `"END\r\n"`.
+    /// Sends one line, and returns the response up to its `end`, such as `"END\r\n"`.
     pub fn ask(&self, line: &str, end: &str) -> String {
         ask_raw(self.port(), &format!("{line}\r\n"), end).unwrap()
     }

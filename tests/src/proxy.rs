@@ -31,17 +31,17 @@ struct Shared {
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Weather {
-    /// Answers come in pieces of at most so many bytes, after pauses of at most so long.
+    /// Responses come in pieces of at most so many bytes, after pauses of at most so long.
     pieces: Option<(usize, Duration)>,
-    /// Connections up to this number get no answer.
+    /// Connections up to this number get no response.
     mute: u64,
     /// Connections up to this number reach no server.
     deaf: u64,
     /// Connections up to this number are closed.
     cut: u64,
-    /// Of the connections every so many-th is closed instead of its first answer.
+    /// Of the connections every so many-th is closed instead of its first response.
     cut_every: u64,
-    /// One of so many answers ends in the middle, and its connection with it.
+    /// One of so many responses ends in the middle, and its connection with it.
     torn: u64,
 }
 
@@ -69,12 +69,12 @@ impl Proxy {
         self.port
     }
 
-    /// Sends answers in pieces of at most `bytes`, with a pause of at most `pause` before some.
+    /// Sends responses in pieces of at most `bytes`, with a pause of at most `pause` before some.
     pub fn split(&self, bytes: usize, pause: Duration) {
         self.change(|weather| weather.pieces = Some((bytes, pause)));
     }
 
-    /// Keeps all answers back until [`pass`](Self::pass); the questions still reach the server.
+    /// Keeps all responses back until [`pass`](Self::pass); the questions still reach the server.
     pub fn hold_replies(&self) {
         self.change(|weather| weather.mute = u64::MAX);
     }
@@ -108,13 +108,13 @@ impl Proxy {
         self.change(|weather| weather.cut = last);
     }
 
-    /// Of the connections to come closes every `count`-th when the server answers on it, before the
-    /// client sees that; 0 ends it.
+    /// Of the connections to come closes every `count`-th when the server responds on it, before
+    /// the client sees that; 0 ends it.
     pub fn cut_every(&self, count: u64) {
         self.change(|weather| weather.cut_every = count);
     }
 
-    /// Ends one of `count` answers in the middle, and closes its connection; 0 ends it.
+    /// Ends one of `count` responses in the middle, and closes its connection; 0 ends it.
     pub fn tear(&self, count: u64) {
         self.change(|weather| weather.torn = count);
     }
@@ -129,7 +129,7 @@ impl Proxy {
         self.shared.open.load(Ordering::SeqCst)
     }
 
-    /// On how many connections an answer is being held back.
+    /// On how many connections a response is being held back.
     pub fn held(&self) -> usize {
         self.shared.held.load(Ordering::SeqCst)
     }
@@ -198,7 +198,7 @@ async fn questions(
     }
 }
 
-/// As [`questions`], with all that the test wants to happen to an answer.
+/// As [`questions`], with all that the test wants to happen to a response.
 async fn replies(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,

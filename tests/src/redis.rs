@@ -69,7 +69,7 @@ impl RedisServer {
         let settings = settings.iter().map(|text| (*text).to_owned());
         let arguments: Vec<String> = settings.chain(self.arguments.clone()).collect();
         let process = Process::start(&program(), &arguments, &self.folder);
-        // Any answer: one that still loads its data listens, too.
+        // Any response: one that still loads its data listens, too.
         let ready = wait_for(&process, || ask_raw(self.port, "PING\r\n", "\r\n"));
         self.process = ready.map(|_| process);
         self.process.is_some()

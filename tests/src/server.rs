@@ -100,7 +100,7 @@ impl Server {
         self.panics.load(Ordering::SeqCst)
     }
 
-    /// Writes `request` as it is over HTTP/1, and reads the answer until the server closes: the
+    /// Writes `request` as it is over HTTP/1, and reads the response until the server closes: the
     /// request should say `Connection: close`, unless it is one that the server refuses.
     pub async fn raw(&self, request: &[u8]) -> TestResponse {
         let response = self.exchange(request).await;
@@ -198,7 +198,7 @@ impl Drop for Watch {
     }
 }
 
-/// Takes an HTTP/1 answer apart.
+/// Takes an HTTP/1 response apart.
 fn parse(response: &[u8]) -> TestResponse {
     let end = find(response, b"\r\n\r\n").expect("a response has a head");
     let (head, body) = (&response[..end + 2], &response[end + 4..]);

@@ -43,7 +43,7 @@ impl Call {
 pub enum When {
     /// Before the store receives the call.
     Before,
-    /// After the store has carried out the call, and before the caller has the answer.
+    /// After the store has carried out the call, and before the caller has the response.
     After,
 }
 
@@ -213,7 +213,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 wrap_backend!(Gate<B>, B);
 
 /// Fails calls. With [`When::Before`] the store never receives the call; with [`When::After`] it
-/// carries out the call, and its answer is lost.
+/// carries out the call, and its response is lost.
 #[derive(Debug)]
 pub struct Failing<B> {
     inner: B,

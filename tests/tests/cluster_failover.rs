@@ -313,7 +313,7 @@ async fn slots_move(cluster: &RedisCluster, storage: &Sessions, load: &Load) -> 
     moving
 }
 
-/// Asks again what was not answered.
+/// Asks again what got no response.
 async fn patiently<T>(
     ask: impl AsyncFn() -> Result<T, session_core::Error>,
 ) -> Result<T, ErrorKind> {

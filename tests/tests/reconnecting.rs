@@ -127,7 +127,7 @@ fn p6_a_call_may_be_dropped_outside_of_a_runtime() {
     runtime.block_on(resumes(&backend));
 }
 
-/// The shortest of bounds still says that nothing is answered.
+/// The shortest of bounds still says that there was no response.
 #[tokio::test]
 async fn p6_a_dead_connection_is_replaced_whatever_the_timeout() {
     let server = RedisServer::start();
@@ -208,7 +208,7 @@ fn p6_pooled_connections_of_a_runtime_that_is_gone_are_not_used() {
     }
 }
 
-/// A write of several commands, each of which is answered in time.
+/// A write of several commands, each of which gets its response in time.
 #[tokio::test]
 async fn p6_a_call_of_several_commands_has_one_bound() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

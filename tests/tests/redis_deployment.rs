@@ -174,8 +174,8 @@ async fn without_any_of_the_documented_rights_an_error_says_which_is_missing() {
         let text = all_of(&error);
         println!("{right}: {}", error.source().unwrap());
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{right}: {text}");
-        // The answers to the script's commands have no code of their own, and the client drops that
-        // of the answer to SELECT.
+        // The responses to the script's commands have no code of their own, and the client drops
+        // that of the response to SELECT.
         let told = [
             "NOPERM",
             "ERR The user executing the script can't run this command",

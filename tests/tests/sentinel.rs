@@ -32,7 +32,7 @@ fn sentinel(master: &RedisServer) -> (Process, u16) {
     (process, port)
 }
 
-/// Waits until `port` answers `question` with something that holds `wanted`.
+/// Waits until `port` responds to `question` with something that holds `wanted`.
 fn until(port: u16, question: &str, wanted: &str) {
     let begun = Instant::now();
     loop {

@@ -50,7 +50,7 @@ pub(crate) async fn memcached(port: u16) {
         let mut memcached = Protocol::new(BufWriter::new(stream));
         let key = key(task);
         let record = RECORD.as_bytes();
-        // Its `set` does not wait for an answer, `version` does.
+        // Its `set` does not wait for a response, `version` does.
         memcached.set(&key, record, LIFE).await.expect("memcached");
         memcached.version().await.expect("memcached");
         pool.push((memcached, key));

@@ -35,7 +35,7 @@ async def write(request: web.Request) -> web.Response:
 
 
 class Bare:
-    """The same answers without a session."""
+    """The same responses without a session."""
 
     counter = 0
 

@@ -16,8 +16,8 @@
 //! that is out of memory.
 //!
 //! Three clauses of the contract need a particular store, so each backend tests them itself: that a
-//! call ends within a bounded time, that an error follows a missing or malformed answer, and that a
-//! value of another type is [`Found::Foreign`].
+//! call ends within a bounded time, that an error follows a missing or malformed response, and that
+//! a value of another type is [`Found::Foreign`].
 
 use std::fmt::{self, Write as _};
 use std::pin::pin;
@@ -693,7 +693,7 @@ pub async fn a_reader_never_sees_half_a_write(make: impl Maker) {
 }
 
 /// Calls that are dropped at any await point leave nothing from which a later call could read
-/// another call's answer. A dropped write happens whole or not at all.
+/// another call's response. A dropped write happens whole or not at all.
 pub async fn a_dropped_call_leaves_nothing_behind(make: impl Maker) {
     let backend = Arc::new(make.make().await);
     let keys: Vec<String> = (0..8).map(|_| key()).collect();
@@ -945,7 +945,7 @@ fn assert_refused(outcome: Outcome, value: impl AsRef<[u8]>) -> Stored {
     }
 }
 
-/// Checks that two answers name the same record. A store need not name the version each time.
+/// Checks that two responses name the same record. A store need not name the version each time.
 #[track_caller]
 fn assert_same(one: &Stored, other: &Stored) {
     assert_eq!(one.value(), other.value());

@@ -1,4 +1,4 @@
-//! What a memcached answers, over a real socket.
+//! What a memcached responds, over a real socket.
 
 use std::cell::RefCell;
 use std::num::NonZeroU64;
@@ -20,7 +20,7 @@ const KEY: &str = "sid_0123456789abcdef";
 const OTHER: &str = "sid_fedcba9876543210";
 const OTHERS: &str = "VALUE sid_fedcba9876543210 0 5 9\r\nother\r\nEND\r\n";
 
-/// Nothing may need it: where an answer is not whole, the server hangs up.
+/// Nothing may need it: where a response is not whole, the server hangs up.
 const BOUND: Duration = Duration::from_secs(20);
 
 /// What a call writes: a record or a tombstone.
@@ -79,7 +79,7 @@ pub fn memcached(data: &[u8]) {
     });
 }
 
-/// What an answer says.
+/// What a response says.
 #[derive(Clone, Debug, Eq, PartialEq)]
 enum Says {
     Stored,
@@ -91,7 +91,7 @@ enum Says {
     Full,
 }
 
-/// Whether it is an answer to the question.
+/// Whether it is a response to the question.
 #[derive(Clone, Debug)]
 enum Fit {
     Exact(Says),
@@ -151,7 +151,7 @@ async fn ask(backend: &MemcachedBackend, what: u8) -> Result<Got> {
     Ok(Got::Write(backend.write(KEY, write, only_if).await?))
 }
 
-/// Compares with what the answers say, one after the other.
+/// Compares with what the responses say, one after the other.
 fn check(what: u8, reply: Result<Got>, said: &[Exchange]) {
     if let Err(error) = &reply {
         let text = format!("{error:?}");
@@ -179,7 +179,7 @@ struct Said<'a> {
 type Expected<T> = std::result::Result<T, ErrorKind>;
 
 impl Said<'_> {
-    /// Returns what was answered to the next question, which must be this one.
+    /// Returns the response to the next question, which must be this one.
     fn next(&mut self, question: Question) -> Expected<Says> {
         let exchange = self.left.next().ok_or(ErrorKind::Unavailable)?;
         assert_eq!(exchange.question, question);
@@ -270,7 +270,7 @@ fn written(value: Value) -> Outcome {
     }))
 }
 
-/// Reads an answer as memcached's `doc/protocol.txt` says it, the whole in view.
+/// Reads a response as memcached's `doc/protocol.txt` says it, the whole in view.
 fn fit(question: Question, reply: &[u8]) -> Fit {
     let Some(end) = reply.iter().position(|b| *b == b'\n') else {
         return Fit::Part;
@@ -392,7 +392,7 @@ async fn serve(
             .map_or(Fit::Part, |reply| fit(question, reply));
         note(fit.clone());
         let reply = reply?;
-        // What comes unasked comes with the answer: later ones are a test of the pool's, with a
+        // What comes unasked comes with the response: later ones are a test of the pool's, with a
         // clock.
         let cut = match fit {
             Fit::More(_) => reply.len(),

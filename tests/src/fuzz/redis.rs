@@ -1,4 +1,4 @@
-//! What a Redis answers, through the redis crate.
+//! What a Redis responds, through the redis crate.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,14 +15,14 @@ use super::input::Input;
 
 const KEY: &str = "sid_0123456789abcdef";
 
-/// Nothing may need it: after the last answer the server hangs up.
+/// Nothing may need it: after the last response the server hangs up.
 const BOUND: Duration = Duration::from_secs(20);
 
 /// What the call writes: `{}` for a record, `{ }` for a tombstone.
 const RECORD: &str = "{}";
 const TOMBSTONE: &str = "{ }";
 
-/// The input is a byte that says which call, and the answers, up to 0xff each. What fits the
+/// The input is a byte that says which call, and the responses, up to 0xff each. What fits the
 /// command is believed. Everything else is an error that repeats nothing of what was asked.
 pub fn redis(data: &[u8]) {
     let mut input = Input::new(data);
@@ -56,7 +56,7 @@ pub fn redis(data: &[u8]) {
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         let text = format!("{error} {error:?}");
         assert!(
-            !text.contains("0123456789abcdef") && !text.contains("no answer within"),
+            !text.contains("0123456789abcdef") && !text.contains("no response within"),
             "{text}"
         );
     }
@@ -73,7 +73,7 @@ pub fn redis(data: &[u8]) {
         }
         Expected::Error => {
             assert!(got.is_err(), "{got:?}");
-            // The server has hung up before it read what it has no answer to.
+            // The server has hung up before it read what it has no response to.
             assert!(said.asked.starts_with(&asked), "{asked:?}");
         }
         Expected::Unsure => {}
@@ -107,17 +107,17 @@ async fn ask(backend: &RedisBackend<MultiplexedConnection>, what: u8) -> Result<
 enum Expected {
     Got(Got),
     Error,
-    /// It is not said here: an answer with another behind it, or what a server may say unasked.
+    /// It is not said here: a response with another behind it, or what a server may say unasked.
     Unsure,
 }
 
-/// The answers, and the commands to which they are answers.
+/// The responses, and the commands to which they are responses.
 struct Said<'a> {
     replies: std::slice::Iter<'a, Vec<u8>>,
     asked: Vec<Vec<String>>,
 }
 
-/// One answer.
+/// One response.
 enum Reply {
     Value(Value),
     /// An error of the server, with this line.
@@ -189,7 +189,7 @@ impl Said<'_> {
         Expected::Error
     }
 
-    /// Returns the answer to a command.
+    /// Returns the response to a command.
     fn to(&mut self, command: &[&str]) -> Reply {
         self.asked.push(words(command));
         let Some(reply) = self.replies.next() else {
@@ -205,7 +205,7 @@ impl Said<'_> {
         redis::parse_redis_value(reply).map_or(Reply::Unsure, Reply::Value)
     }
 
-    /// Returns the answer to the script, which the server may not know yet.
+    /// Returns the response to the script, which the server may not know yet.
     fn script(&mut self, arguments: &[&str]) -> Reply {
         let call = |name| [&[name, "SCRIPT", "1", KEY], arguments].concat();
         match self.to(&call("EVALSHA")) {
@@ -243,7 +243,7 @@ fn words(command: &[&str]) -> Vec<String> {
     command.iter().map(ToString::to_string).collect()
 }
 
-/// What a key holds, from an answer that is its value or nil.
+/// What a key holds, from a response that is its value or nil.
 fn found(reply: Reply, got: impl Fn(Found) -> Got) -> Expected {
     match reply {
         Reply::Value(Value::BulkString(value)) => {
@@ -279,7 +279,7 @@ fn swapped(reply: Reply, value: &'static str) -> Expected {
     }
 }
 
-/// Whether it is exactly one answer of the kinds that RESP2 has besides lists.
+/// Whether it is exactly one response of the kinds that RESP2 has besides lists.
 fn is_one(reply: &[u8]) -> bool {
     let Some(end) = reply.windows(2).position(|two| two == b"\r\n") else {
         return false;
@@ -311,8 +311,8 @@ async fn serve(mut stream: DuplexStream, replies: Vec<Vec<u8>>, asked: Asked) ->
         }
         asked.lock().unwrap().push(command(&question[..len]));
         stream.write_all(&reply).await.ok()?;
-        // The client would wait for the rest of an answer that is not whole, for the rest of what
-        // comes behind an answer, and for an answer after what was said unasked.
+        // The client would wait for the rest of a response that is not whole, for the rest of what
+        // comes behind a response, and for a response after what was said unasked.
         if !is_one(&reply) || redis::parse_redis_value(&reply).is_err() {
             return None;
         }

@@ -21,8 +21,8 @@ use crate::vectors;
 const MOST: usize = 8;
 
 /// The input is a byte that says what the handler does, and Cookie header lines. On every storage
-/// the answer is a 200 with at most one Set-Cookie, which the next request comes back with. A store
-/// is asked for the first eight well-formed identities, and for nothing else.
+/// the response is a 200 with at most one Set-Cookie, which the next request comes back with. A
+/// store is asked for the first eight well-formed identities, and for nothing else.
 pub fn request(data: &[u8]) {
     let (what, lines) = data.split_first().unwrap_or((&0, &[]));
     // A plain cookie that grows out of the client's own would be too large, which is an error.

@@ -21,7 +21,7 @@ impl Line {
         }
     }
 
-    /// Asks, and returns the first line of the answer.
+    /// Asks, and returns the first line of the response.
     pub(super) fn ask(&mut self, question: &[u8]) -> String {
         self.stream.get_mut().write_all(question).unwrap();
         self.sent += question.len() as u64;
@@ -36,7 +36,7 @@ impl Line {
         whole.strip_suffix('\r').unwrap_or(whole).to_owned()
     }
 
-    /// Returns the lines of an answer that `END` ends.
+    /// Returns the lines of a response that `END` ends.
     fn lines(&mut self, question: &[u8]) -> Vec<String> {
         let mut line = self.ask(question);
         let mut lines = Vec::new();

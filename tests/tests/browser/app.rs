@@ -21,7 +21,7 @@ pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 pub(crate) const SHOP: &str = "shop.test";
 pub(crate) const ELSEWHERE: &str = "elsewhere.test";
 
-/// Answers, with or without `/app` before it:
+/// Responds, with or without `/app` before it:
 ///
 /// - `/page`: nothing, and asks for no session;
 /// - `/login`, `/logout`, `/who`: who is logged in after it;
@@ -94,7 +94,7 @@ impl App {
         format!("https://{host}:{}{path}", self.tls.port())
     }
 
-    /// Every answer to `/page` sets this cookie, beside what else is set.
+    /// Every response to `/page` sets this cookie, beside what else is set.
     pub(crate) fn also_set(&self, cookie: &str) {
         self.shared.plain.lock().unwrap().push(cookie.to_owned());
     }
@@ -196,8 +196,8 @@ pub(crate) fn sid() -> CookieBuilder {
     CookieSettings::builder("sid").max_age(HOUR)
 }
 
-/// Asks for something from within the page, with cookies, and returns the answer's status: 0 if it
-/// is that of another site, a text if there is none.
+/// Asks for something from within the page, with cookies, and returns the response's status: 0 if
+/// it is that of another site, a text if there is none.
 pub(crate) async fn fetch(browser: &Browser, url: &str) -> serde_json::Value {
     let script = format!(
         "return fetch({url:?}, {{credentials: 'include', mode: 'no-cors'}}) \

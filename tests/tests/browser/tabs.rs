@@ -19,7 +19,7 @@ async fn logged_in_with_two_tabs(app: &App) -> (Browser, [WindowHandle; 2]) {
     (browser, [first, second])
 }
 
-/// The server answers no request before that of the other tab has loaded the session too.
+/// The server responds to no request before that of the other tab has loaded the session too.
 #[tokio::test]
 async fn two_tabs_that_write_at_the_same_time_lose_nothing() {
     const ROUNDS: usize = 25;

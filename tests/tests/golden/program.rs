@@ -25,7 +25,7 @@ pub(crate) struct Program {
     store: Option<Lease>,
 }
 
-/// What the program answered.
+/// What the program responded.
 pub(crate) struct Reply {
     pub(crate) status: u16,
     pub(crate) location: Option<String>,

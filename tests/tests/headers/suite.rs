@@ -31,7 +31,7 @@ use crate::ADAPTER;
 
 type Page = std::result::Result<Response<Full<Bytes>>, BoxError>;
 
-/// What a handler under test sets itself, and which status it answers.
+/// What a handler under test sets itself, and with which status it responds.
 type Headers = &'static [(&'static str, &'static str)];
 
 fn page(status: u16, headers: Headers) -> Page {
@@ -42,7 +42,7 @@ fn page(status: u16, headers: Headers) -> Page {
     Ok(response.body(Full::from("page"))?)
 }
 
-/// A server whose handler does `act` to the session, then answers with `headers`.
+/// A server whose handler does `act` to the session, then responds with `headers`.
 async fn serve(
     storage: Arc<dyn Storage>,
     act: fn(&Session) -> Result<()>,
@@ -87,7 +87,7 @@ async fn saved(storage: &Arc<dyn Storage>) -> String {
     one_cookie(&server.get("/", &[]).await)
 }
 
-/// Returns the one session cookie that an answer sets.
+/// Returns the one session cookie that a response sets.
 #[track_caller]
 fn one_cookie(response: &TestResponse) -> String {
     let set = set_cookies(response, DEFAULT_NAME);
@@ -576,7 +576,7 @@ impl Body for Stream {
     }
 }
 
-/// Serves an endless answer, and gives its request to `body` as soon as a client saw the headers.
+/// Serves an endless response, and gives its request to `body` as soon as a client saw the headers.
 async fn stream<F, Fut>(storage: Arc<dyn Storage>, asks_first: bool, body: F) -> TestResponse
 where
     F: FnOnce(http::request::Parts) -> Fut + Send + 'static,
@@ -839,7 +839,7 @@ impl Switch {
 
 wrap_backend!(Switch);
 
-/// The answer to a failure says what it must and no more.
+/// The response to a failure says what it must and no more.
 #[track_caller]
 fn assert_bare(response: &TestResponse, status: StatusCode) {
     assert_eq!(response.status(), status);

@@ -97,7 +97,7 @@ pub(crate) async fn login(server: &Server) -> String {
     pair(set_cookie).to_owned()
 }
 
-/// An answer of 200 that saw an empty new session and says nothing about a cookie.
+/// A response of 200 that saw an empty new session and says nothing about a cookie.
 #[track_caller]
 pub(crate) fn assert_new(response: &TestResponse, what: &str) {
     assert_eq!(response.status(), StatusCode::OK, "{what}");

@@ -1,4 +1,4 @@
-//! The parity program on hyper beside the one on axum: the same answers, byte for byte.
+//! The parity program on hyper beside the one on axum: the same responses, byte for byte.
 
 use std::process::Command;
 
@@ -29,7 +29,7 @@ impl Side {
         }
     }
 
-    /// Sends a request and returns the whole answer, with what chance and the clock put into it
+    /// Sends a request and returns the whole response, with what chance and the clock put into it
     /// made the same.
     async fn ask(&mut self, method: &str, path: &str, cookie: Option<&str>, body: &str) -> String {
         let cookie = cookie.map_or(String::new(), |it| format!("Cookie: {it}\r\n"));

@@ -140,7 +140,7 @@ pub(crate) async fn send(
 }
 
 impl TestResponse {
-    /// What a browser sends back after this answer.
+    /// What a browser sends back after this response.
     pub(crate) fn pair(&self) -> Option<String> {
         let cookie = self.set_cookie.as_ref();
         let kept = cookie.filter(|cookie| !cookie.is_removal());

@@ -230,7 +230,7 @@ impl Walk {
             })
     }
 
-    /// Compares an answer with the model, and makes of jar and records what it should have made.
+    /// Compares a response with the model, and makes of jar and records what it should have made.
     #[expect(clippy::too_many_arguments, reason = "it is the loop's body")]
     fn step(
         &mut self,

@@ -156,7 +156,7 @@ const GRACE: u64 = 300;
 const NOW: u64 = u64::MAX;
 
 impl Model {
-    /// Returns what `side` should answer, and what the jar stands for after its answer.
+    /// Returns what `side` should respond, and what the jar stands for after its response.
     pub(crate) fn after(&self, request: &Request, side: Side, setting: Setting) -> Expected {
         // To us an emptied session is a new one.
         let is_session = |saved: &Saved| side == Side::Python || !saved.members.is_empty();
@@ -222,7 +222,7 @@ impl Model {
                 };
                 status = code;
                 session.set(name, "true".to_owned());
-                // There the changes of a streamed answer are lost.
+                // There the changes of a streamed response are lost.
                 side == Side::Ours || !matches!(request, Request::Stream)
             }
             Request::Error => {

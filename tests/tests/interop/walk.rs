@@ -1,5 +1,5 @@
-//! A seeded random walk. Each request goes to both programs with the same cookie. Both answers are
-//! compared with the model, and a coin decides with whose cookie the client continues.
+//! A seeded random walk. Each request goes to both programs with the same cookie. Both responses
+//! are compared with the model, and a coin decides with whose cookie the client continues.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;

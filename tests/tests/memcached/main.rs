@@ -189,6 +189,6 @@ fn the_server_is_the_chosen_one() {
     // `memcached 1.6.18`
     let text = String::from_utf8(output.stdout).unwrap();
     let version = text.trim().strip_prefix("memcached ").unwrap();
-    let answer = TCP.ask("version", "\r\n");
-    assert_eq!(answer, format!("VERSION {version}\r\n"));
+    let response = TCP.ask("version", "\r\n");
+    assert_eq!(response, format!("VERSION {version}\r\n"));
 }

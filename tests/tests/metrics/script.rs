@@ -72,7 +72,7 @@ impl App {
         (response.status(), set.unwrap_or_default())
     }
 
-    /// Sends a request that the handler answers as usual.
+    /// Sends a request to which the handler responds as usual.
     async fn fine(&self, path: &str, cookie: &str, counts: &[&str]) -> String {
         let (status, set) = self.ask(path, cookie, counts).await;
         assert_eq!(status, StatusCode::OK, "{path}");

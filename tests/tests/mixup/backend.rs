@@ -1,4 +1,4 @@
-//! Reads and writes that are dropped anywhere: the next call gets its own answer.
+//! Reads and writes that are dropped anywhere: the next call gets its own response.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -155,7 +155,7 @@ async fn p5_the_pool_neither_leaks_nor_shrinks() {
             dropped.spawn(async move { backend.read(&format!("p5_dropped_{at:012}")).await });
         }
         // Dropped while they connect, send or wait for a connection. Every third time all
-        // connections wait for an answer.
+        // connections wait for a response.
         if round % 3 == 0 {
             until(|| proxy.held(), 6).await;
         } else {

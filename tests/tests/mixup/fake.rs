@@ -1,4 +1,4 @@
-//! A server that answers what a test tells it, and notes what becomes of its connections.
+//! A server that responds what a test tells it, and notes what becomes of its connections.
 
 use std::error::Error as StdError;
 use std::fmt::Write as _;
@@ -33,7 +33,7 @@ pub(crate) struct Fake {
 #[derive(Debug, Default)]
 struct Counts {
     accepted: AtomicUsize,
-    /// Questions on a connection after its first wrong answer.
+    /// Questions on a connection after its first wrong response.
     reused: AtomicUsize,
     /// Connections that the client closed.
     closed: AtomicUsize,
@@ -41,7 +41,7 @@ struct Counts {
 }
 
 impl Fake {
-    /// `None` lets a question pass as an ordinary one, which `ordinary` answers.
+    /// `None` lets a question pass as an ordinary one, which `ordinary` responses.
     pub(crate) async fn start(
         ordinary: impl Fn(&str) -> Vec<u8> + Send + Sync + 'static,
         wrong: impl Fn(&str) -> Option<Say> + Send + Sync + 'static,

@@ -30,7 +30,7 @@ const SESSIONS: usize = 12;
 const TASKS: usize = 24;
 const TURNS: usize = 60;
 
-/// A connection that waits for its answers as long as our own bound lets it.
+/// A connection that waits for its responses as long as our own bound lets it.
 pub(crate) async fn multiplexed(port: u16) -> MultiplexedConnection {
     let client = Client::open(format!("redis://127.0.0.1:{port}/")).unwrap();
     let config = AsyncConnectionConfig::new().set_response_timeout(None);
@@ -38,7 +38,7 @@ pub(crate) async fn multiplexed(port: u16) -> MultiplexedConnection {
     connected.await.unwrap()
 }
 
-/// `/start/MARKER`, `/read`, `/write`: each answers with the session's marker.
+/// `/start/MARKER`, `/read`, `/write`: each responds with the session's marker.
 async fn handler(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, BoxError> {
     let session = request.session().await?;
     let path = request.uri().path();
@@ -255,7 +255,7 @@ async fn p5_cancelled_requests_on_memcached_get_no_other_users_session() {
     let storage: Arc<dyn Storage> = Arc::new(MemcachedStorage::new(backend));
     let web = requests_cancelled_at_random(storage.clone(), &proxy).await;
 
-    // As many at a time as there may be connections, each of which waits for its answer.
+    // As many at a time as there may be connections, each of which waits for its response.
     let response = web.get("/start/last", &[]).await;
     let cookie = pair(&set_cookies(&response, DEFAULT_NAME)[0]).to_owned();
     proxy.hold_replies();

@@ -1,5 +1,5 @@
-//! P5 on real servers: a call that is cancelled at any point leaves no answer that another call
-//! could read. And on servers that answer wrongly: such an answer is an error.
+//! P5 on real servers: a call that is cancelled at any point leaves no response that another call
+//! could read. And on servers that respond wrongly: such a response is an error.
 #![allow(
     clippy::unwrap_used,
     clippy::missing_panics_doc,

@@ -1,4 +1,4 @@
-//! A memcached that answers wrongly: each such answer is an error, and its connection is closed.
+//! A memcached that responds wrongly: each such response is an error, and its connection is closed.
 
 use std::num::NonZeroU64;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ const KEY: &str = "AIOHTTP_SESSION_0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 const VALUE: &str = r#"{"created": 1700000000, "session": {"name": "Rosalind Elsie"}}"#;
 pub(crate) const SECRETS: [&str; 4] = [IDENTITY, "0a1b2c3d", "Rosalind", "1700000000"];
 
-/// Short, because many of the wrong answers never end.
+/// Short, because many of the wrong responses never end.
 pub(crate) const BOUND: Duration = Duration::from_millis(80);
 
 /// Far beyond it.
@@ -40,7 +40,7 @@ enum Ask {
 
 use Ask::{Create, End, EndOwn, Read, Update, UpdateOwn};
 
-/// A call that sends several commands gets the same answer to each.
+/// A call that sends several commands gets the same response to each.
 async fn ask(backend: &impl Backend, what: Ask) -> Result<String> {
     let known = Stored::with_version(VALUE, NonZeroU64::new(7).unwrap());
     let own = Stored::new(VALUE);
@@ -57,14 +57,14 @@ async fn ask(backend: &impl Backend, what: Ask) -> Result<String> {
     Ok(format!("{:?}", backend.write(KEY, write, only_if).await?))
 }
 
-/// Returns wrong answers, and the calls to which each of them is wrong.
+/// Returns wrong responses, and the calls to which each of them is wrong.
 fn wrong() -> Vec<(Vec<Ask>, Say)> {
     let all = || vec![Read, Create, Update, UpdateOwn, End, EndOwn];
     let reads = || vec![Read, UpdateOwn, EndOwn];
     let writes = || vec![Create, Update, End];
     let this = |text: &str| Say::This(text.as_bytes().to_vec());
     let mut cases = vec![
-        // Answers to another command, or for another key.
+        // Responses to another command, or for another key.
         (
             reads(),
             this("VALUE AIOHTTP_SESSION_ffffffffffffffffffffffffffffffff 0 2 9\r\n{}\r\nEND\r\n"),
@@ -183,7 +183,7 @@ fn backend(fake: &Fake) -> MemcachedBackend {
     backend.with_timeout(BOUND)
 }
 
-/// For answers that are to come.
+/// For responses that are to come.
 fn patient(fake: &Fake) -> MemcachedBackend {
     backend(fake).with_timeout(PATIENT)
 }
@@ -219,7 +219,7 @@ fn say_text(say: &Say) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }
 
-/// memcached sends an answer without a command. The connection is closed before it is used again.
+/// memcached sends a response without a command. The connection is closed before it is used again.
 #[tokio::test]
 async fn p5_a_reply_without_a_command_closes_its_connection() {
     let fake = Fake::start(|_| Vec::new(), |_| Some(Say::This(b"END\r\n".to_vec()))).await;
@@ -324,7 +324,7 @@ async fn p5_no_log_and_no_response_repeats_what_memcached_said() {
     let text = logs.text();
     assert!(text.contains("session not loaded") && text.contains("session not saved"));
     assert!(
-        text.contains("an answer that does not fit the command"),
+        text.contains("a response that does not fit the command"),
         "{text}"
     );
     logs.assert_without(&SECRETS);

@@ -1,4 +1,4 @@
-//! A Redis that answers wrongly: each such answer is an error, which repeats nothing of the
+//! A Redis that responds wrongly: each such response is an error, which repeats nothing of the
 //! command.
 
 use std::sync::Arc;
@@ -18,7 +18,7 @@ use crate::memcached::{BOUND, IDENTITY, SECRETS, SLACK};
 const KEY: &str = "AIOHTTP_SESSION_0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 const VALUE: &str = r#"{"created": 1700000000, "session": {"name": "Rosalind Elsie"}}"#;
 
-/// What is wrong as an answer to `GET`, to `SET .. NX GET` and to the script.
+/// What is wrong as a response to `GET`, to `SET .. NX GET` and to the script.
 fn wrong() -> Vec<Say> {
     let this = |text: &str| Say::This(text.as_bytes().to_vec());
     let mut cases = vec![

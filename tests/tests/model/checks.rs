@@ -415,7 +415,7 @@ impl<B: Backend> World<B> {
         columns
     }
 
-    /// What an end makes of the tombstone of a logout. After a lost answer it may be its own, and
+    /// What an end makes of the tombstone of a logout. After a lost response it may be its own, and
     /// nothing tells.
     fn own_end(request: &Request, save: &Save, at: usize) -> Vec<Column> {
         let is_own = request.place.own() == Some(at) && request.ended.contains(&at);
@@ -556,7 +556,7 @@ impl<B: Backend> World<B> {
         request.handle().check()
     }
 
-    /// A save was acknowledged with this answer.
+    /// A save was acknowledged with this response.
     fn settle(&mut self, at: usize, told: &ClientCookie) -> Check {
         let request = &mut self.requests[at];
         let save = request.save();

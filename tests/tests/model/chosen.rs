@@ -88,7 +88,7 @@ fn a_logout_during_a_save_stays() {
     }
 }
 
-/// One lost answer is no end by somebody else.
+/// One lost response is no end by somebody else.
 #[test]
 fn an_end_with_a_lost_reply_is_done() {
     for edit in [Edit::Clear, Edit::Invalidate] {
@@ -133,7 +133,7 @@ fn a_server_error_saves_an_end_alone() {
     }
 }
 
-/// One lost answer leaves the client of a renewal with its session.
+/// One lost response leaves the client of a renewal with its session.
 #[test]
 fn a_renewal_with_a_lost_reply_is_done() {
     for lost in 1..6 {

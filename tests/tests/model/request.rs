@@ -145,9 +145,9 @@ pub(crate) struct Save {
     pub(crate) is_dropped: bool,
     pub(crate) calls: usize,
     pub(crate) faults: usize,
-    /// The keys for which it got an answer, and when last.
+    /// The keys for which it got a response, and when last.
     pub(crate) replied: HashMap<usize, usize>,
-    /// The keys that it called, with or without an answer.
+    /// The keys that it called, with or without a response.
     pub(crate) tried: Vec<usize>,
     /// It began to take back the record that it had stored.
     pub(crate) takes_back: bool,

@@ -111,7 +111,7 @@ pub(crate) enum Fault {
     None,
     /// The store never sees it.
     Refused,
-    /// The store carries it out, and its answer is lost.
+    /// The store carries it out, and its response is lost.
     ReplyLost,
 }
 

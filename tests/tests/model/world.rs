@@ -343,7 +343,7 @@ impl<B: Backend> World<B> {
     }
 
     async fn finish(&mut self, id: usize, mut fault: Fault) -> Check {
-        // A store that goes on answering ends every save within this many calls.
+        // A store that goes on responding ends every save within this many calls.
         for _ in 0..400 {
             let Some(at) = self.place(id) else {
                 return Ok(());

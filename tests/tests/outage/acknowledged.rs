@@ -54,7 +54,7 @@ impl Writers {
                         let key = format!("w{writer}n{number}");
                         let response = ask(address, &format!("/write/{key}"), Some(&cookie)).await;
                         let Some(response) = response else {
-                            // The server was killed, before it answered or between two of them.
+                            // The server was killed, before it responded or between two of them.
                             tokio::time::sleep(Duration::from_millis(2)).await;
                             continue;
                         };
@@ -168,7 +168,7 @@ async fn p6_what_was_acknowledged_is_in_memcached_though_connections_were_droppe
     connections_dropped(&through, &proxy, &store.address()).await;
 }
 
-/// A Redis that writes down each command before it answers keeps what it acknowledged.
+/// A Redis that writes down each command before it responds keeps what it acknowledged.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p6_what_was_acknowledged_is_in_redis_though_redis_was_killed() {
     let folder = new_folder();

@@ -43,7 +43,7 @@ pub(crate) async fn storage(address: &str) -> Arc<dyn Storage> {
     }
 }
 
-/// `/none`, `/read`, `/write/KEY`, `/big`, `/renew`, `/logout`, `/login`; answers with the keys.
+/// `/none`, `/read`, `/write/KEY`, `/big`, `/renew`, `/logout`, `/login`; responds with the keys.
 pub(crate) async fn handler(
     request: Request<Incoming>,
 ) -> Result<Response<Full<bytes::Bytes>>, BoxError> {
@@ -79,7 +79,7 @@ pub(crate) struct TestResponse {
     pub(crate) took: Duration,
 }
 
-/// Asks over a connection of its own; `None` if the server went away before it had answered.
+/// Asks over a connection of its own; `None` if the server went away before it had responded.
 pub(crate) async fn ask(web: SocketAddr, path: &str, cookie: Option<&str>) -> Option<TestResponse> {
     let begun = Instant::now();
     let mut stream = TcpStream::connect(web).await.ok()?;
@@ -115,7 +115,7 @@ impl TestResponse {
         (value != "\"\"").then(|| value.to_owned())
     }
 
-    /// It came in time; and is either an answer as ever, or a 503 that leaves the cookie alone.
+    /// It came in time; and is either a response as ever, or a 503 that leaves the cookie alone.
     #[track_caller]
     pub(crate) fn assert_harmless(&self) {
         assert!(self.took < REQUEST, "{self:?}");
@@ -162,7 +162,7 @@ impl Client {
         assert_eq!(self.ask("/none").await.status, 200);
     }
 
-    /// Asks until there is a 200, prints how long that took, and returns the answer.
+    /// Asks until there is a 200, prints how long that took, and returns the response.
     pub(crate) async fn resumes(&self, what: &str) -> TestResponse {
         let begun = Instant::now();
         loop {

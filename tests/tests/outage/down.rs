@@ -48,7 +48,7 @@ impl Store {
     }
 }
 
-/// Clients that write one after the other until it is over; each answer is harmless. They give
+/// Clients that write one after the other until it is over; each response is harmless. They give
 /// back how many there were of each status.
 #[derive(Debug)]
 struct Load {
@@ -87,7 +87,7 @@ impl Load {
         }
     }
 
-    /// Waits until there were so many answers more.
+    /// Waits until there were so many responses more.
     async fn response(&self, count: usize) {
         let (begun, before) = (Instant::now(), self.responded.load(Ordering::SeqCst));
         while self.responded.load(Ordering::SeqCst) < before + count {

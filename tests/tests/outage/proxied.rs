@@ -6,7 +6,7 @@ use session_tests::redis::RedisServer;
 
 use crate::app::{ALL, Client, serve};
 
-/// Every second connection is closed when the store answers on it.
+/// Every second connection is closed when the store responds on it.
 async fn every_second_connection(through: &str, proxy: &Proxy) {
     let server = serve(through).await;
     let client = Client::new(server.address()).await;
@@ -43,7 +43,7 @@ async fn black_hole(through: &str, proxy: &Proxy) {
     client.expect(200, &["/write/after", "/renew"]).await;
 }
 
-/// The question arrives, the answer does not: a write that was refused may be there, and is there
+/// The question arrives, the response does not: a write that was refused may be there, and is there
 /// once; a session whose logout was refused may be over.
 async fn replies_lost(through: &str, proxy: &Proxy) {
     let server = serve(through).await;

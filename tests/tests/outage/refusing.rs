@@ -1,4 +1,4 @@
-//! The store answers, and says no.
+//! The store responds, and says no.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -57,7 +57,7 @@ async fn p6_a_record_over_one_mebibyte_is_refused_by_memcached_and_keeps_what_wa
     assert_eq!(store.keys().len(), 1);
 }
 
-/// With `-M` memcached answers with an error instead of evicting an item. A logout needs memory,
+/// With `-M` memcached responds with an error instead of evicting an item. A logout needs memory,
 /// too: it succeeds as long as one of the larger sizes has some.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p6_memcached_without_memory_refuses_new_sessions_and_loses_nothing() {
@@ -107,7 +107,7 @@ fn fill(store: &MemcachedServer, size: usize) {
     panic!("it never fills up");
 }
 
-/// Reads are answered by what the replica has; `/login` needs no read, and is refused.
+/// Reads get what the replica has; `/login` needs no read, and is refused.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn p6_redis_that_became_a_replica_refuses_changes() {
     let store = RedisServer::start();
@@ -132,7 +132,7 @@ async fn p6_redis_that_loads_its_data_delays_no_request_and_loses_nothing() {
         folder.to_str().unwrap(),
         "--enable-debug-command",
         "yes",
-        // Slowly, and answering meanwhile.
+        // Slowly, and responding meanwhile.
         "--key-load-delay",
         "1000",
         "--loading-process-events-interval-bytes",

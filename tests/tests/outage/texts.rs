@@ -85,7 +85,11 @@ async fn p6_the_log_says_what_redis_said() {
 
     store.process().stop();
     let log = refused(web, &client, &["/read"], &logs).await;
-    assert_says(&log, "session not loaded", "redis: no answer within 500ms");
+    assert_says(
+        &log,
+        "session not loaded",
+        "redis: no response within 500ms",
+    );
     store.process().signal("CONT");
     client.resumes("stopped").await;
 
@@ -121,8 +125,8 @@ async fn p6_the_log_says_which_state_redis_is_in() {
     let web = server.address();
     let client = Client::new(web).await;
     let ok = async |command: &str| {
-        let answer: String = store.ask(command).await;
-        assert_eq!(answer, "OK");
+        let response: String = store.ask(command).await;
+        assert_eq!(response, "OK");
     };
     let writes = ["/write/k", "/renew", "/logout", "/login"];
 
@@ -171,7 +175,7 @@ async fn p6_the_log_says_which_state_redis_is_in() {
     ok("CLIENT PAUSE 60000 WRITE").await;
     client.expect(200, &["/read"]).await;
     let log = refused(web, &client, &["/write/k"], &logs).await;
-    assert_says(&log, "session not saved", "redis: no answer within");
+    assert_says(&log, "session not saved", "redis: no response within");
     ok("CLIENT UNPAUSE").await;
     client.resumes("a pause").await;
 
@@ -220,7 +224,7 @@ async fn p6_the_log_says_what_memcached_said() {
     assert_says(
         &log,
         "session not loaded",
-        "memcached: no answer within 500ms",
+        "memcached: no response within 500ms",
     );
     proxy.pass();
     proxy.tear(1);

@@ -68,7 +68,7 @@ pub(crate) async fn ask(
     }
 }
 
-/// What the client sees of an answer.
+/// What the client sees of a response.
 #[derive(Debug)]
 pub(crate) struct TestResponse {
     pub(crate) status: StatusCode,
@@ -243,7 +243,7 @@ impl TestResponse {
         }
     }
 
-    /// It is an error's answer: empty, and the client keeps the cookie that it has.
+    /// It is an error's response: empty, and the client keeps the cookie that it has.
     #[track_caller]
     pub(crate) fn assert_refused(&self, status: u16) {
         assert_eq!((self.status.as_u16(), self.set_cookie()), (status, None));

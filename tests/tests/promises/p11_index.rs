@@ -104,8 +104,8 @@ async fn p11_many_renewals_within_a_minute_stop_neither_a_logout_nor_an_end() {
             let sessions = UserSessions::of_user(&app.storage, "alice").unwrap();
             assert_eq!(sessions.end_all().await.unwrap(), 1);
         } else {
-            let answer = app.ask(Some(&first), "/logout").await;
-            assert_eq!(answer.status, 200);
+            let response = app.ask(Some(&first), "/logout").await;
+            assert_eq!(response.status, 200);
         }
         let calls = app.counts().take();
         assert!(calls.read <= RENEWALS + 3, "{calls:?}");

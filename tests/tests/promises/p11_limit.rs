@@ -106,8 +106,8 @@ async fn p11_the_limit_counts_a_session_that_was_emptied_and_its_successor_once(
     let oldest = login(&app, "alice").await;
     let emptied = login(&app, "alice").await;
     app.ask(Some(&emptied), "/empty").await;
-    let answer = app.ask(Some(&emptied), "/set/user/alice").await;
-    let next = answer.cookie().unwrap();
+    let response = app.ask(Some(&emptied), "/set/user/alice").await;
+    let next = response.cookie().unwrap();
     assert!(app.keys(&oldest).await.is_some());
     assert!(app.keys(&next).await.is_some());
     assert_eq!(list(&app, "alice").await.len(), 2);

@@ -84,7 +84,7 @@ async fn end_all(app: &App) -> Result<usize> {
     sessions.end_all().await
 }
 
-/// No session of alice that was answered before is alive, and every live one is listed.
+/// No session of alice that was acknowledged before is alive, and every live one is listed.
 async fn all_old_are_dead(app: &App, what: &str) {
     let mut live = 0;
     for identity in app.live().await {
@@ -130,7 +130,7 @@ async fn p11_no_slower_request_brings_a_session_back() {
                 let ended = ended.unwrap();
                 assert!([200, 401, 409].contains(&slow.status.as_u16()), "{what}");
                 assert!(ended <= 3, "{what}: {ended}");
-                // What was answered before is dead, a login too.
+                // What was acknowledged before is dead, a login too.
                 if is_slow_done && let Some(cookie) = slow.cookie() {
                     let session = app.storage.load(&[&cookie]).await.unwrap();
                     let user: Option<String> = session.get("user").unwrap();
@@ -195,7 +195,8 @@ async fn p11_end_others_never_ends_the_session_that_is_kept() {
     }
 }
 
-/// The session of `cookie`, for which `other` and `end` were answered, lives. Alice has no other.
+/// The session of `cookie`, for which `other` and `end` were acknowledged, lives. Alice has no
+/// other.
 async fn is_kept(app: &App, cookie: &str, other: &TestResponse, end: &TestResponse, what: &str) {
     assert_eq!(other.status, 200, "{what}");
     let kept = other.next_cookie(Some(cookie)).unwrap();

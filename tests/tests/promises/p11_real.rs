@@ -71,7 +71,7 @@ enum Fate {
     /// The store never sees it.
     Refused,
     /// The store carries it out, and its response is lost.
-    Unanswered,
+    Unacknowledged,
     /// The connections are closed when it begins.
     Closed,
     /// Each connection is closed instead of the response.
@@ -88,7 +88,7 @@ enum Fate {
 
 const FAILURES: [Fate; 5] = [
     Fate::Refused,
-    Fate::Unanswered,
+    Fate::Unacknowledged,
     Fate::Closed,
     Fate::Cut,
     Fate::CutOnce,
@@ -139,7 +139,7 @@ impl Fated {
         match fate {
             None => inner.await,
             Some(Fate::Refused) => Err(down()),
-            Some(Fate::Unanswered) => inner.await.and_then(|_| Err(down())),
+            Some(Fate::Unacknowledged) => inner.await.and_then(|_| Err(down())),
             Some(Fate::Closed) => {
                 self.proxy.cut();
                 inner.await
@@ -147,10 +147,10 @@ impl Fated {
             Some(fate @ (Fate::Cut | Fate::CutOnce)) => {
                 self.proxy.cut_every(if fate == Fate::Cut { 1 } else { 2 });
                 self.proxy.cut();
-                let answer = inner.await;
+                let response = inner.await;
                 self.proxy.cut_every(0);
                 self.proxy.cut();
-                answer
+                response
             }
             Some(Fate::DroppedBefore) => {
                 self.stand().await;
@@ -167,9 +167,9 @@ impl Fated {
                 Err(down())
             }
             Some(Fate::DroppedAfter) => {
-                let answer = inner.await;
+                let response = inner.await;
                 self.stand().await;
-                answer
+                response
             }
         }
     }
@@ -229,10 +229,10 @@ impl Stores {
     /// Logs a user in, past all fates; returns the cookie.
     async fn log_in(&self, user: &str) -> String {
         let path = format!("/login/{user}");
-        let answer = ask(self.beside.clone(), None, &path).await;
-        let cookie = answer.cookie().unwrap();
-        let answer = ask(self.beside.clone(), Some(&cookie), "/set/old/1").await;
-        assert_eq!(answer.status, 200);
+        let response = ask(self.beside.clone(), None, &path).await;
+        let cookie = response.cookie().unwrap();
+        let response = ask(self.beside.clone(), Some(&cookie), "/set/old/1").await;
+        assert_eq!(response.status, 200);
         cookie
     }
 
@@ -265,8 +265,8 @@ impl Stores {
         let two = self.two().await;
         let cookie = self.client(&two, path).await;
         self.fated().heal();
-        let answer = self.ask(Some(&cookie), &two.path(path)).await;
-        assert_eq!(answer.status, 200, "{path}");
+        let response = self.ask(Some(&cookie), &two.path(path)).await;
+        assert_eq!(response.status, 200, "{path}");
         self.fated().heal()
     }
 
@@ -275,8 +275,8 @@ impl Stores {
         if path != "/set/user/ALICE" {
             return two.cookies[0].clone();
         }
-        let answer = ask(self.beside.clone(), None, "/set/k/1").await;
-        answer.cookie().unwrap()
+        let response = ask(self.beside.clone(), None, "/set/k/1").await;
+        response.cookie().unwrap()
     }
 
     /// Ends all sessions of both users. None of these cookies has a user then.
@@ -321,15 +321,15 @@ async fn is_no_false_success(stores: &Stores, path: &str, at: usize, fate: Fate,
     let [own, other] = &two.cookies;
     let keeps_own = path == "/end-others" || path == "/end/HANDLE";
     stores.fated().plan(at, fate);
-    let answer = stores.ask(Some(own), &two.path(path)).await;
+    let response = stores.ask(Some(own), &two.path(path)).await;
     stores.fated().heal();
     let has_other = stores.is_alive(other).await;
     let has_own = stores.is_alive(own).await;
-    if answer.status == 200 {
+    if response.status == 200 {
         assert!(!has_other, "{what}");
         assert_eq!(has_own, keeps_own, "{what}");
     } else {
-        answer.assert_refused(503);
+        response.assert_refused(503);
         // The own session ends last, so its user can try again.
         assert!(has_own || !has_other, "{what}");
         assert!(has_own || !keeps_own, "{what}");
@@ -366,12 +366,12 @@ async fn is_listed(stores: &Stores, path: &str, at: usize, fate: Fate, what: &st
     let two = stores.two().await;
     let client = stores.client(&two, path).await;
     stores.fated().plan(at, fate);
-    let answer = stores.ask(Some(&client), &two.path(path)).await;
+    let response = stores.ask(Some(&client), &two.path(path)).await;
     stores.fated().heal();
-    assert!([200, 503].contains(&answer.status.as_u16()), "{what}");
-    let known = answer.next_cookie(Some(&client)).unwrap();
-    if answer.status == 503 {
-        answer.assert_refused(503);
+    assert!([200, 503].contains(&response.status.as_u16()), "{what}");
+    let known = response.next_cookie(Some(&client)).unwrap();
+    if response.status == 503 {
+        response.assert_refused(503);
         // The client has what it had, and tries again.
         let again = stores.ask(Some(&client), &two.path(path)).await;
         assert!([200, 409].contains(&again.status.as_u16()), "{what}");
@@ -418,7 +418,7 @@ async fn is_dropped(stores: &Stores, path: &str, at: usize, fate: Fate, what: &s
     {
         let request = pin!(stores.ask(Some(&client), &full));
         tokio::select! {
-            answer = request => panic!("{what}: {answer:?}"),
+            response = request => panic!("{what}: {response:?}"),
             () = stores.fated().dropped.notified() => {}
         }
     }

@@ -34,8 +34,8 @@ enum At {
     Saving,
 }
 
-/// Lets the session end while a request on `slow` stands at `at`; that one's answer, the store
-/// and the answer that ended it must be right.
+/// Lets the session end while a request on `slow` stands at `at`; that one's response, the store
+/// and the response that ended it must be right.
 async fn ended_meanwhile(end: &str, slow: &str, at: At) {
     let app = App::new();
     let cookie = app.client().await;

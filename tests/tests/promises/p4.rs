@@ -263,7 +263,7 @@ async fn p4_a_creation_that_is_tried_again_overwrites_no_session() {
     assert_eq!(app.keys(identity.as_str()).await.unwrap(), ["other"]);
 }
 
-/// The answer was lost, not the record: the same handle goes on with it.
+/// The response was lost, not the record: the same handle goes on with it.
 #[tokio::test]
 async fn p4_a_creation_under_an_identity_of_ones_own_can_be_tried_again() {
     let app = App::new();

@@ -37,7 +37,7 @@ async fn p6_a_failed_load_is_a_503_that_touches_neither_cookie_nor_store() {
     }
 }
 
-/// A handler that carries on without its session writes nothing, and its answer goes out.
+/// A handler that carries on without its session writes nothing, and its response goes out.
 #[tokio::test]
 async fn p6_nothing_is_written_after_a_failed_load_that_the_handler_swallowed() {
     let app = App::new();
@@ -172,7 +172,7 @@ async fn p6_a_renewal_that_failed_is_made_up_for_by_the_same_handle() {
     saved_again(true, 1, change, &["k", "new"]).await;
 }
 
-/// Both attempts at ending the old identity went unanswered.
+/// Both attempts at ending the old identity got no response.
 #[tokio::test]
 async fn p6_a_renewal_that_failed_twice_is_made_up_for_by_the_same_handle() {
     let change = |session: &Session| {
@@ -192,7 +192,7 @@ async fn p6_a_restart_that_failed_is_made_up_for_by_the_same_handle() {
     saved_again(true, 2, change, &["new"]).await;
 }
 
-/// What another request saved after the answer was lost is merged like any other change.
+/// What another request saved after the response was lost is merged like any other change.
 #[tokio::test]
 async fn p6_a_retry_after_a_lost_reply_overwrites_no_other_change() {
     let app = App::new();

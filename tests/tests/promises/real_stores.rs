@@ -226,7 +226,7 @@ async fn p2_two_hundred_writers_of_one_process_cost_a_command_each_in_redis() {
 /// live.
 #[tokio::test]
 async fn p11_an_index_in_real_stores_costs_two_commands_a_login_and_expires() {
-    // memcached answers a write with no version, so a write costs a `gets` more.
+    // memcached names no version in its response to a write, so a write costs a `gets` more.
     for (kind, extra) in KINDS.into_iter().zip([0, 1]) {
         for hash in [false, true] {
             let store = Lease::of(kind);

@@ -298,7 +298,7 @@ async fn p4_a_restart_after_a_renewal_with_an_unknown_outcome_leaves_the_new_ses
                         () = hold.reached() => {}
                     }
                 } else {
-                    // The tombstone is stored, its answer and the read after it are lost.
+                    // The tombstone is stored, its response and the read after it are lost.
                     program.failing().fail(1..=2, When::After);
                     session.save().await.unwrap_err();
                     program.failing().heal();
@@ -515,8 +515,8 @@ async fn p5_a_save_in_flight_that_fails_after_a_server_error_leaves_the_stored_d
     }
 }
 
-/// A renewal is cancelled after it has stored its record. The session ends and starts again, and the
-/// first try of that fails. The second one still knows the record of the renewal, and ends it.
+/// A renewal is cancelled after it has stored its record. The session ends and starts again, and
+/// the first try of that fails. The second one still knows the record of the renewal, and ends it.
 #[tokio::test]
 async fn p4_a_failed_end_does_not_forget_the_record_of_a_cancelled_renewal() {
     let program = Program::new();

@@ -50,7 +50,7 @@ async fn p11_an_end_of_all_wins_over_every_slower_request(pair: &Pair) {
             if told.status == 409 {
                 told.assert_refused(409);
             } else {
-                // It was saved before the end, and its answer came after it.
+                // It was saved before the end, and its response came after it.
                 assert_eq!((told.status, gate), (200, "/hold/saved"), "{case}");
             }
             println!("{case}: {ended} ended, {}", told.status);

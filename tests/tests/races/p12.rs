@@ -19,7 +19,7 @@ fn keys_after(replacement: &str) -> &'static [&'static str] {
     }
 }
 
-/// A request with the old cookie loads after the new one was answered, through either process.
+/// A request with the old cookie loads after the new one was acknowledged, through either process.
 async fn p12_a_write_with_a_replaced_cookie_is_refused(pair: &Pair) {
     for replacement in REPLACEMENTS {
         for [first, second] in [[A, A], [A, B]] {
@@ -42,7 +42,7 @@ async fn p12_a_write_with_a_replaced_cookie_is_refused(pair: &Pair) {
     }
 }
 
-/// A request that had loaded the session when the replacement was answered, and saves after it.
+/// A request that had loaded the session when the replacement was acknowledged, and saves after it.
 async fn p12_a_write_that_loaded_before_the_replacement_is_refused(pair: &Pair) {
     for replacement in REPLACEMENTS {
         for gate in ["/hold/1", "/hold/saving"] {
@@ -99,7 +99,7 @@ async fn p12_a_login_with_a_replaced_cookie_is_a_login(pair: &Pair) {
     }
 }
 
-/// One cookie, which every answer with a Set-Cookie replaces.
+/// One cookie, which every response with a Set-Cookie replaces.
 #[derive(Clone)]
 struct Browser {
     pair: Pair,
@@ -136,8 +136,8 @@ impl Browser {
 }
 
 /// A page polls while the user logs in, or while the session is renewed. The cookies have no
-/// Max-Age, so an update does not send them. (With a Max-Age, an answer that is on its way when the
-/// login is answered still sends the old cookie. No server can prevent that.)
+/// Max-Age, so an update does not send them. (With a Max-Age, a response that is on its way when
+/// the login is acknowledged still sends the old cookie. No server can prevent that.)
 async fn no_login_is_lost(pair: &Pair, replacement: &'static str) {
     let pair = pair.without_max_age();
     let first = pair.ask(A, None, "/set/k/1").await.cookie().unwrap();

@@ -60,7 +60,7 @@ fn assert_left(
     assert_eq!(rest, expected, "{records:?}");
 }
 
-/// Lets a session end while a request on `slow` stands at `at`; that one's answer, the store and
+/// Lets a session end while a request on `slow` stands at `at`; that one's response, the store and
 /// all that comes later must be right.
 async fn ended_meanwhile(pair: &Pair, end: &str, slow: &str, at: At) {
     let case = format!("{end} while {slow} stood at {at:?}");

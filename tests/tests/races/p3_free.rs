@@ -6,7 +6,7 @@ use crate::p3::next_keys;
 use crate::pair::{A, B, Pair, TestResponse};
 use crate::runs;
 
-/// Sends `paths` one after the other as one client does, each with the cookie that the answer
+/// Sends `paths` one after the other as one client does, each with the cookie that the response
 /// before it set. First it sends `delay` requests that need no session.
 async fn client(
     pair: Pair,

@@ -42,7 +42,7 @@ struct Remote {
     _process: Process,
 }
 
-/// What the client sees of an answer.
+/// What the client sees of a response.
 #[derive(Debug)]
 pub(crate) struct TestResponse {
     pub(crate) status: u16,
@@ -247,7 +247,7 @@ impl TestResponse {
         (view["new"] == false).then_some(data)
     }
 
-    /// It is an error's answer: empty, and the client keeps the cookie that it has.
+    /// It is an error's response: empty, and the client keeps the cookie that it has.
     #[track_caller]
     pub(crate) fn assert_refused(&self, status: u16) {
         let told = (self.status, self.set_cookie.as_deref(), &*self.body);

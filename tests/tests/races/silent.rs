@@ -99,7 +99,7 @@ fn assert_unavailable(results: &[Result<CookieChange>]) {
     }
 }
 
-/// Saves until the store answers again.
+/// Saves until the store responds again.
 async fn recovers(storage: &Arc<dyn Storage>, cookie: &str, sessions: &[Session]) {
     let begun = Instant::now();
     while save_all(storage, sessions).await.iter().any(Result::is_err) {
@@ -109,7 +109,7 @@ async fn recovers(storage: &Arc<dyn Storage>, cookie: &str, sessions: &[Session]
     assert_eq!(session.len(), SAVERS + 1, "{:?}", session.keys());
 }
 
-/// The store does not answer, or does not even get the commands.
+/// The store does not respond, or does not even get the commands.
 async fn silent(storage: Arc<dyn Storage>, proxy: &Proxy) {
     let (cookie, sessions) = changed(&storage).await;
     for (round, hold) in [Proxy::hold_replies, Proxy::black_hole].iter().enumerate() {

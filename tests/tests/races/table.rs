@@ -54,7 +54,7 @@ async fn request(pair: &Pair, found: Found, path: &str) -> (TestResponse, String
     (response, old, next)
 }
 
-/// Checks that the answer starts another session, which holds `keys`.
+/// Checks that the response starts another session, which holds `keys`.
 async fn assert_new_session(pair: &Pair, response: &TestResponse, old: &str, keys: &[&str]) {
     assert_eq!(response.status, 200);
     let new = response.cookie().unwrap();

@@ -1,4 +1,4 @@
-//! The commands that `RedisBackend` sends, and how it reads the answers.
+//! The commands that `RedisBackend` sends, and how it reads the responses.
 
 use std::time::Duration;
 

@@ -49,7 +49,7 @@ async fn p6_a_call_on_a_connection_that_was_closed_is_repeated() {
     }
 }
 
-/// The connection is closed after the server has carried out a write, and before its answer
+/// The connection is closed after the server has carried out a write, and before its response
 /// arrives. The repeated write finds the bytes of the first one, and is done.
 #[tokio::test]
 async fn p6_a_repeated_write_knows_its_own_bytes() {
@@ -136,7 +136,7 @@ async fn p6_closed_connections_under_load_cost_no_error() {
     }
 }
 
-/// A write of several commands has one limit, although each answer comes in time.
+/// A write of several commands has one limit, although each response comes in time.
 #[tokio::test]
 async fn p6_a_write_of_several_commands_has_one_limit() {
     for reply in [
@@ -172,7 +172,7 @@ async fn p6_a_write_of_several_commands_has_one_limit() {
             .write(KEY, tombstone(), OnlyIf::Unchanged(&seen))
             .await;
         let text = all_of(&outcome.unwrap_err());
-        assert!(text.contains("redis: no answer within 600ms"), "{text}");
+        assert!(text.contains("redis: no response within 600ms"), "{text}");
     }
 }
 

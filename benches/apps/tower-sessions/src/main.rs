@@ -84,7 +84,7 @@ async fn remember(session: Session, request: Request, next: Next) -> Result<Resp
 }
 
 /// An error of the session, as a page. If the save after the handler fails, the layer itself
-/// answers with an empty 500.
+/// responds with an empty 500.
 struct Error(session::Error);
 
 impl From<session::Error> for Error {

@@ -1,6 +1,6 @@
 //! axum and axum_session, in memory.
 //!
-//! Not with Redis: it answers from memory there too and writes to Redis at most every ten seconds
+//! Not with Redis: it responds from memory there too and writes to Redis at most every ten seconds
 //! (its `db_update_interval`), so that this row would be measured a second time.
 
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! hyper without a session: what the answers themselves cost.
+//! hyper without a session: what the responses themselves cost.
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, Ordering};

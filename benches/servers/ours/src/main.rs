@@ -2,7 +2,7 @@
 //! `REDIS_URL` or `MEMCACHED`. STORAGE is fernet, nacl, memory, memory-users, redis, redis-users or
 //! memcached.
 //!
-//! `/none` does not touch the session, `/read` answers its counter, `/write` increments it, first
+//! `/none` does not touch the session, `/read` returns its counter, `/write` increments it, first
 //! setting what a logged-in user's session holds.
 
 include!("../../ours_app.rs");

@@ -52,7 +52,7 @@ impl<B: Backend> World<B> {
                 predicted.push(at);
             }
         }
-        // The logins that were answered by now, but for those whose index was lost.
+        // The logins that were acknowledged by now, but for those whose index was lost.
         let holds = |login: u64| {
             let lost = self
                 .lost
@@ -60,7 +60,7 @@ impl<B: Backend> World<B> {
                 .filter_map(|at| self.known[*at].entry.record());
             lost.filter_map(login_of).any(|it| it == login)
         };
-        let logins = self.answered.iter();
+        let logins = self.acknowledged.iter();
         let logins = logins
             .filter(|(login, (by, handle))| by == user && is_meant(handle) && !holds(**login));
         Op {
@@ -179,8 +179,8 @@ impl<B: Backend> World<B> {
         let request = &self.requests[at];
         let own = self.own_handle(request);
         let mut revoked = request.op().revoked.iter();
-        let is_own = revoked.any(|(at, handle, is_answered)| {
-            *is_answered && (own.as_ref() == Some(handle) || request.place == Some(*at))
+        let is_own = revoked.any(|(at, handle, is_acknowledged)| {
+            *is_acknowledged && (own.as_ref() == Some(handle) || request.place == Some(*at))
         });
         let Some(handle) = &mut self.requests[at].handle else {
             return Ok(());

@@ -19,7 +19,7 @@ impl<B: Backend> World<B> {
         let op = self.requests[at].op_mut();
         op.turns += 1;
         op.faults += calls.faults;
-        let is_answered = calls.faults == 0;
+        let is_acknowledged = calls.faults == 0;
         for made in calls.made {
             if made.key.starts_with('@') {
                 self.index_effect(at, &made).await?;
@@ -34,7 +34,7 @@ impl<B: Backend> World<B> {
                 must!(new == old || is_over, "{new:?} by itself");
                 continue;
             }
-            self.effect(at, key, &old, &new, is_answered)?;
+            self.effect(at, key, &old, &new, is_acknowledged)?;
             let until = made.time_to_live.map(|age| self.now() + age.as_secs());
             self.known[key].set(new, until, self.tick);
             self.look(key).await?;
@@ -135,13 +135,13 @@ impl<B: Backend> World<B> {
         key: usize,
         old: &Entry,
         new: &Entry,
-        is_answered: bool,
+        is_acknowledged: bool,
     ) -> Check {
         match &self.requests[at].flight {
-            Some(Flight::Save { .. }) => self.saves(at, key, old, new, is_answered),
+            Some(Flight::Save { .. }) => self.saves(at, key, old, new, is_acknowledged),
             Some(Flight::Call { call, user, .. }) if !matches!(call, Call::List) => {
                 let user = *user;
-                self.revokes(at, key, user, old, new, is_answered)
+                self.revokes(at, key, user, old, new, is_acknowledged)
             }
             _ => fail!("P9: a read made {new:?} of {}", told(&self.known[key])),
         }
@@ -159,7 +159,7 @@ impl<B: Backend> World<B> {
         key: usize,
         old: &Entry,
         new: &Entry,
-        is_answered: bool,
+        is_acknowledged: bool,
     ) -> Check {
         let request = &self.requests[at];
         let named = told(&self.known[key]);
@@ -237,7 +237,7 @@ impl<B: Backend> World<B> {
             op.stored = Some((key, record.clone()));
         }
         if *new == Entry::Revoked {
-            op.revoked.push((key, String::new(), is_answered));
+            op.revoked.push((key, String::new(), is_acknowledged));
         }
         op.left.push((key, new.clone()));
         Ok(())
@@ -308,7 +308,7 @@ impl<B: Backend> World<B> {
         user: u64,
         old: &Entry,
         new: &Entry,
-        is_answered: bool,
+        is_acknowledged: bool,
     ) -> Check {
         let known = &self.known[key];
         let named = told(known);
@@ -336,7 +336,7 @@ impl<B: Backend> World<B> {
             must!(is_it, "P11: {call:?} ended {named}");
         }
         let op = self.requests[at].op_mut();
-        op.revoked.push((key, handle, is_answered));
+        op.revoked.push((key, handle, is_acknowledged));
         Ok(())
     }
 

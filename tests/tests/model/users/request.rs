@@ -65,7 +65,7 @@ pub(crate) struct Op {
     pub(crate) stored: Option<(usize, Record)>,
     /// What it wrote over its session's record, or over that of another.
     pub(crate) left: Vec<(usize, Entry)>,
-    /// What it revoked: the key, the handle, and whether the store's answer came.
+    /// What it revoked: the key, the handle, and whether the store's response came.
     pub(crate) revoked: Vec<(usize, String, bool)>,
     /// It gave a user a session that the user did not have.
     pub(crate) has_listed: bool,

@@ -58,7 +58,7 @@ impl<B: Backend> World<B> {
         self.settle(at, reply, begun, ends, stored)
     }
 
-    /// A login was answered.
+    /// A login was acknowledged.
     fn note_login(&mut self, at: usize) {
         let op = self.requests[at].op();
         let Some((to, record)) = op.stored.clone() else {
@@ -74,7 +74,7 @@ impl<B: Backend> World<B> {
             && is_its(login)
         {
             let handle = handle_of(&self.known[to], &record);
-            self.answered.insert(login, (user, handle));
+            self.acknowledged.insert(login, (user, handle));
             self.seen.logins += 1;
         }
     }

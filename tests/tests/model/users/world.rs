@@ -41,8 +41,8 @@ pub(crate) struct World<B> {
     pub(crate) lost: BTreeSet<usize>,
     /// The store has lost an index some time.
     pub(crate) has_lost: bool,
-    /// The logins that were answered, each with its user and its session's handle.
-    pub(crate) answered: BTreeMap<u64, (u64, String)>,
+    /// The logins that were acknowledged, each with its user and its session's handle.
+    pub(crate) acknowledged: BTreeMap<u64, (u64, String)>,
     /// The logins that an end has ended.
     pub(crate) dead: HashSet<u64>,
     /// Counts the turns.
@@ -116,7 +116,7 @@ impl<B: Backend> World<B> {
             indexes: USERS.map(|user| (user, None)).collect(),
             lost: BTreeSet::new(),
             has_lost: false,
-            answered: BTreeMap::new(),
+            acknowledged: BTreeMap::new(),
             dead: HashSet::new(),
             tick: 1,
             count: 0,
