@@ -10,7 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 
-from .settings import HERE, Settings
+from .settings import HERE, VALKEY, Settings
 
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -80,15 +80,6 @@ def redis_command(port: int, folder: str, program: str = "redis-server") -> list
     return [*command, "--save", "", "--appendonly", "no"]
 
 
-VALKEY = "8.1"  # the first version that compares and sets with one command
-
-
-def valkey_program() -> str | None:
-    """Valkey is not in every suite of Debian. A script fetches it."""
-    found = subprocess.run(["../tests/servers", "valkey", VALKEY], stdout=subprocess.PIPE, text=True, check=False)
-    return found.stdout.strip() if found.returncode == 0 else None
-
-
 class Stores:
     """A Redis without persistence and a memcached, on the load's core, with their defaults otherwise.
 
@@ -117,11 +108,10 @@ class Stores:
         if store != "valkey":
             return self.environment
         if "valkey" not in self.processes:
-            program = valkey_program()
-            if program is None:
-                raise RuntimeError(f"Valkey {VALKEY} cannot be fetched")
+            if not VALKEY.exists():
+                raise RuntimeError("Valkey could not be fetched")
             self.valkey_port = free_port()
-            command = redis_command(self.valkey_port, str(self.folder), program)
+            command = redis_command(self.valkey_port, str(self.folder), str(VALKEY))
             self.processes["valkey"] = Process(command, self.settings.load_core, self.folder / "stores.log")
             self.processes["valkey"].wait_for(self.valkey_port, 20)
         return self.environment | {"REDIS_URL": f"redis://127.0.0.1:{self.valkey_port}/"}

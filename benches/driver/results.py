@@ -10,7 +10,7 @@ import sys
 import time
 from typing import Any
 
-from .settings import HERE, SWEEPS, Settings
+from .settings import HERE, SWEEPS, VALKEY, Settings
 
 
 def progress(text: str) -> None:
@@ -65,18 +65,26 @@ def load(folder: pathlib.Path, name: str) -> dict[str, Any] | None:
 
 
 def machine() -> dict[str, str]:
-    cpu = re.search(r"model name\s*:\s*(.*)", pathlib.Path("/proc/cpuinfo").read_text())
     return {
-        "machine": f"{cpu[1] if cpu else platform.machine()}, {os.cpu_count()} cores, Linux {platform.release().partition('-')[0]}",
+        "machine": f"{processor()}, {os.cpu_count()} cores, Linux {platform.release().partition('-')[0]}",
         "versions": "; ".join([
             output("rustc", "--version"),
             re.sub(r"^Redis server v=(\S+).*", r"Redis \1", output("redis-server", "--version")),
+            *([re.sub(r"^Valkey server v=(\S+).*", r"Valkey \1", output(str(VALKEY), "--version"))] if VALKEY.exists() else []),
             output("memcached", "--version"),
             re.sub(r"^(wrk \S+).*", r"\1", output("wrk", "--version")),
             f"Python {platform.python_version()}",
         ]),
         "peers": ", ".join(peers()),
     }
+
+
+def processor() -> str:
+    """The model, with the numbers that tell two of one name apart."""
+    about = pathlib.Path("/proc/cpuinfo").read_text()
+    found = [re.search(rf"^{name}\s*:\s*(.*)", about, re.MULTILINE) for name in ("model name", "cpu family", "model")]
+    name, family, model = (it[1] if it else "" for it in found)
+    return f"{name} (family {family}, model {model})" if family else name or platform.machine()
 
 
 def peers() -> list[str]:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from .processes import Process, Redis, Stores, free_port
 from .results import progress
-from .settings import APART, HERE, Settings
+from .settings import APART, HERE, VALKEY_VERSION, Settings
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +72,13 @@ def counted(servers: list[Server], settings: Settings) -> list[Server]:
 
 
 def build(servers: list[Server], apps: list[str], settings: Settings) -> None:
-    """Builds one package at a time, so that none gets what another turns on in a shared dependency."""
+    """Builds one package at a time, so that none gets what another turns on in a shared dependency.
+
+    Fetches Valkey, which not every suite of Debian has, if a server uses it.
+    """
+    if any(server.store == "valkey" for server in servers):
+        progress("fetching Valkey")
+        subprocess.run([HERE.parent / "tests/servers", "valkey", VALKEY_VERSION], stdout=subprocess.DEVNULL, check=False)
     packages = [*(server.package for server in servers if server.package), *apps]
     packages += [f"bench-{part}" for part in ("conflicts", "limits") if part in settings.parts]
     for package in dict.fromkeys(packages):

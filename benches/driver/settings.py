@@ -7,11 +7,13 @@ import re
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 RUN = HERE / ".run"
+VALKEY_VERSION = "8.1"  # the first one that compares and sets with one command
+VALKEY = HERE.parent / f"target/servers/valkey-{VALKEY_VERSION}/run"
 ROUTES = ("none", "read", "write")
 
 PARTS = ("table", "instructions", "conflicts", "limits", "payload", "concurrency", "sessions")
 SWEEPS = PARTS[4:]
-APART = ("trouble", "apps")  # not in a full run, which they would hold up: they wait where nothing answers
+APART = ("trouble", "apps")  # not in a full run, which they would hold up: they wait where nothing responds
 COUNTS = (*PARTS[1:3], *APART)  # alone, these parts print what they found and leave RESULTS.md as it is
 
 
