@@ -89,7 +89,7 @@ pub use session_core::adapter::{DefaultErrorResponse, ErrorResponse, SessionFutu
 pub use session_core::{
     CookieBuilder, CookieChange, CookieSettings, Error, ErrorKind, Identity, KeyedStorage,
     ManualClock, MemoryBackend, MemoryStorage, RequestSession, Result, SameSite, Session, Sessions,
-    Storage, UserSession, UserSessions,
+    Storage, UserIndex, UserSession, UserSessions,
 };
 
 /// The README's program, compiled.

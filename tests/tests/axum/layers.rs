@@ -5,12 +5,13 @@ use std::future::{pending, ready};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::response::Response;
 use axum::routing::get;
 use axum::{Extension, Router};
-use http::Request;
+use http::{Request, StatusCode};
 use session_core::MemoryStorage;
 use session_tests::stores::Calls;
 use session_tower::{
@@ -21,6 +22,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, oneshot};
 use tower::limit::ConcurrencyLimit;
 use tower::{Layer as _, Service, ServiceBuilder, ServiceExt as _, service_fn};
+use tower_http::timeout::TimeoutLayer;
 
 use crate::app::{self, NO_CALLS, keys, store};
 
@@ -103,6 +105,39 @@ async fn the_layer_is_one_of_a_stack() {
         ("5", Some("Cookie"))
     );
     assert_eq!(storage.backend().take(), NO_CALLS);
+}
+
+/// A handler changes or ends its session, and then takes too long for a `TimeoutLayer` that
+/// responds with `status`. Returns what the cookie stands for afterwards.
+async fn after_a_timeout(path: &str, status: StatusCode) -> Option<Vec<String>> {
+    let (storage, cookie) = store("sid").await;
+    let change = async |session: Session| -> Result<(), Error> {
+        session.insert("mine", 1)?;
+        pending().await
+    };
+    let log_out = async |session: Session| -> Result<(), Error> {
+        session.invalidate()?;
+        pending().await
+    };
+    let limit = TimeoutLayer::with_status_code(status, Duration::from_secs(10));
+    let app = Router::new()
+        .route("/change", get(change))
+        .route("/logout", get(log_out))
+        .layer(limit)
+        .layer(SessionLayer::new(storage.clone()));
+    assert_eq!(app::get(&app, path, &cookie).await.status, status);
+    keys(&storage, &cookie).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_limit_inside_the_layer_decides_by_its_status_what_is_saved() {
+    let (server_error, client_error) =
+        (StatusCode::SERVICE_UNAVAILABLE, StatusCode::REQUEST_TIMEOUT);
+    let dropped = after_a_timeout("/change", server_error).await;
+    assert_eq!(dropped.unwrap(), ["k"]);
+    let saved = after_a_timeout("/change", client_error).await;
+    assert_eq!(saved.unwrap(), ["k", "mine"]);
+    assert_eq!(after_a_timeout("/logout", server_error).await, None);
 }
 
 fn poll_ready<S: Service<Request<String>>>(service: &mut S) -> Poll<Result<(), S::Error>> {
