@@ -15,8 +15,8 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 ///
 /// Neither `Display` nor `Debug` shows an identity, an encryption key, a cookie value or a session
 /// value. The text of [`ErrorKind::Value`] names the session key if that is printable ASCII of at
-/// most 64 characters, so a name that a client chose cannot fill or forge a log. `Display`
-/// leaves the cause to [`source`](StdError::source). `Debug` shows the cause of
+/// most 64 characters. So a name that a client chose cannot fill or forge a log. `Display` leaves
+/// the cause to [`source`](StdError::source). `Debug` shows the cause of
 /// [`ErrorKind::Unavailable`], so that a `main` that returns the error shows why it cannot start.
 #[derive(Clone)]
 pub struct Error {
@@ -41,9 +41,9 @@ pub enum ErrorKind {
     /// So many requests wrote this session at the same time that the retries ran out. The change
     /// is dropped. A retry may succeed. Adapters respond with 503.
     Contended,
-    /// The session is too large for its place, and nothing was saved. A cookie's name and value
-    /// have at most 4096 bytes together, because browsers drop larger ones. memcached stores at
-    /// most 1 MiB unless its `-I` says otherwise. Adapters respond with 500.
+    /// The session is too large for its cookie or its store, and nothing was saved. A cookie's name
+    /// and value have at most 4096 bytes together, because browsers drop larger ones. memcached
+    /// stores at most 1 MiB unless its `-I` says otherwise. Adapters respond with 500.
     TooLarge,
     /// The change came after the response's headers had left. Adapters respond with 500.
     Committed,
@@ -59,7 +59,8 @@ pub enum ErrorKind {
 }
 
 impl Error {
-    /// Makes an error of `kind` that was caused by `source`.
+    /// Makes an error of `kind` that was caused by `source`. Its text is that of the kind, and logs
+    /// show the source after it.
     ///
     /// The text of `source` must not hold session contents.
     pub fn new(kind: ErrorKind, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
@@ -94,6 +95,21 @@ impl Error {
         self.is_logged = true;
         self
     }
+}
+
+/// Logs a save that failed. A session that another request ended was logged by its storage.
+pub(crate) fn log_unsaved(cookie: &str, error: Error) -> Error {
+    if error.kind() != ErrorKind::Ended {
+        tracing::error!(
+            target: "session::save",
+            cookie,
+            op = "save",
+            kind = ?error.kind(),
+            error = %ErrorChain(&error),
+            "session not saved"
+        );
+    }
+    error.logged()
 }
 
 impl From<ErrorKind> for Error {

@@ -8,7 +8,7 @@ use crate::adapter::context::Context;
 use crate::adapter::headers;
 use crate::adapter::storages::Mount;
 use crate::cookie::change::CookieChange;
-use crate::error::{Error, ErrorChain, ErrorKind, Result};
+use crate::error::{Error, Result, log_unsaved};
 use crate::metrics::Count;
 use crate::session::{IdentityChange, Session};
 use crate::storage::Storage as _;
@@ -162,7 +162,7 @@ impl Jobs {
                 Ok(change) => saved.note(&job, change),
                 Err(error) => {
                     saved.note(&job, CookieChange::Keep);
-                    saved.fail(log_failure(&job.mount, error));
+                    saved.fail(log_unsaved(job.mount.cookie_name(), error));
                 }
             }
         }
@@ -202,7 +202,7 @@ impl Saved {
                     self.more.push(cookie);
                 }
             }
-            Err(error) => self.fail(log_failure(&job.mount, error)),
+            Err(error) => self.fail(log_unsaved(job.mount.cookie_name(), error)),
         }
     }
 
@@ -236,19 +236,4 @@ fn header(mount: &Mount, change: CookieChange) -> Result<Option<HeaderValue>> {
         }
         CookieChange::Remove => Ok(Some(cookie.removal())),
     }
-}
-
-/// Logs a save that failed. A session that another request ended was logged by its storage.
-fn log_failure(mount: &Mount, error: Error) -> Error {
-    if error.kind() != ErrorKind::Ended {
-        tracing::error!(
-            target: "session::save",
-            cookie = mount.cookie_name(),
-            op = "save",
-            kind = ?error.kind(),
-            error = %ErrorChain(&error),
-            "session not saved"
-        );
-    }
-    error.logged()
 }

@@ -14,7 +14,7 @@ use crate::adapter::context::Context;
 use crate::adapter::error_response::ErrorResponse;
 use crate::adapter::finish::{Keep, Saved};
 use crate::adapter::headers;
-use crate::error::{Error, ErrorChain};
+use crate::error::{Error, ErrorChain, ErrorKind};
 
 pin_project! {
     /// Runs a handler, saves the sessions that it changed, and responds.
@@ -127,13 +127,7 @@ impl<B> Outcome<B> {
         match self {
             Self::SessionError(error) => {
                 if !error.is_logged() {
-                    tracing::error!(
-                        target: "session::request",
-                        op = "handle",
-                        kind = ?error.kind(),
-                        error = %ErrorChain(error),
-                        "handler failed with a session error"
-                    );
+                    log_failure(error);
                 }
                 Keep::EndsOnFailure
             }
@@ -149,6 +143,25 @@ impl<B> Outcome<B> {
             }
         }
     }
+}
+
+fn log_failure(error: &Error) {
+    if error.kind() == ErrorKind::Ended {
+        // A guard returns this for every request with an old cookie, so clients can cause it.
+        tracing::info!(
+            target: "session::request",
+            op = "handle",
+            "request refused: its session has ended"
+        );
+        return;
+    }
+    tracing::error!(
+        target: "session::request",
+        op = "handle",
+        kind = ?error.kind(),
+        error = %ErrorChain(error),
+        "handler failed with a session error"
+    );
 }
 
 fn respond<B>(

@@ -19,7 +19,7 @@ pub(crate) use draft::Draft;
 
 use crate::config::SessionConfig;
 use crate::cookie::settings::whole_seconds;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, ErrorKind, Result, log_unsaved};
 use crate::record::Lifetime;
 use crate::session::identity::Identity;
 use crate::session::state::{EndedBy, Place, State};
@@ -131,8 +131,8 @@ impl Session {
             .is_some_and(EndedBy::refuses_changes)
     }
 
-    /// Returns when a key was last set or removed. For a new session, it is when the session was
-    /// made.
+    /// Returns the time of the last write, when a key was set or removed. For a new session, it is
+    /// the time when the session was made. The name is aiohttp_session's.
     pub fn created(&self) -> SystemTime {
         self.state().record.created()
     }
@@ -199,12 +199,12 @@ impl Session {
         Ok(())
     }
 
-    /// Marks the session to be saved although no key was set.
+    /// Saves the session although no key was set, and does not extend it.
     ///
-    /// The store's time to live and the cookie's Max-Age start again.
+    /// The record and the cookie are sent again.
     ///
-    /// As in aiohttp_session, `created` stays, and the lifetime counts from it. So touching a
-    /// session does not extend it. Write a value instead. A new and empty session stays unsaved.
+    /// To extend the session, write a value: the lifetime counts from the last write, as in
+    /// aiohttp_session. A new and empty session stays unsaved.
     ///
     /// # Errors
     /// [`ErrorKind::Committed`] after the response's headers have left.
@@ -221,7 +221,8 @@ impl Session {
     ///
     /// No concurrent request brings the session back. A value that is set after this starts another
     /// session under a new identity. The end is carried out before every response, errors included.
-    /// It is not carried out if the request is cancelled.
+    /// It is not carried out if the request is cancelled, or if a handler of hyper or tower returns
+    /// an error that is not a session error.
     ///
     /// In a cookie storage, a copy of the cookie still works until it expires.
     ///
@@ -285,10 +286,10 @@ impl Session {
     ///
     /// `Ok` means that the store has acknowledged them.
     ///
-    /// Use it before a step that needs the saved session, such as a redirect to a payment page. The
-    /// response carries the cookie, also if it is an error page. The session can be changed again,
-    /// and the adapter saves those changes as usual. In a cookie storage, this only checks the
-    /// size, because the response carries the session.
+    /// Use it before a step that needs the saved session, such as a call to a payment provider that
+    /// calls you back. The response carries the cookie, also if it is an error page. The session
+    /// can be changed again, and the adapter saves those changes as usual. In a cookie storage,
+    /// this only checks the size, because the response carries the session.
     ///
     /// # Errors
     /// - Those of [`Storage::save`](crate::Storage::save).
@@ -309,7 +310,10 @@ impl Session {
         })?;
         let saved = hook.save(self).await;
         stopwatch.saved(&saved);
-        saved.map(drop)
+        saved.map(drop).map_err(|error| {
+            let config = self.state().config.clone();
+            log_unsaved(config.cookie().name(), error)
+        })
     }
 
     /// Locks the state.

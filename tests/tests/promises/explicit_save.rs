@@ -9,6 +9,7 @@ use http::header::{COOKIE, SET_COOKIE};
 use http::{Request, Response};
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
 use session_core::{CookieChange, Error, ErrorKind, RequestSession, Result, Session, Storage};
+use session_tests::logs::Logs;
 use session_tests::server::BoxError;
 use session_tests::stores::{Call, Calls, When};
 
@@ -71,6 +72,34 @@ async fn p6_a_save_in_a_handler_has_stored_the_record_when_it_returns() {
     };
     let calls = app.counts().take();
     assert_eq!((calls.create, calls.update, calls.end), (once.create, 0, 0));
+}
+
+/// The store failed, so an operator must see it, also if the handler responds as if nothing was.
+#[tokio::test]
+async fn p6_a_save_in_a_handler_that_fails_is_logged_once() {
+    for swallows in [false, true] {
+        let app = &App::new();
+        let cookie = app.client().await;
+        let (logs, _capture) = Logs::capture();
+        let response = serve(app.storage.clone(), Some(&cookie), async move |request| {
+            let session = request.session().await?;
+            session.insert("k", 2)?;
+            app.failing().fail(0..=usize::MAX, When::Before);
+            let failed = session.save().await;
+            app.failing().heal();
+            match failed {
+                Err(error) if !swallows => Err(error.into()),
+                Err(_) => Ok(with_status(500)),
+                Ok(()) => panic!("the store has failed"),
+            }
+        });
+        let status = response.await.unwrap().status();
+        assert_eq!(status, if swallows { 500 } else { 503 });
+        let text = logs.text();
+        let errors: Vec<&str> = text.lines().filter(|it| it.contains("ERROR ")).collect();
+        assert_eq!(errors.len(), 1, "{errors:?}");
+        assert!(errors[0].contains("session not saved"), "{errors:?}");
+    }
 }
 
 /// How a handler ends after its save.

@@ -305,7 +305,12 @@ async fn a_session_error_ends_in_one_response_however_it_comes_back() {
             assert!(!response.headers().contains_key("x-handler"));
             assert!(response.extensions().get::<Error>().is_none());
             assert_eq!(calls.load(Ordering::SeqCst), 1);
-            assert_eq!(lines(&logs, "ERROR ").len(), 1, "{}", logs.text());
+            let [event] = &lines(&logs, "session::request")[..] else {
+                panic!("one event: {}", logs.text())
+            };
+            // Clients can cause the one with their old cookies.
+            let is_ended = kind == ErrorKind::Ended;
+            assert!(event.contains(if is_ended { "INFO " } else { "ERROR " }));
         }
     }
 }
@@ -345,6 +350,34 @@ async fn a_failed_load_or_save_is_logged_once() {
             };
             assert!(errors[0].contains(target), "{errors:?}");
         }
+    }
+}
+
+/// A guard returns it for every request with an old cookie, as often as the client likes.
+#[tokio::test]
+async fn a_session_that_has_ended_is_no_error_in_the_log() {
+    for in_extensions in [false, true] {
+        let app = App::new();
+        let cookie = app.client().await;
+        app.ask(Some(&cookie), "/logout").await;
+        let (logs, _capture) = Logs::capture();
+        let request = request(&format!("sid={cookie}"));
+        let response = ADAPTER.serve_once(app.storage.clone(), request, async move |request| {
+            assert!(request.session().await?.was_ended());
+            let error = Error::from(ErrorKind::Ended);
+            if !in_extensions {
+                return Err(error.into());
+            }
+            let mut response = with_status(200);
+            response.extensions_mut().insert(error);
+            Handled::Ok(response)
+        });
+        let response = response.await.unwrap();
+        assert_eq!(response.status(), 409);
+        assert_eq!(lines(&logs, "ERROR "), [""; 0]);
+        let told = lines(&logs, "session::request");
+        assert_eq!(told.len(), 1, "{told:?}");
+        assert!(told[0].contains("INFO"), "{told:?}");
     }
 }
 

@@ -65,13 +65,15 @@ impl<B: Backend> KeyedStorage<B> {
         }
         self.check_time(began)?;
         self.take_out(user, gone).await;
-        tracing::info!(
-            target: "session::users",
-            cookie = self.config.cookie().name(),
-            op = "end",
-            ended = ended.len(),
-            "sessions of a user ended"
-        );
+        if !ended.is_empty() {
+            tracing::info!(
+                target: "session::users",
+                cookie = self.config.cookie().name(),
+                op = "end",
+                ended = ended.len(),
+                "sessions of a user ended"
+            );
+        }
         Ok(ended.len())
     }
 
