@@ -19,7 +19,7 @@ use crate::key::{FernetKey, Key};
 /// token dated more than 60 seconds in the future is refused.
 pub struct EncryptedCookieStorage {
     pub(crate) config: SessionConfig,
-    /// The first key seals. All keys open.
+    /// The first key encrypts. All keys decrypt.
     keys: Vec<FernetKey>,
 }
 
@@ -29,7 +29,7 @@ crate::cookie_storage!(EncryptedCookieStorage);
 const MIN_LEN: usize = 100;
 
 impl EncryptedCookieStorage {
-    /// Makes a storage that seals with `key`, with the default cookie settings.
+    /// Makes a storage that encrypts with `key`, with the default cookie settings.
     pub fn new(key: Key) -> Self {
         Self {
             config: SessionConfig::default(),
@@ -37,8 +37,8 @@ impl EncryptedCookieStorage {
         }
     }
 
-    /// Also opens sessions that were sealed with `key`. Their next save seals them with the first
-    /// key.
+    /// Also decrypts sessions that were encrypted with `key`. Their next save encrypts them with
+    /// the first key.
     ///
     /// Use it for a key that is being retired, or for the next key while some instances do not have
     /// it yet. Each key adds one attempt for a token that fits no key.

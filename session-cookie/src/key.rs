@@ -1,4 +1,4 @@
-//! The secret that seals a cookie.
+//! The secret that encrypts a cookie.
 
 use std::fmt;
 

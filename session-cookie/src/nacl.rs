@@ -23,7 +23,7 @@ use crate::key::Key;
 /// in the future is refused.
 pub struct NaClCookieStorage {
     pub(crate) config: SessionConfig,
-    /// The first key seals. All keys open.
+    /// The first key encrypts. All keys decrypt.
     keys: Vec<XSalsa20Poly1305>,
 }
 
@@ -39,7 +39,7 @@ const NONCE_BYTES: usize = 24;
 const MIN_LEN: usize = 56;
 
 impl NaClCookieStorage {
-    /// Makes a storage that seals with `key`, with the default cookie settings.
+    /// Makes a storage that encrypts with `key`, with the default cookie settings.
     #[expect(
         clippy::needless_pass_by_value,
         reason = "the key is wiped when it goes"
@@ -51,8 +51,8 @@ impl NaClCookieStorage {
         }
     }
 
-    /// Also opens sessions that were sealed with `key`. Their next save seals them with the first
-    /// key.
+    /// Also decrypts sessions that were encrypted with `key`. Their next save encrypts them with
+    /// the first key.
     ///
     /// Use it for a key that is being retired, or for the next key while some instances do not have
     /// it yet. Each key adds one attempt for a value that fits no key.

@@ -25,13 +25,13 @@
 //!
 //! # Where things are
 //!
-//! - [`Session`]: one request's session, a map with a few flags and verbs. A handler gets it
+//! - [`Session`]: one request's session, a map with a few flags and methods. A handler gets it
 //!   through [`RequestSession`].
 //! - [`Storage`]: loads a session from the client's cookies and saves it.
 //! - [`UserSessions`]: the sessions of a user, to list and to end.
 //! - [`CookieSettings`]: the cookie's name, attributes and lifetimes.
 //! - [`keyed`]: for authors of server-side stores. [`KeyedStorage`] makes a storage of a
-//!   [`keyed::Backend`], a register with compare-and-swap. [`MemoryBackend`] is one.
+//!   [`keyed::Backend`], a key-value store with compare-and-swap. [`MemoryBackend`] is one.
 //! - [`adapter`]: for authors of server adapters.
 //!
 //! # Features
@@ -39,8 +39,8 @@
 //! - `axum`: axum extractors of a session, and session errors as responses. `session-tower` turns
 //!   it on.
 //! - `metrics`: counters and durations for operators, through the `metrics` facade.
-//! - `conformance`: the test suites for a storage of your own. They run in tokio, so this belongs
-//!   into the development dependencies.
+//! - `conformance`: the test suites for a storage of your own. They run in tokio, so turn it on in
+//!   `[dev-dependencies]` only.
 //!
 //! # What this crate does not do
 //!

@@ -58,7 +58,7 @@
 //!   through the storage, with the session's identity.
 //! - If the handler responds with a server error (5xx), its changes are dropped and a warning is
 //!   logged. [`save_server_errors`](SessionService::save_server_errors) saves them. A logout,
-//!   [`invalidate`](session_core::Session::invalidate), is carried out whatever the response is.
+//!   [`invalidate`](session_core::Session::invalidate), is carried out before every response.
 //! - If the handler used a session, the response has `Vary: Cookie`. If it sets the cookie, it also
 //!   has `Cache-Control: no-store`, unless the handler set another.
 //!

@@ -88,10 +88,10 @@
 //! By default memcached makes room by eviction. With `-M` it refuses to store instead. New sessions
 //! and changes are then [`Unavailable`](session_core::ErrorKind::Unavailable), and nothing is lost.
 //! Logging out still works: if memcached has no memory for the tombstone, the backend deletes the
-//! key under the same condition. memcached reserves memory by item size. So the backend stores a
-//! larger value that has already expired, with a `cas`: items of an unusual size nearly always have
-//! memory left. If sessions of up to 256 KiB fill the memory, it may have none. Logging out is then
-//! `Unavailable`, too.
+//! key under the same condition. To do so, it overwrites the item with a value that has already
+//! expired, by `cas`. That value has an unusual size, because memcached reserves memory by item
+//! size, and nearly always has some for such a size. If sessions of up to 256 KiB fill the memory,
+//! it may have none. Logging out is then `Unavailable`, too.
 //!
 //! # What this crate does not do
 //!

@@ -12,7 +12,7 @@
 //! # }
 //! ```
 //!
-//! To start before the server does, or to set a timeout for each call:
+//! To start while Redis is down, or to set a timeout for each call:
 //!
 //! ```no_run
 //! use session_redis::{RedisBackend, RedisStorage};
@@ -27,7 +27,8 @@
 //! ```
 //!
 //! To share a connection that the application already has. A connection of the redis crate has a
-//! limit of its own, half a second unless you set it. The shorter of the two limits wins:
+//! limit of its own, half a second unless you set it. The backend has a limit of one second. The
+//! shorter one applies:
 //!
 //! ```no_run
 //! use session_redis::{RedisBackend, RedisStorage, redis};
@@ -54,17 +55,17 @@
 //! - **Compare-and-set.** `SET .. IFEQ .. GET` stores the new record only if the key still holds
 //!   the one that was loaded. Valkey knows it since 8.1, Redis since 8.4. On other servers a script
 //!   does the same. It is sent once (`EVAL`) and named by its hash from then on (`EVALSHA`).
-//! - **No time to live.** Without a `max_age` every change runs the script. A server sends `IFEQ`
-//!   without a time to live to its replicas as it is, and an older replica would drop the write. A
-//!   user without the right to scripts needs replicas of the master's version.
+//! - **No time to live.** Without a `max_age` every change runs the script. A server passes `IFEQ`
+//!   without a time to live on to its replicas unchanged. An older replica does not know it and
+//!   ignores the write. A user without the right to scripts needs replicas of the master's version.
 //! - **Versions.** The backend tries `IFEQ` first. If the server responds with a syntax error, the
 //!   backend uses the script for one minute, then it tries again. So a failover to another version,
 //!   or a cluster of several versions, costs one more command and no error.
 //! - **Dropped connections.** If the connection was dropped, the backend sends the command once
 //!   more on a new one, within the same timeout. The first try may have succeeded. The backend then
 //!   finds its own bytes and reports success. If another request wrote in between, the storage
-//!   merges the two changes. A value which that request removed may then be there again. So a token
-//!   that must work only once belongs in a database.
+//!   merges the two changes. A value that the other request removed may come back. So a token that
+//!   must work only once belongs in a database.
 //! - **Lifetime.** Each write sets the record's time to live (`EX`). It is five minutes longer than
 //!   the session lives, so that a request that loaded the session just before its end can save it.
 //! - **Logout.** A session ends with a *tombstone*: for one minute its key holds an empty JSON
@@ -79,8 +80,8 @@
 //! ```
 //!
 //! - `EVAL`, `EVALSHA` and `DEL` are for servers without `IFEQ`.
-//! - Servers with `IFEQ` need them in one case: a logout while the server is out of memory. There
-//!   `DELIFEQ` (Valkey 9.0) or `DELEX` (Redis 8.4) will do instead. If the user has none of these
+//! - Servers with `IFEQ` need them in one case: a logout while the server is out of memory. In that
+//!   case `DELIFEQ` (Valkey 9.0) or `DELEX` (Redis 8.4) is enough. If the user has none of these
 //!   rights, `connect` succeeds and logs a warning.
 //! - `SELECT` is for a database other than 0.
 //! - The client sends no `CLIENT` command. It sends `HELLO` only if the address asks for RESP3.
@@ -110,8 +111,8 @@
 //! # A Redis Cluster
 //!
 //! A cluster needs redis's feature `cluster-async`. Its default settings wait for a silent node
-//! without a limit, pause longer between two tries than a call here may take, and give up after 16
-//! tries. These settings do not:
+//! without a limit, pause between two tries for longer than the time limit of a call, and give up
+//! after 16 tries. These settings do not:
 //!
 //! ```no_run
 //! # use redis::{cluster::ClusterClient, io::tcp::TcpSettings};
@@ -166,8 +167,9 @@
 //!
 //! # A full Redis
 //!
-//! With `maxmemory`, choose `noeviction` or a `volatile-` policy. Under `noeviction` a full server
-//! loses no session. It refuses new sessions and changes, which is a 503.
+//! With `maxmemory`, choose `noeviction`. A full server then loses no session. A `volatile-` policy
+//! evicts sessions, and can evict an index of users. It refuses new sessions and changes, which is
+//! a 503.
 //!
 //! People can still log out. If the server has no memory for a tombstone, the backend deletes the
 //! record instead, under the same condition. A slower request that had loaded the session still

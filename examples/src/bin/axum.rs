@@ -101,7 +101,7 @@ async fn storage() -> Result<Arc<dyn Storage>, Error> {
 
 fn cookie() -> Result<CookieSettings, Error> {
     // The safe cookie is the default. Production cannot forget a setting that it does not need.
-    let is_https = std::env::var_os("DEVELOPMENT").is_none();
+    let is_https = std::env::var("DEVELOPMENT").as_deref() != Ok("1");
     // A browser takes a `__Host-` cookie only from https, for one host and all paths. So no sibling
     // domain can set it.
     CookieSettings::builder(if is_https { "__Host-sid" } else { "sid" })

@@ -78,8 +78,8 @@ impl Storages {
     ///
     /// `error_response` writes the response if a session fails.
     ///
-    /// A service inside another one shadows it. If both have the same storages, only the outer one
-    /// serves the request.
+    /// An inner service hides an outer one from its handlers. If both have the same storages, the
+    /// inner one does nothing.
     pub fn serve<ReqB, ResB, E, A, F>(
         &self,
         mut request: Request<ReqB>,

@@ -15,9 +15,9 @@
 //! [`full_backend_conformance!`](macro@crate::full_backend_conformance) adds the rules for a store
 //! that is out of memory.
 //!
-//! Three clauses of the contract need a particular store, so each backend tests them itself: that a
-//! call ends within a bounded time, that an error follows a missing or malformed response, and that
-//! a value of another type is [`Found::Foreign`].
+//! Each backend tests these clauses itself, because they need its store: bounded time,
+//! acknowledgement, an error after a missing or malformed reply, no secret in errors and logs, and
+//! [`Found::Foreign`] for a value of another type.
 
 use std::fmt::{self, Write as _};
 use std::pin::pin;
@@ -63,8 +63,8 @@ mod sealed {
 
 /// Makes a test of each rule that every backend keeps, in a module of the maker's name.
 ///
-/// A backend in memory, which never waits, has no timer. It leaves out the rule that needs one:
-/// `backend_conformance!(mine, no_timer)`.
+/// The argument is an async function that returns a backend. If `bound` of the backend sets no
+/// limit, write `backend_conformance!(mine, no_timer)`: the rule that needs a timer is left out.
 #[macro_export]
 macro_rules! backend_conformance {
     ($maker:ident) => {

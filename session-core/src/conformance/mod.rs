@@ -1,6 +1,6 @@
 //! The contract of [`Storage`] as tests: one function for each rule. For a storage of your own.
 //!
-//! The suites come with the feature `conformance`, which belongs into the development dependencies:
+//! The suites come with the feature `conformance`. Turn it on in `[dev-dependencies]`:
 //!
 //! ```toml
 //! [dev-dependencies]

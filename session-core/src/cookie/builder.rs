@@ -140,7 +140,8 @@ impl CookieBuilder {
 
     /// Sets whether reading a session restarts its lifetime, as writing does. Default: false.
     ///
-    /// Reads restart it at most once per tenth of [`max_age`](Self::max_age), which must be set.
+    /// Reads restart it at most once per tenth of the session's lifetime, so a session may end up
+    /// to a tenth earlier. [`max_age`](Self::max_age) must be set.
     pub fn rolling(mut self, rolling: bool) -> Self {
         self.rolling = rolling;
         self

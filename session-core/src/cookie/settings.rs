@@ -131,8 +131,8 @@ impl CookieSettings {
     }
 
     /// Returns the Set-Cookie headers that make the browser remove the cookies of
-    /// [former](CookieBuilder::former) domains and paths. They belong beside each header that sets
-    /// or removes the cookie.
+    /// [former](CookieBuilder::former) domains and paths. Send them in every response that sets or
+    /// removes the cookie.
     pub fn former_removals(&self) -> &[HeaderValue] {
         &self.former
     }

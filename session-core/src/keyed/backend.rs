@@ -46,12 +46,12 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Stores `write` under `key` if the key still holds what `only_if` expects.
     ///
     /// If the condition does not hold, nothing changes, and the result is [`Outcome::Found`] with
-    /// the present content of the key. What the result contains is what the key held at the
-    /// comparison or later, never before it.
+    /// the present content of the key. That content must not be older than the comparison.
     ///
     /// A store that is out of memory must still end sessions. If a [tombstone](Write::is_tombstone)
     /// does not fit, it deletes the key under the same condition and returns [`Outcome::Written`].
-    /// With [`OnlyIf::Missing`], it stores nothing and returns [`Outcome::Written`].
+    /// With [`OnlyIf::Missing`], it stores nothing. It returns [`Outcome::Written`] if the key is
+    /// missing, and [`Outcome::Found`] otherwise.
     fn write(
         &self,
         key: &str,
@@ -59,10 +59,10 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
         only_if: OnlyIf<'_>,
     ) -> impl Future<Output = Result<Outcome>> + Send;
 
-    /// Waits for `waiting`, at most `times` times as long as this backend's limit for one call.
+    /// Waits for `waiting`, at most the limit of one call multiplied by `times`.
     ///
-    /// This crate has no runtime, so it borrows the backend's timer. A save uses it to bound its
-    /// wait for other saves of the same session.
+    /// This crate has no runtime, so it uses the backend's timer. A save uses it to bound its wait
+    /// for other saves of the same session.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the time is up.

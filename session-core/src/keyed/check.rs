@@ -16,8 +16,8 @@ const CREATED: &str = "{ }";
 const ENDED: &str = "{  }";
 
 impl<B: Backend> KeyedStorage<B> {
-    /// Tries what sessions need: creates, reads and ends a record, under a key like those of this
-    /// storage's sessions. With an index of users it tries a key like that of an index, too.
+    /// Tests that records can be created, read and ended, under a key like those of this storage's
+    /// sessions. With an index of users it tries a key like that of an index, too.
     ///
     /// Call it when the application starts. It finds what would fail at a login or a logout: a
     /// store that is read-only or full, or a Redis user who has no right to a command or to the

@@ -1,7 +1,8 @@
-//! Sessions in a server-side store, whichever.
+//! Sessions in any server-side store.
 //!
-//! A store is a [`Backend`]: a register with compare-and-swap. [`KeyedStorage`] builds sessions on
-//! it: creating, merging concurrent changes, renewing, and logging out are written here, once.
+//! A store is a [`Backend`]: it maps keys to bytes, with compare-and-swap. [`KeyedStorage`] builds
+//! sessions on it: creating, merging concurrent changes, renewing, and logging out are written
+//! here, once.
 
 mod backend;
 mod check;
@@ -49,15 +50,14 @@ use crate::users::Users;
 ///
 /// - It creates records, and never overwrites blindly. An identity that the store does not know is
 ///   never adopted.
-/// - It saves changes by compare-and-swap. If another request saved first, it applies the keys that
-///   this request set and removed to what the other one stored, and tries again. Changes of
-///   different keys all survive. For the same key the last save wins.
+/// - It saves changes by compare-and-swap. If another request saved first, it applies the changes
+///   of this request to the stored record. Then it tries again. Changes of different keys all
+///   survive. For the same key the last save wins.
 /// - A request that changes a session which another request ended gets [`ErrorKind::Ended`].
 ///
 /// The key in the store is the cookie's name, `_` and the identity, as in aiohttp_session.
-/// [`with_key_prefix`](Self::with_key_prefix) puts a text of the application in front. The store
-/// keeps a record five minutes longer than its session lives, so that a request that loaded a live
-/// session can still save it.
+/// [`with_key_prefix`](Self::with_key_prefix) adds a prefix. The store keeps a record five minutes
+/// longer than its session lives, so that a request that loaded a live session can still save it.
 ///
 /// ```
 /// use session_core::{CookieSettings, KeyedStorage, MemoryBackend, Storage};
@@ -119,8 +119,8 @@ impl<B: Backend> KeyedStorage<B> {
     /// Draws identities with `factory` in place of [`Identity::random`].
     ///
     /// Identities must be impossible to guess, with about 128 random bits, and must never repeat.
-    /// If they can hold a `_`, no cookie name `a` may share the store with one that starts with
-    /// `a_`. An error of the factory ends the save.
+    /// If they can contain a `_`, do not use the cookie names `a` and `a_b` in one store. An error
+    /// of the factory ends the save.
     #[must_use]
     pub fn with_key_factory(
         mut self,
@@ -174,8 +174,9 @@ impl<B: Backend> KeyedStorage<B> {
     /// and the SHA-256 of the user's value. A key prefix comes before the `@`. Reading and writing
     /// a session cost nothing more. A login costs one read and one write more.
     ///
-    /// Every process that shares the store needs the same index. Sessions are listed from the first
-    /// write by a process that has it. Do not give the index another key while sessions live.
+    /// Every process that shares the store needs the same index. A session is listed at its first
+    /// write by a process that has the index. Do not give the index another key while sessions
+    /// live.
     #[must_use]
     pub fn with_user_index(mut self, index: impl Into<UserIndex>) -> Self {
         self.users = Some(index.into());

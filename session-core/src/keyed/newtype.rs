@@ -84,8 +84,8 @@ macro_rules! keyed_storage {
                 Self(self.0.with_user_index(index))
             }
 
-            /// Tries what sessions need, on keys of this storage's own. See
-            /// `KeyedStorage::check`.
+            /// Tests that records can be created, read and ended, on keys like those of this
+            /// storage. See `KeyedStorage::check`.
             ///
             /// # Errors
             ///

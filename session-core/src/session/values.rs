@@ -136,7 +136,7 @@ impl Session {
         Ok(result)
     }
 
-    /// Puts `change(value)` under `key`, where `value` is what is there now, and returns it.
+    /// Calls `change` with the present value, or `None`, and stores and returns the result.
     ///
     /// If another clone of this handle changes the value concurrently, `change` runs again with the
     /// new value, so it must be callable more than once. Two *requests* that update one key at the
@@ -201,7 +201,7 @@ impl Session {
     /// Each field is compared, as JSON, with what [`data`](Self::data) would return now. Fields
     /// that are equal are not written, so their stored bytes stay, and two requests that change
     /// different fields both keep their change. Keys that `T` does not have stay. A key that `T`
-    /// reads but does not write any more, by `skip_serializing_if` say, is removed.
+    /// reads but does not write any more, for example because of `skip_serializing_if`, is removed.
     ///
     /// # Errors
     /// - [`ErrorKind::Value`] if `data` is not written as a JSON object, or holds a float that is
@@ -252,7 +252,7 @@ impl Session {
         self.snapshot().names().map(Cow::into_owned).collect()
     }
 
-    /// Removes every key, including those that another request adds until this session is saved.
+    /// Removes every key, including those that another request adds before this session is saved.
     /// Changes nothing if the session is empty.
     ///
     /// With nothing set after it, this ends the session when it is saved. Removing the keys one by

@@ -23,5 +23,5 @@ async fn map_storage(cookie: CookieSettings, clock: ManualClock) -> KeyedStorage
 }
 
 backend_conformance!(map); // the two operations and bound()
-full_backend_conformance!(full_map); // a store of a few megabytes, which the rules fill
+full_backend_conformance!(full_map); // a store of a megabyte, which the rules fill
 keyed_conformance!(map_storage); // sessions in it
