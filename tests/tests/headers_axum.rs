@@ -3,8 +3,20 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
-#[path = "headers/suite.rs"]
-mod suite;
+#[path = "headers/app.rs"]
+mod app;
+#[path = "headers/caching.rs"]
+mod caching;
+#[path = "headers/committed.rs"]
+mod committed;
+#[path = "headers/cookie.rs"]
+mod cookie;
+#[path = "headers/failures.rs"]
+mod failures;
+#[path = "headers/status.rs"]
+mod status;
+#[path = "headers/storages.rs"]
+mod storages;
 
 use session_tests::adapter::Adapter;
 

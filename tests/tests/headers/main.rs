@@ -2,7 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
-mod suite;
+mod app;
+mod caching;
+mod committed;
+mod cookie;
+mod failures;
+mod status;
+mod storages;
 
 use session_tests::adapter::Adapter;
 

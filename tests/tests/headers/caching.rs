@@ -1,0 +1,100 @@
+//! What a shared cache learns from a response: `Vary` and `Cache-Control`.
+
+use std::sync::Arc;
+
+use http::Request;
+use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
+use hyper::body::Incoming;
+use session_core::{MemoryStorage, RequestSession, Result, Session, Storage};
+
+use crate::ADAPTER;
+use crate::app::{
+    Headers, page, read, saved, serve, storages, storages_and_updates, values, write,
+};
+
+#[tokio::test]
+async fn vary_names_the_cookie_once_whatever_the_handler_said() {
+    for (own, expected) in [
+        (&[][..], &["Cookie"][..]),
+        (&[("vary", "Accept")], &["Accept", "Cookie"]),
+        (&[("vary", "accept, cookie")], &["accept, cookie"]),
+        (
+            &[("vary", "Accept"), ("vary", "COOKIE")],
+            &["Accept", "COOKIE"],
+        ),
+        (&[("vary", "*")], &["*"]),
+        (&[("vary", "Cookie-Consent")], &["Cookie-Consent", "Cookie"]),
+        (&[("vary", "")], &["", "Cookie"]),
+    ] {
+        for act in [read, write] {
+            let server = serve(Arc::new(MemoryStorage::default()), act, 200, own).await;
+            assert_eq!(values(&server.get("/", &[]).await, "vary"), expected);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_response_that_sets_the_cookie_is_not_stored_unless_the_handler_allows_it() {
+    let quiet: Headers = &[];
+    let private: Headers = &[("cache-control", "private, max-age=60")];
+    let set: &[&str] = &["no-store"];
+    for (storage, updates_set) in storages_and_updates() {
+        for (own, act, is_logged_in, expected) in [
+            (quiet, write as fn(&Session) -> Result<()>, false, set),
+            // If the update does not send the cookie, a cache may store the response.
+            (quiet, write, true, if updates_set { set } else { &[] }),
+            (quiet, read, true, &[]),
+            (private, write, false, &["private, max-age=60"]),
+            (private, write, true, &["private, max-age=60"]),
+            (private, read, true, &["private, max-age=60"]),
+            // Also if the cookie is removed, or gets another value.
+            (quiet, Session::invalidate, true, set),
+        ] {
+            let cookie = saved(&storage).await;
+            let cookies = [cookie.as_bytes()];
+            let server = serve(storage.clone(), act, 200, own).await;
+            let response = server.get("/", &cookies[..usize::from(is_logged_in)]).await;
+            assert_eq!(values(&response, "cache-control"), expected, "{storage:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn p9_a_request_that_does_not_ask_for_its_session_has_no_header_of_it() {
+    for storage in storages() {
+        let cookie = saved(&storage).await;
+        let server = ADAPTER.start(storage, |_| async { page(200, &[]) }).await;
+        for cookies in [&[][..], &[cookie.as_bytes()], &[b"AIOHTTP_SESSION=\xff"]] {
+            let response = server.get("/", cookies).await;
+            for name in [SET_COOKIE, VARY, CACHE_CONTROL] {
+                assert!(!response.headers().contains_key(&name), "{name}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn p9_a_request_that_only_reads_sets_no_cookie() {
+    for storage in storages() {
+        let cookie = saved(&storage).await;
+        let server = serve(storage, read, 200, &[]).await;
+        for cookies in [&[][..], &[cookie.as_bytes()], &[b"AIOHTTP_SESSION=bad"]] {
+            let response = server.get("/", cookies).await;
+            assert!(!response.headers().contains_key(SET_COOKIE));
+            assert_eq!(values(&response, "vary"), ["Cookie"]);
+        }
+    }
+}
+
+/// The handler has asked for its session, so the response depends on the cookie.
+#[tokio::test]
+async fn a_load_that_the_handler_gave_up_on_still_varies() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::default());
+    let server = ADAPTER
+        .start(storage, |request: Request<Incoming>| async move {
+            drop(request.session());
+            page(200, &[])
+        })
+        .await;
+    assert_eq!(values(&server.get("/", &[]).await, "vary"), ["Cookie"]);
+}
