@@ -15,9 +15,11 @@
 //! sequence that fails, prints it, and keeps its seed in a file beside this one.
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
+mod acts;
 mod checks;
 mod chosen;
 mod cookie;
+mod draws;
 mod effects;
 mod handle;
 mod keyed;
@@ -25,6 +27,8 @@ mod known;
 mod protocol;
 mod request;
 mod run;
+mod seen;
+mod served;
 mod steps;
 mod turns;
 mod users;

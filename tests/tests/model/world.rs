@@ -1,41 +1,22 @@
 //! Clients, their requests and a store, and the steps carried out among them.
 
-use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::header::{COOKIE, SET_COOKIE, VARY};
-use http::{HeaderMap, HeaderValue, Request as Head, Response, StatusCode};
-use session_core::adapter::Storages;
-use session_core::keyed::{Backend, OnlyIf, Write};
-use session_core::{
-    CookieChange, CookieSettings, Error, ErrorKind, Identity, KeyedStorage, ManualClock,
-    RequestSession, Result, Session, Storage as _,
-};
-use session_tests::server::pair;
-use tokio::sync::oneshot;
+use session_core::keyed::Backend;
+use session_core::{CookieSettings, Identity, KeyedStorage, ManualClock, Storage as _};
 
-use crate::handle::{Check, Handle, fail, must};
+use crate::acts::GARBAGE;
+use crate::draws::Draws;
+use crate::handle::{Check, fail, must};
 use crate::known::{Entry, Known};
-use crate::request::{ClientCookie, Flight, Load, Place, Reply, Request, Served};
+use crate::request::{Flight, Request};
 use crate::run::now;
-use crate::steps::{CLIENTS, Edit, End, Fault, PROCESSES, Plant, Sends, Setup, Step};
-use crate::turns::{Came, Turn, Turns, Waiting};
+use crate::seen::seen;
+use crate::steps::{CLIENTS, Edit, End, Fault, PROCESSES, Sends, Setup, Step};
+use crate::turns::{Came, Turn, Turns};
 
-/// More requests than this are not on their way at a time.
-const MOST: usize = 4;
-
-const NAME: &str = "sid";
-
-/// What was never a cookie. `true`: it has the shape of an identity.
-const GARBAGE: [(&str, bool); 6] = [
-    ("", false),
-    ("never-issued-and-unknown", true),
-    ("0123456789abcdef0123456789abcdef", true),
-    ("../../../../etc/passwd", false),
-    ("\"a b\\073\"", false),
-    ("drawn_0000000000000000x", true),
-];
+pub(crate) const NAME: &str = "sid";
 
 pub(crate) struct World<B> {
     pub(crate) setup: Setup,
@@ -49,7 +30,7 @@ pub(crate) struct World<B> {
     /// The same store, for a session that is always there.
     reserved: KeyedStorage<Turns<B>>,
     /// What each client's browser keeps.
-    jars: [Option<String>; CLIENTS],
+    pub(crate) jars: [Option<String>; CLIENTS],
     pub(crate) requests: Vec<Request>,
     /// A request of which the model does not know how far it came.
     pub(crate) unclear: Option<usize>,
@@ -57,34 +38,9 @@ pub(crate) struct World<B> {
     /// Counts the turns.
     pub(crate) tick: usize,
     /// Unique values and numbers.
-    count: usize,
+    pub(crate) count: usize,
     pub(crate) seen: Seen,
 }
-
-/// Defines the counters of what was met on the way.
-macro_rules! seen {
-    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
-        /// What was met on the way: a test that never meets it shows nothing.
-        #[derive(Clone, Copy, Debug, Default)]
-        pub(crate) struct Seen {
-            $($(#[$doc])* pub(crate) $name: usize,)+
-        }
-
-        impl Seen {
-            pub(crate) fn with(mut self, more: &Self) -> Self {
-                $(self.$name += more.$name;)+
-                self
-            }
-
-            /// Each of it was met.
-            pub(crate) fn check(&self) {
-                let all = [$(self.$name),+];
-                assert!(!all.contains(&0), "these sequences show nothing: {self:?}");
-            }
-        }
-    };
-}
-pub(crate) use seen;
 
 seen! {
     saves,
@@ -115,34 +71,6 @@ seen! {
     planted,
     /// Identities that were drawn and were taken.
     taken,
-}
-
-/// The key factory's side.
-#[derive(Default)]
-struct Draws {
-    prefix: String,
-    drawn: Vec<String>,
-    repeat: bool,
-    repeated: usize,
-}
-
-impl Draws {
-    fn draw(&mut self) -> Identity {
-        let identity = if std::mem::take(&mut self.repeat) {
-            self.repeated += 1;
-            self.reserved()
-        } else {
-            let identity = format!("{}_{:06}", self.prefix, self.drawn.len());
-            self.drawn.push(identity.clone());
-            identity
-        };
-        Identity::parse(&identity).unwrap()
-    }
-
-    /// An identity that is always taken.
-    fn reserved(&self) -> String {
-        format!("{}_reserved", self.prefix)
-    }
 }
 
 /// The value in the session that has the reserved identity.
@@ -203,7 +131,7 @@ impl<B: Backend> World<B> {
         now(&self.clock)
     }
 
-    fn usual_max_age(&self) -> Option<Duration> {
+    pub(crate) fn usual_max_age(&self) -> Option<Duration> {
         self.setup.max_age.map(Duration::from_secs)
     }
 
@@ -393,157 +321,9 @@ impl<B: Backend> World<B> {
         self.requests.iter().position(|request| request.id == id)
     }
 
-    fn issued(&self) -> Vec<usize> {
+    pub(crate) fn issued(&self) -> Vec<usize> {
         let all = 0..self.known.len();
         all.filter(|at| self.known[*at].is_issued).collect()
-    }
-
-    /// A cookie that somebody was given some time.
-    fn any_cookie(&self, number: usize) -> String {
-        let issued = self.issued();
-        match issued.len() {
-            0 => garbage(number),
-            len => self.known[issued[number % len]].identity.clone(),
-        }
-    }
-
-    fn ask(&mut self, client: usize, sends: &Sends, process: usize) -> usize {
-        if self.requests.len() == MOST {
-            self.requests.remove(0);
-        }
-        let own = self.jars[client].clone();
-        let cookies: Vec<String> = match sends {
-            Sends::Cookie | Sends::Direct | Sends::Login => own.into_iter().collect(),
-            Sends::Any(number) | Sends::AnyDirect(number) => vec![self.any_cookie(*number)],
-            Sends::Garbage(number) => vec![garbage(*number)],
-            Sends::Several(one, two) | Sends::SeveralDirect(one, two) => {
-                let old = [garbage(*two), self.any_cookie(*one), self.any_cookie(*two)];
-                let mut cookies: Vec<_> = old.into_iter().chain(own).collect();
-                let start = two % cookies.len();
-                cookies.rotate_left(start);
-                cookies
-            }
-            Sends::LoginWith(number) => [self.any_cookie(*number)].into_iter().chain(own).collect(),
-        };
-        self.count += 1;
-        let mut request = Request {
-            id: self.count,
-            client,
-            process,
-            sent: !cookies.is_empty(),
-            others: Vec::new(),
-            login: false,
-            is_forbidden: false,
-            rolls: false,
-            told: false,
-            place: Place::New,
-            served: None,
-            handle: None,
-            flight: None,
-            born: self.now(),
-            has_failed: false,
-            may_leave: false,
-            ended: Vec::new(),
-            cookies,
-        };
-        let storage = self.storages[process].clone();
-        let is_direct = matches!(
-            sends,
-            Sends::Direct | Sends::AnyDirect(_) | Sends::SeveralDirect(..)
-        );
-        if is_direct {
-            let cookies = request.cookies.clone();
-            request.flight = Some(loading(async move {
-                let cookies: Vec<&str> = cookies.iter().map(String::as_str).collect();
-                storage.load(&cookies).await
-            }));
-        } else {
-            let served = serve(&Storages::new(storage), &request.cookies);
-            if matches!(sends, Sends::Login | Sends::LoginWith(_)) {
-                let session = served.head.new_session().unwrap();
-                request.handle = Some(Handle::new(session, self.usual_max_age()));
-                request.login = true;
-                request.others = self.candidates(&request.cookies);
-            } else {
-                request.flight = Some(loading(served.head.session()));
-            }
-            request.served = Some(served);
-        }
-        self.requests.push(request);
-        self.count
-    }
-
-    fn change(&mut self, at: usize, edit: &Edit) -> Check {
-        let now = self.now();
-        self.count += 1;
-        let request = &mut self.requests[at];
-        let Some(handle) = &mut request.handle else {
-            return Ok(());
-        };
-        if matches!(edit, Edit::Invalidate) && !handle.closed {
-            request.rolls = false;
-        }
-        handle.change(edit, self.count as u64, now)
-    }
-
-    fn save(&mut self, at: usize) {
-        let request = &mut self.requests[at];
-        let (Some(handle), None) = (&request.handle, &request.flight) else {
-            return;
-        };
-        let session = handle.session.clone();
-        let storage = self.storages[request.process].clone();
-        let waiting: Waiting<Reply> = if request.served.is_some() {
-            Box::pin(async move {
-                let failed = session.save().await.err();
-                Reply {
-                    cookie: None,
-                    failed: failed.map(|error| error.kind()),
-                }
-            })
-        } else {
-            Box::pin(async move {
-                let saved = storage.save(&session).await;
-                let failed = saved.as_ref().err().map(Error::kind);
-                let cookie = match saved.unwrap_or(CookieChange::Keep) {
-                    CookieChange::Keep => ClientCookie::Keep,
-                    CookieChange::Set { value, max_age, .. } => ClientCookie::Set {
-                        cookie: value,
-                        max_age: max_age.as_ref().map(Duration::as_secs),
-                    },
-                    CookieChange::Remove => ClientCookie::Remove,
-                };
-                Reply {
-                    cookie: Some(cookie),
-                    failed,
-                }
-            })
-        };
-        request.flight = Some(Flight::Save {
-            waiting,
-            save: None,
-            end: None,
-        });
-        self.seen.saves += 1;
-    }
-
-    /// The handler responds. There is no response without a server.
-    fn respond(&mut self, at: usize, end: End) {
-        let request = &mut self.requests[at];
-        if request.handle.is_none() || request.flight.is_some() {
-            return;
-        }
-        let Some(served) = &mut request.served else {
-            self.save(at);
-            return;
-        };
-        served.respond.take().unwrap().send(end).unwrap();
-        request.flight = Some(Flight::Save {
-            waiting: served.future.take().unwrap(),
-            save: None,
-            end: Some(end),
-        });
-        self.seen.saves += 1;
     }
 
     /// One await point further; false if it waits for another request.
@@ -622,178 +402,5 @@ impl<B: Backend> World<B> {
         let drawn = drawn.into_iter();
         let known = drawn.map(|identity| Known::new(identity, &self.setup, owner));
         self.known.extend(known);
-    }
-
-    /// The client gets its response.
-    fn deliver(&mut self, at: usize, reply: &Reply, end: Option<End>) {
-        let request = &mut self.requests[at];
-        request.flight = None;
-        let jar = &mut self.jars[request.client];
-        match &reply.cookie {
-            Some(ClientCookie::Set { cookie, .. }) => *jar = Some(cookie.clone()),
-            Some(ClientCookie::Remove) => *jar = None,
-            Some(ClientCookie::Keep) | None => {}
-        }
-        if end.is_some() {
-            self.requests.remove(at);
-        }
-    }
-
-    fn cancel(&mut self, at: usize) -> Check {
-        match &self.requests[at].flight {
-            None => {}
-            Some(Flight::Save {
-                save: Some(_),
-                end: None,
-                ..
-            }) => {
-                self.seen.cancelled += 1;
-                // Dropped first, so that the session has its changes back.
-                if let Some(Flight::Save { waiting, .. }) = &mut self.requests[at].flight {
-                    *waiting = Box::pin(std::future::pending());
-                }
-                self.was_failed(at, false)?;
-                self.requests[at].flight = None;
-                self.drop_unclear();
-            }
-            Some(Flight::Save {
-                save: None,
-                end: None,
-                ..
-            }) => self.requests[at].flight = None,
-            // The request is over.
-            Some(Flight::Load { .. } | Flight::Save { .. }) => self.leave(at)?,
-        }
-        Ok(())
-    }
-
-    fn drop_unclear(&mut self) {
-        if let Some(id) = self.unclear.take() {
-            self.requests.retain(|request| request.id != id);
-        }
-    }
-
-    /// The client is gone.
-    fn leave(&mut self, at: usize) -> Check {
-        let request = self.requests.remove(at);
-        drop((request.flight, request.served.as_ref().map(|_| ())));
-        let Some(served) = request.served else {
-            return Ok(());
-        };
-        drop(served);
-        if let Some(mut handle) = request.handle {
-            handle.closed = true;
-            handle.change(&Edit::Insert(0), 0, 0)?;
-        }
-        Ok(())
-    }
-
-    async fn plant(&mut self, cookie: usize, plant: Plant) -> Check {
-        let issued = self.issued();
-        if issued.is_empty() {
-            return Ok(());
-        }
-        let at = issued[cookie % issued.len()];
-        let is_session = self.known[at].entry.record().is_some();
-        if !is_session && plant != Plant::Foreign {
-            return Ok(());
-        }
-        self.tick += 1;
-        let (key, backend) = (self.key(at), self.storages[0].backend());
-        let found = backend.read(&key).await.unwrap();
-        let minute = Duration::from_secs(60);
-        let (write, until) = match plant {
-            Plant::Revoked => (Write::tombstone("{\n}", minute), Some(self.now() + 60)),
-            Plant::Python => (Write::record("{}", None), None),
-            Plant::Foreign => (Write::record("[\"another program's\"]", None), None),
-        };
-        let only_if = match &found {
-            session_core::keyed::Found::Record(stored) => OnlyIf::Unchanged(stored),
-            _ => OnlyIf::Missing,
-        };
-        backend.write(&key, write, only_if).await.unwrap();
-        let entry = self.raw(at).await;
-        self.known[at].set(entry, until, self.tick);
-        self.seen.planted += 1;
-        self.look(at).await
-    }
-}
-
-fn garbage(number: usize) -> String {
-    GARBAGE[number % GARBAGE.len()].0.to_owned()
-}
-
-fn loading(load: impl Future<Output = Result<Session>> + Send + 'static) -> Flight {
-    Flight::Load {
-        waiting: Box::pin(load),
-        load: Load::default(),
-    }
-}
-
-/// Gives a request to a handler that responds when it is told to.
-pub(crate) fn serve(storages: &Storages, cookies: &[String]) -> Served {
-    let mut head = Head::new(());
-    for cookie in cookies {
-        let line = HeaderValue::from_str(&format!("{NAME}={cookie}")).unwrap();
-        head.headers_mut().append(COOKIE, line);
-    }
-    let (respond, responds) = oneshot::channel();
-    let mut came = None;
-    let error_response = |error: &Error| {
-        let mut response = Response::new(());
-        response.extensions_mut().insert(error.kind());
-        response
-    };
-    let future = storages.serve(head, error_response, |head| {
-        came = Some(head);
-        async move {
-            let mut response = Response::new(());
-            match responds.await.unwrap() {
-                End::Well => {}
-                End::ServerError => *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR,
-                End::SessionError => {
-                    let error = Error::new(ErrorKind::Value, "says the test's handler");
-                    response.extensions_mut().insert(error);
-                }
-            }
-            Ok::<_, Infallible>(response)
-        }
-    });
-    let future = Box::pin(async move {
-        let response = future.await.unwrap();
-        let vary = response.headers().get(VARY);
-        assert_eq!(vary.unwrap(), "Cookie");
-        Reply {
-            cookie: Some(cookie_of(response.headers())),
-            failed: response.extensions().get().copied(),
-        }
-    });
-    Served {
-        head: came.unwrap(),
-        respond: Some(respond),
-        future: Some(future),
-        unsent: Vec::new(),
-    }
-}
-
-/// What a browser makes of the response.
-fn cookie_of(headers: &HeaderMap) -> ClientCookie {
-    let headers: Vec<_> = headers.get_all(SET_COOKIE).iter().collect();
-    assert!(headers.len() <= 1, "two cookies");
-    let Some(header) = headers.first() else {
-        return ClientCookie::Keep;
-    };
-    let header = header.to_str().unwrap();
-    let (name, value) = pair(header).split_once('=').unwrap();
-    assert_eq!(name, NAME);
-    let max_age = header
-        .split("; ")
-        .find_map(|attribute| attribute.strip_prefix("Max-Age="));
-    match value {
-        "\"\"" => ClientCookie::Remove,
-        value => ClientCookie::Set {
-            cookie: value.to_owned(),
-            max_age: max_age.map(|age| age.parse().unwrap()),
-        },
     }
 }

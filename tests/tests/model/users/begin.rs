@@ -9,12 +9,12 @@ use session_core::{CookieChange, Error, RequestSession, Storage as _, UserSessio
 use crate::handle::{Check, Handle};
 use crate::known::Known;
 use crate::request::{ClientCookie, Reply};
+use crate::served::serve;
 use crate::steps::{End, KEYS};
 use crate::turns::Waiting;
 use crate::users::request::{Flight, Op, Request, Told};
 use crate::users::steps::{Call, Edit, Sends};
 use crate::users::world::World;
-use crate::world::serve;
 
 /// More requests than this are not on their way at a time.
 const MOST: usize = 5;

@@ -11,12 +11,12 @@ use crate::handle::{Check, Handle, fail, must};
 use crate::known::{Entry, Known};
 use crate::request::Reply;
 use crate::run::now;
+use crate::seen::seen;
 use crate::steps::{Fault, PROCESSES};
 use crate::turns::{Came, Turn, Turns};
 use crate::users::listed::{Index, index_key, user_of};
 use crate::users::request::{Flight, Op, Request, Told};
 use crate::users::steps::{CLIENTS, Call, Setup, Step, USERS};
-use crate::world::seen;
 
 pub(crate) const NAME: &str = "sid";
 

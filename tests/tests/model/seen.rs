@@ -1,0 +1,26 @@
+//! Counters of what was met on the way.
+
+/// Defines the counters of what was met on the way.
+macro_rules! seen {
+    ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
+        /// What was met on the way: a test that never meets it shows nothing.
+        #[derive(Clone, Copy, Debug, Default)]
+        pub(crate) struct Seen {
+            $($(#[$doc])* pub(crate) $name: usize,)+
+        }
+
+        impl Seen {
+            pub(crate) fn with(mut self, more: &Self) -> Self {
+                $(self.$name += more.$name;)+
+                self
+            }
+
+            /// Each of it was met.
+            pub(crate) fn check(&self) {
+                let all = [$(self.$name),+];
+                assert!(!all.contains(&0), "these sequences show nothing: {self:?}");
+            }
+        }
+    };
+}
+pub(crate) use seen;
