@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::SET_COOKIE;
@@ -85,6 +86,10 @@ pub(crate) async fn fill(storage: Arc<dyn Storage>, len: usize) -> Server {
             page(200, &[])
         })
         .await
+}
+
+pub(crate) fn seconds(seconds: u64) -> Duration {
+    Duration::from_secs(seconds)
 }
 
 /// Saves a session and returns what a browser would send from then on.

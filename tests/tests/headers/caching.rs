@@ -1,15 +1,21 @@
 //! What a shared cache learns from a response: `Vary` and `Cache-Control`.
 
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use http::Request;
 use http::header::{CACHE_CONTROL, SET_COOKIE, VARY};
 use hyper::body::Incoming;
-use session_core::{MemoryStorage, RequestSession, Result, Session, Storage};
+use session_core::{
+    CookieSettings, DEFAULT_NAME, ManualClock, MemoryBackend, MemoryStorage, RequestSession,
+    Result, Session, Storage,
+};
+use session_tests::logs::Logs;
 
 use crate::ADAPTER;
 use crate::app::{
-    Headers, page, read, saved, serve, storages, storages_and_updates, values, write,
+    Headers, one_cookie, page, read, saved, seconds, serve, storages, storages_and_updates, stored,
+    values, write,
 };
 
 #[tokio::test]
@@ -57,6 +63,50 @@ async fn a_response_that_sets_the_cookie_is_not_stored_unless_the_handler_allows
             assert_eq!(values(&response, "cache-control"), expected, "{storage:?}");
         }
     }
+}
+
+/// What a handler sets that lets every cache store the response.
+const PUBLIC: Headers = &[("cache-control", "public, max-age=60")];
+
+#[tokio::test]
+async fn a_public_response_becomes_private_where_the_session_is_written() {
+    for storage in storages() {
+        let (logs, _capture) = Logs::capture();
+        let respond = async |act: fn(&Session) -> Result<()>, cookie: &str| {
+            let server = serve(storage.clone(), act, 200, PUBLIC).await;
+            server.get("/", &[cookie.as_bytes()]).await
+        };
+        let written = respond(write, "").await;
+        assert_eq!(values(&written, "cache-control"), ["private, max-age=60"]);
+        assert!(logs.text().contains("response is private now"));
+        let cookie = one_cookie(&written);
+        let was_read = respond(read, &cookie).await;
+        assert!(!was_read.headers().contains_key(SET_COOKIE));
+        assert_eq!(values(&was_read, "cache-control"), ["public, max-age=60"]);
+        let ended = respond(Session::invalidate, &cookie).await;
+        assert_eq!(one_cookie(&ended), "AIOHTTP_SESSION=\"\"");
+        assert_eq!(values(&ended, "cache-control"), ["private, max-age=60"]);
+    }
+}
+
+#[tokio::test]
+async fn a_read_with_a_public_response_does_not_restart_the_lifetime() {
+    let clock = ManualClock::at(SystemTime::now());
+    let settings = CookieSettings::builder(DEFAULT_NAME)
+        .max_age(seconds(60))
+        .rolling(true);
+    let storage = MemoryStorage::new(MemoryBackend::new().with_clock(clock.clone()))
+        .with_cookie(settings.build().unwrap())
+        .with_clock(clock.clone());
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    let cookie = saved(&storage).await;
+    clock.advance(seconds(30));
+    let server = serve(storage.clone(), read, 200, PUBLIC).await;
+    let response = server.get("/", &[cookie.as_bytes()]).await;
+    assert!(!response.headers().contains_key(SET_COOKIE));
+    assert_eq!(values(&response, "cache-control"), ["public, max-age=60"]);
+    clock.advance(seconds(31));
+    assert_eq!(stored(&storage, &cookie).await, None);
 }
 
 #[tokio::test]

@@ -1,7 +1,6 @@
 //! The Set-Cookie header of a write, an update, a removal and a login.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::header::SET_COOKIE;
 use http::{Request, StatusCode};
@@ -15,7 +14,7 @@ use session_tests::server::{TestResponse, pair, set_cookies};
 
 use crate::ADAPTER;
 use crate::app::{
-    Headers, assert_bare, fill, one_cookie, page, read, saved, serve, storages,
+    Headers, assert_bare, fill, one_cookie, page, read, saved, seconds, serve, storages,
     storages_and_updates, stored, values, write,
 };
 
@@ -84,10 +83,8 @@ async fn a_removal_has_the_attributes_of_the_cookie() {
             .path("/app")
             .same_site(SameSite::None)
             .partitioned(true),
-        plain()
-            .max_age(Duration::from_secs(60))
-            .same_site(SameSite::Strict),
-        plain().absolute_max_age(Duration::from_secs(60)),
+        plain().max_age(seconds(60)).same_site(SameSite::Strict),
+        plain().absolute_max_age(seconds(60)),
     ] {
         let cookie = settings.build().unwrap();
         let storages: [Arc<dyn Storage>; 4] = [
@@ -132,6 +129,36 @@ async fn a_removal_has_the_attributes_of_the_cookie() {
     }
 }
 
+/// The browser keeps a cookie of a former domain or path beside the present one. It goes with the
+/// next response that sets or removes the cookie.
+#[tokio::test]
+async fn a_cookie_of_a_former_place_is_removed_with_every_set_and_removal() {
+    let settings = CookieSettings::builder(DEFAULT_NAME)
+        .path("/app")
+        .former("example.com", "/")
+        .former("", "");
+    let storage = MemoryStorage::default().with_cookie(settings.build().unwrap());
+    let storage: Arc<dyn Storage> = Arc::new(storage);
+    let sets = async |act: fn(&Session) -> Result<()>, cookie: &str| {
+        let server = serve(storage.clone(), act, 200, &[]).await;
+        set_cookies(&server.get("/", &[cookie.as_bytes()]).await, DEFAULT_NAME)
+    };
+    let removals = ["Path=/; Domain=example.com; ", ""].map(|place| {
+        let expires = "Max-Age=0; Expires=Thu, 01 Jan 1970 00:00:00 GMT";
+        format!("{DEFAULT_NAME}=\"\"; HttpOnly; SameSite=Lax; Secure; {place}{expires}")
+    });
+    let set = sets(write, "").await;
+    // First the removals: without a Path, the browser may take the present place for the former.
+    let (last, rest) = set.split_last().unwrap();
+    assert!(last.ends_with("Path=/app"), "{last}");
+    assert_eq!(rest, removals);
+    let cookie = pair(last);
+    assert_eq!(sets(read, cookie).await, [""; 0]);
+    let set = sets(Session::invalidate, cookie).await;
+    assert_eq!(set.len(), 3);
+    assert_eq!(set[..2], removals);
+}
+
 #[tokio::test]
 async fn an_update_sends_the_cookie_of_a_store_only_if_it_has_a_max_age() {
     for (storage, updates_set) in storages_and_updates() {
@@ -157,10 +184,6 @@ async fn an_update_sends_the_cookie_of_a_store_only_if_it_has_a_max_age() {
         assert_eq!(one_cookie(&response), cookie);
         assert!(set_cookies(&response, DEFAULT_NAME)[0].contains("Max-Age=60"));
     }
-}
-
-fn seconds(seconds: u64) -> Duration {
-    Duration::from_secs(seconds)
 }
 
 #[tokio::test]
