@@ -8,6 +8,8 @@
 
 #[path = "hostile/cookies.rs"]
 mod cookies;
+#[path = "hostile/planted.rs"]
+mod planted;
 #[path = "hostile/records.rs"]
 mod records;
 #[path = "hostile/secrets.rs"]

@@ -93,6 +93,8 @@ async fn p6_a_handler_that_lives_without_its_session_responds_as_it_likes() {
         (StatusCode::OK, &b"page"[..])
     );
     assert!(!response.headers().contains_key(SET_COOKIE));
+    // With its session the page would be another one.
+    assert_eq!(values(&response, "vary"), ["Cookie"]);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@
 )]
 
 mod cookies;
+mod planted;
 mod records;
 mod secrets;
 mod store;

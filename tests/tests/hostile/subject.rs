@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
-use session_core::keyed::{Backend as _, OnlyIf, Outcome, Write};
+use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Write};
 use session_core::{
     CookieSettings, DEFAULT_NAME, Identity, KeyedStorage, ManualClock, MemoryBackend, Result,
     Storage,
@@ -150,24 +150,45 @@ impl Subject {
             Kind::nacl => boxed(&KEY, payload),
             _ => {
                 let identity = Identity::random().unwrap().as_str().to_owned();
-                let key = if self.kind == Kind::hashed {
-                    format!("{DEFAULT_NAME}_{}", sha256(&identity))
-                } else {
-                    format!("{DEFAULT_NAME}_{identity}")
-                };
-                let value = Bytes::copy_from_slice(payload);
-                match &self.store {
-                    Store::Real(store) => store.put(&key, payload),
-                    Store::Memory(store) => {
-                        let (write, only_if) = (Write::record(value, None), OnlyIf::Missing);
-                        let memory = store.inner.inner();
-                        let outcome = memory.write(&key, write, only_if).await;
-                        assert!(matches!(outcome, Ok(Outcome::Written(_))));
-                    }
-                }
+                self.plant(&identity, payload).await;
                 identity
             }
         })
+    }
+
+    /// Stores `payload` under the key of `identity`.
+    pub(crate) async fn plant(&self, identity: &str, payload: &[u8]) {
+        let key = self.key(identity);
+        match &self.store {
+            Store::Real(store) => store.put(&key, payload),
+            Store::Memory(store) => {
+                let write = Write::record(Bytes::copy_from_slice(payload), None);
+                let memory = store.inner.inner();
+                let outcome = memory.write(&key, write, OnlyIf::Missing).await;
+                assert!(matches!(outcome, Ok(Outcome::Written(_))));
+            }
+        }
+    }
+
+    /// Returns the bytes under the key of `identity`.
+    pub(crate) async fn stored(&self, identity: &str) -> Option<Vec<u8>> {
+        let key = self.key(identity);
+        match &self.store {
+            Store::Real(store) => store.get(&key),
+            Store::Memory(store) => match store.inner.inner().read(&key).await.unwrap() {
+                Found::Record(stored) => Some(stored.value().to_vec()),
+                _ => None,
+            },
+        }
+    }
+
+    fn key(&self, identity: &str) -> String {
+        let name = self.storage.config().cookie().name();
+        if self.kind == Kind::hashed {
+            format!("{name}_{}", sha256(identity))
+        } else {
+            format!("{name}_{identity}")
+        }
     }
 }
 

@@ -90,8 +90,13 @@ pub(crate) async fn handler(request: Request<Incoming>) -> Result<Response<Full<
 
 /// Logs in and returns the `name=value` that a browser would send from then on.
 pub(crate) async fn login(server: &Server) -> String {
+    login_to(server, DEFAULT_NAME).await
+}
+
+/// As [`login`], where the session's cookie is called `name`.
+pub(crate) async fn login_to(server: &Server, name: &str) -> String {
     let response = server.get("/login", &[]).await;
-    let [set_cookie] = &set_cookies(&response, DEFAULT_NAME)[..] else {
+    let [set_cookie] = &set_cookies(&response, name)[..] else {
         panic!("a login sets one cookie")
     };
     pair(set_cookie).to_owned()
