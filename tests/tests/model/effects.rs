@@ -13,6 +13,17 @@ use crate::request::{Place, Plan, Request, Save};
 use crate::turns::Calls;
 use crate::world::World;
 
+/// What a call of the store made of a key.
+#[derive(Clone, Copy)]
+pub(crate) struct Effect<'a> {
+    /// The request whose call it was.
+    pub(crate) at: usize,
+    /// The known identity whose key it was.
+    pub(crate) key: usize,
+    pub(crate) old: &'a Entry,
+    pub(crate) new: &'a Entry,
+}
+
 impl<B: Backend> World<B> {
     /// A save had its turn.
     pub(crate) async fn save_went_on(&mut self, at: usize, calls: Calls) -> Check {
@@ -61,7 +72,13 @@ impl<B: Backend> World<B> {
                 least <= time_to_live && time_to_live <= most,
                 "{new:?} is kept for {time_to_live:?} seconds, not {least:?}"
             );
-            self.effect(at, key, &old, &new)?;
+            let effect = Effect {
+                at,
+                key,
+                old: &old,
+                new: &new,
+            };
+            self.effect(effect)?;
             let until = time_to_live.map(|age| now + age);
             self.known[key].set(new, until, tick);
             self.look(key).await?;
@@ -69,18 +86,19 @@ impl<B: Backend> World<B> {
         Ok(())
     }
 
-    fn effect(&mut self, at: usize, key: usize, old: &Entry, new: &Entry) -> Check {
+    fn effect(&mut self, effect: Effect<'_>) -> Check {
+        let Effect { at, key, new, .. } = effect;
         let request = &self.requests[at];
         let known = &self.known[key];
         let is_hidden = self.is_hidden(request, key);
         let reach = self.reach(&request.starts(request.save()));
         let ends = matches!(new, Entry::Ended | Entry::Replaced) && reach.contains(&key);
         if ends {
-            self.ends(at, key, old, new)
+            self.ends(effect)
         } else if is_hidden {
-            self.hidden(at, key, old, new)
+            self.hidden(effect)
         } else if Some(key) == request.place.own() {
-            self.own(at, key, old, new)
+            self.own(effect)
         } else {
             fail!("P4: {} became {new:?}, by another's save", told(known))
         }
@@ -93,7 +111,8 @@ impl<B: Backend> World<B> {
     }
 
     /// A save ends a session, or makes sure that it has ended.
-    fn ends(&mut self, at: usize, key: usize, old: &Entry, new: &Entry) -> Check {
+    fn ends(&mut self, effect: Effect<'_>) -> Check {
+        let Effect { at, key, old, new } = effect;
         let request = &self.requests[at];
         let plan = request.save().plan;
         let is_own = Some(key) == request.place.own();
@@ -126,7 +145,8 @@ impl<B: Backend> World<B> {
     }
 
     /// A save writes under an identity that it drew and that no client knows.
-    fn hidden(&mut self, at: usize, key: usize, old: &Entry, new: &Entry) -> Check {
+    fn hidden(&mut self, effect: Effect<'_>) -> Check {
+        let Effect { at, key, old, new } = effect;
         let request = &self.requests[at];
         let save = request.save();
         let known = &self.known[key];
@@ -227,7 +247,13 @@ impl<B: Backend> World<B> {
     }
 
     /// A save writes to its own session.
-    fn own(&mut self, at: usize, own: usize, old: &Entry, new: &Entry) -> Check {
+    fn own(&mut self, effect: Effect<'_>) -> Check {
+        let Effect {
+            at,
+            key: own,
+            old,
+            new,
+        } = effect;
         let (request, now) = (&self.requests[at], self.now());
         let save = request.save();
         let named = told(&self.known[own]);

@@ -21,6 +21,7 @@ mod chosen;
 mod cookie;
 mod draws;
 mod effects;
+mod finish;
 mod handle;
 mod keyed;
 mod known;

@@ -6,6 +6,7 @@ use http::Request as Head;
 use session_core::{ErrorKind, Result, Session};
 use tokio::sync::oneshot::Sender;
 
+use crate::finish::InFlight;
 use crate::handle::{Done, Handle, What, has, invalidates};
 use crate::known::{Entry, Record};
 use crate::steps::End;
@@ -184,6 +185,16 @@ pub(crate) enum Plan {
     Clear,
     /// To be told that there is a newer session, or none any more.
     Refuse,
+}
+
+impl InFlight for Request {
+    fn id(&self) -> usize {
+        self.id
+    }
+
+    fn is_in_flight(&self) -> bool {
+        self.flight.is_some()
+    }
 }
 
 impl Request {

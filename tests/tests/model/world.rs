@@ -8,6 +8,7 @@ use session_core::{CookieSettings, Identity, KeyedStorage, ManualClock, Storage 
 
 use crate::acts::GARBAGE;
 use crate::draws::Draws;
+use crate::finish::Finish;
 use crate::handle::{Check, fail, must};
 use crate::known::{Entry, Known};
 use crate::request::{Flight, Request};
@@ -270,34 +271,6 @@ impl<B: Backend> World<B> {
         Ok(())
     }
 
-    async fn finish(&mut self, id: usize, mut fault: Fault) -> Check {
-        // A store that goes on responding ends every save within this many calls.
-        for _ in 0..400 {
-            let Some(at) = self.place(id) else {
-                return Ok(());
-            };
-            if self.requests[at].flight.is_none() {
-                return Ok(());
-            }
-            if self.go(at, fault).await? {
-                fault = Fault::None;
-                continue;
-            }
-            // Those that it waits for go on.
-            let others = self.requests.iter();
-            let others = others.filter(|other| other.id != id && other.flight.is_some());
-            let others: Vec<usize> = others.map(|other| other.id).collect();
-            let mut went_on = false;
-            for other in others {
-                if let Some(at) = self.place(other) {
-                    went_on |= self.go(at, Fault::None).await?;
-                }
-            }
-            must!(went_on, "saves wait for each other for ever");
-        }
-        fail!("it never ends");
-    }
-
     /// What is on its way comes to its end, and everything is looked at once more.
     pub(crate) async fn end(&mut self) -> Check {
         while let Some(request) = self.requests.first() {
@@ -317,16 +290,31 @@ impl<B: Backend> World<B> {
         (!self.requests.is_empty()).then(|| request % self.requests.len())
     }
 
-    fn place(&self, id: usize) -> Option<usize> {
-        self.requests.iter().position(|request| request.id == id)
-    }
-
     pub(crate) fn issued(&self) -> Vec<usize> {
         let all = 0..self.known.len();
         all.filter(|at| self.known[*at].is_issued).collect()
     }
 
-    /// One await point further; false if it waits for another request.
+    /// The identities that a request drew are known from now on.
+    fn note_draws(&mut self, before: usize, at: usize) {
+        let owner = self.requests[at].id;
+        let drawn = self.draws.lock().unwrap().drawn[before..].to_vec();
+        let drawn = drawn.into_iter();
+        let known = drawn.map(|identity| Known::new(identity, &self.setup, owner));
+        self.known.extend(known);
+    }
+}
+
+impl<B: Backend> Finish for World<B> {
+    type Request = Request;
+
+    // A store that goes on responding ends every save within this many calls.
+    const MOST_CALLS: usize = 400;
+
+    fn requests(&self) -> &[Request] {
+        &self.requests
+    }
+
     async fn go(&mut self, at: usize, fault: Fault) -> Check<bool> {
         self.tick += 1;
         let (now, tick) = (self.now(), self.tick);
@@ -393,14 +381,5 @@ impl<B: Backend> World<B> {
                 Ok(!is_blocked)
             }
         }
-    }
-
-    /// The identities that a request drew are known from now on.
-    fn note_draws(&mut self, before: usize, at: usize) {
-        let owner = self.requests[at].id;
-        let drawn = self.draws.lock().unwrap().drawn[before..].to_vec();
-        let drawn = drawn.into_iter();
-        let known = drawn.map(|identity| Known::new(identity, &self.setup, owner));
-        self.known.extend(known);
     }
 }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use session_core::keyed::Backend;
 
-use crate::effects::told;
+use crate::effects::{Effect, told};
 use crate::handle::{Check, fail, must};
 use crate::known::{Entry, Known, Record};
 use crate::turns::{Calls, Made};
@@ -34,7 +34,13 @@ impl<B: Backend> World<B> {
                 must!(new == old || is_over, "{new:?} by itself");
                 continue;
             }
-            self.effect(at, key, &old, &new, is_acknowledged)?;
+            let effect = Effect {
+                at,
+                key,
+                old: &old,
+                new: &new,
+            };
+            self.effect(effect, is_acknowledged)?;
             let until = made.time_to_live.map(|age| self.now() + age.as_secs());
             self.known[key].set(new, until, self.tick);
             self.look(key).await?;
@@ -129,19 +135,13 @@ impl<B: Backend> World<B> {
         Ok(())
     }
 
-    fn effect(
-        &mut self,
-        at: usize,
-        key: usize,
-        old: &Entry,
-        new: &Entry,
-        is_acknowledged: bool,
-    ) -> Check {
+    fn effect(&mut self, effect: Effect<'_>, is_acknowledged: bool) -> Check {
+        let Effect { at, key, new, .. } = effect;
         match &self.requests[at].flight {
-            Some(Flight::Save { .. }) => self.saves(at, key, old, new, is_acknowledged),
+            Some(Flight::Save { .. }) => self.saves(effect, is_acknowledged),
             Some(Flight::Call { call, user, .. }) if !matches!(call, Call::List) => {
                 let user = *user;
-                self.revokes(at, key, user, old, new, is_acknowledged)
+                self.revokes(effect, user, is_acknowledged)
             }
             _ => fail!("P9: a read made {new:?} of {}", told(&self.known[key])),
         }
@@ -153,14 +153,8 @@ impl<B: Backend> World<B> {
         known.owner == request.id && !known.is_issued
     }
 
-    fn saves(
-        &mut self,
-        at: usize,
-        key: usize,
-        old: &Entry,
-        new: &Entry,
-        is_acknowledged: bool,
-    ) -> Check {
+    fn saves(&mut self, effect: Effect<'_>, is_acknowledged: bool) -> Check {
+        let Effect { at, key, old, new } = effect;
         let request = &self.requests[at];
         let named = told(&self.known[key]);
         let is_hidden = self.is_hidden(request, key);
@@ -301,15 +295,8 @@ impl<B: Backend> World<B> {
     }
 
     /// A call ends sessions: those of its user that it is to end, and no other.
-    fn revokes(
-        &mut self,
-        at: usize,
-        key: usize,
-        user: u64,
-        old: &Entry,
-        new: &Entry,
-        is_acknowledged: bool,
-    ) -> Check {
+    fn revokes(&mut self, effect: Effect<'_>, user: u64, is_acknowledged: bool) -> Check {
+        let Effect { at, key, old, new } = effect;
         let known = &self.known[key];
         let named = told(known);
         let (Entry::Record(record), Entry::Revoked) = (old, new) else {

@@ -2,6 +2,7 @@
 
 use session_core::{Result, Session, UserSession};
 
+use crate::finish::InFlight;
 use crate::handle::{Done, Handle};
 use crate::known::{Entry, Record};
 use crate::request::{Reply, Served};
@@ -75,6 +76,16 @@ pub(crate) struct Op {
     pub(crate) logins: Vec<u64>,
     /// The caller's session cannot be found in the index, and should be.
     pub(crate) is_lost: bool,
+}
+
+impl InFlight for Request {
+    fn id(&self) -> usize {
+        self.id
+    }
+
+    fn is_in_flight(&self) -> bool {
+        self.flight.is_some()
+    }
 }
 
 impl Request {

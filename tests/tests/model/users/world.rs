@@ -7,7 +7,8 @@ use std::time::Duration;
 use session_core::keyed::Backend;
 use session_core::{CookieSettings, Identity, KeyedStorage, ManualClock, UserIndex};
 
-use crate::handle::{Check, Handle, fail, must};
+use crate::finish::Finish;
+use crate::handle::{Check, Handle, must};
 use crate::known::{Entry, Known};
 use crate::request::Reply;
 use crate::run::now;
@@ -271,10 +272,6 @@ impl<B: Backend> World<B> {
         (!self.requests.is_empty()).then(|| request % self.requests.len())
     }
 
-    fn place(&self, id: usize) -> Option<usize> {
-        self.requests.iter().position(|request| request.id == id)
-    }
-
     pub(crate) fn issued(&self) -> Vec<usize> {
         let all = 0..self.known.len();
         all.filter(|at| self.known[*at].is_issued).collect()
@@ -283,93 +280,6 @@ impl<B: Backend> World<B> {
     pub(crate) fn fresh(&mut self) -> u64 {
         self.count += 1;
         self.count
-    }
-
-    pub(crate) async fn finish(&mut self, id: usize, mut fault: Fault) -> Check {
-        for _ in 0..800 {
-            let Some(at) = self.place(id) else {
-                return Ok(());
-            };
-            if self.requests[at].flight.is_none() {
-                return Ok(());
-            }
-            if self.go(at, fault).await? {
-                fault = Fault::None;
-                continue;
-            }
-            // Those that it waits for go on.
-            let others = self.requests.iter();
-            let others = others.filter(|other| other.id != id && other.flight.is_some());
-            let others: Vec<usize> = others.map(|other| other.id).collect();
-            let mut went_on = false;
-            for other in others {
-                if let Some(at) = self.place(other) {
-                    went_on |= self.go(at, Fault::None).await?;
-                }
-            }
-            must!(went_on, "requests wait for each other for ever");
-        }
-        fail!("it never ends");
-    }
-
-    /// One await point further; false if it waits for another request.
-    async fn go(&mut self, at: usize, fault: Fault) -> Check<bool> {
-        if self.requests[at].flight.is_none() {
-            return Ok(true);
-        }
-        self.begins(at);
-        self.tick += 1;
-        let drawn = self.drawn.lock().unwrap().len();
-        let turn = self.turn.clone();
-        let (is_blocked, done, calls) = match self.requests[at].flight.as_mut().unwrap() {
-            Flight::Load { waiting, .. } => {
-                let (came, calls) = turn.go(waiting, fault).await;
-                let (is_blocked, done) = ended(came);
-                (is_blocked, done.map(Done::Loaded), calls)
-            }
-            Flight::Save { waiting, .. } => {
-                let (came, calls) = turn.go(waiting, fault).await;
-                let (is_blocked, done) = ended(came);
-                (is_blocked, done.map(Done::Saved), calls)
-            }
-            Flight::Call { waiting, .. } => {
-                let (came, calls) = turn.go(waiting, fault).await;
-                let (is_blocked, done) = ended(came);
-                (is_blocked, done.map(Done::Called), calls)
-            }
-        };
-        let owner = self.requests[at].id;
-        let drawn = self.drawn.lock().unwrap()[drawn..].to_vec();
-        for identity in drawn {
-            let known = Known::new(identity, &self.setup.base, owner);
-            self.known.push(known);
-        }
-        self.went_on(at, calls).await?;
-        match done {
-            None => {}
-            Some(Done::Loaded(Err(error))) => {
-                must!(self.requests[at].op().faults > 0, "P7: {error:?}");
-                self.leave(at);
-            }
-            Some(Done::Loaded(Ok(session))) => {
-                let usual = self.setup.base.max_age.map(Duration::from_secs);
-                let identity = session.identity();
-                let place = identity.and_then(|identity| self.find(identity.as_str()));
-                let request = &mut self.requests[at];
-                request.place = place;
-                request.handle = Some(Handle::new(session, usual));
-                request.flight = None;
-            }
-            Some(Done::Saved(reply)) => self.saved(at, &reply)?,
-            Some(Done::Called(result)) => {
-                self.called(at, result)?;
-                self.requests[at].flight = None;
-                if self.requests[at].client.is_none() {
-                    self.leave(at);
-                }
-            }
-        }
-        Ok(!is_blocked)
     }
 
     /// What waited begins.
@@ -456,6 +366,76 @@ impl<B: Backend> World<B> {
         self.has_lost = true;
         self.seen.lost_indexes += 1;
         self.look_at_all().await
+    }
+}
+
+impl<B: Backend> Finish for World<B> {
+    type Request = Request;
+
+    // A store that goes on responding ends every call within this many calls.
+    const MOST_CALLS: usize = 800;
+
+    fn requests(&self) -> &[Request] {
+        &self.requests
+    }
+
+    async fn go(&mut self, at: usize, fault: Fault) -> Check<bool> {
+        if self.requests[at].flight.is_none() {
+            return Ok(true);
+        }
+        self.begins(at);
+        self.tick += 1;
+        let drawn = self.drawn.lock().unwrap().len();
+        let turn = self.turn.clone();
+        let (is_blocked, done, calls) = match self.requests[at].flight.as_mut().unwrap() {
+            Flight::Load { waiting, .. } => {
+                let (came, calls) = turn.go(waiting, fault).await;
+                let (is_blocked, done) = ended(came);
+                (is_blocked, done.map(Done::Loaded), calls)
+            }
+            Flight::Save { waiting, .. } => {
+                let (came, calls) = turn.go(waiting, fault).await;
+                let (is_blocked, done) = ended(came);
+                (is_blocked, done.map(Done::Saved), calls)
+            }
+            Flight::Call { waiting, .. } => {
+                let (came, calls) = turn.go(waiting, fault).await;
+                let (is_blocked, done) = ended(came);
+                (is_blocked, done.map(Done::Called), calls)
+            }
+        };
+        let owner = self.requests[at].id;
+        let drawn = self.drawn.lock().unwrap()[drawn..].to_vec();
+        for identity in drawn {
+            let known = Known::new(identity, &self.setup.base, owner);
+            self.known.push(known);
+        }
+        self.went_on(at, calls).await?;
+        match done {
+            None => {}
+            Some(Done::Loaded(Err(error))) => {
+                must!(self.requests[at].op().faults > 0, "P7: {error:?}");
+                self.leave(at);
+            }
+            Some(Done::Loaded(Ok(session))) => {
+                let usual = self.setup.base.max_age.map(Duration::from_secs);
+                let identity = session.identity();
+                let place = identity.and_then(|identity| self.find(identity.as_str()));
+                let request = &mut self.requests[at];
+                request.place = place;
+                request.handle = Some(Handle::new(session, usual));
+                request.flight = None;
+            }
+            Some(Done::Saved(reply)) => self.saved(at, &reply)?,
+            Some(Done::Called(result)) => {
+                self.called(at, result)?;
+                self.requests[at].flight = None;
+                if self.requests[at].client.is_none() {
+                    self.leave(at);
+                }
+            }
+        }
+        Ok(!is_blocked)
     }
 }
 
