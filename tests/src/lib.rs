@@ -10,6 +10,7 @@
 pub mod adapter;
 pub mod browser;
 pub mod cluster;
+pub mod ends;
 pub mod examples;
 pub mod fuzz;
 pub mod logs;

@@ -8,9 +8,10 @@ use http::header::{COOKIE, SET_COOKIE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Write};
 use session_core::{
-    Codec, CookieBuilder, CookieSettings, Error, KeyedStorage, ManualClock, MemoryBackend,
-    RequestSession, Session, Storage, UserSessions,
+    Codec, CookieBuilder, CookieChange, CookieSettings, KeyedStorage, ManualClock, MemoryBackend,
+    RequestSession, Result, Session, Storage, UserSessions,
 };
+use session_tests::ends::change;
 use session_tests::stores::{Call, Counting, Failing, Gate};
 use session_tests::wrap_backend;
 use tokio::task::JoinHandle;
@@ -141,6 +142,29 @@ impl App {
         ask(self.storage.clone(), cookie, path).await
     }
 
+    /// Returns a session that a request has loaded, and the cookie that the request came with.
+    pub(crate) async fn loaded(&self, signed_in: bool) -> (Option<String>, Session) {
+        let cookie = self.client_if(signed_in).await;
+        let cookies = cookie.as_deref();
+        let session = self.storage.load(cookies.as_slice()).await.unwrap();
+        (cookie, session)
+    }
+
+    /// A client's session if there is to be one, as [`client`](Self::client).
+    pub(crate) async fn client_if(&self, signed_in: bool) -> Option<String> {
+        if signed_in {
+            Some(self.client().await)
+        } else {
+            None
+        }
+    }
+
+    /// Begins a save that the test will wait for later.
+    pub(crate) fn start_save(&self, session: &Session) -> JoinHandle<Result<CookieChange>> {
+        let (app, session) = (self.clone(), session.clone());
+        tokio::spawn(async move { app.storage.save(&session).await })
+    }
+
     /// Sends a request that the test will wait for later.
     pub(crate) fn start(&self, cookie: &str, path: &str) -> JoinHandle<TestResponse> {
         let (app, cookie, path) = (self.clone(), cookie.to_owned(), path.to_owned());
@@ -256,7 +280,7 @@ impl TestResponse {
 pub(crate) struct Compact;
 
 impl Codec for Compact {
-    fn encode(&self, record: Vec<u8>) -> session_core::Result<Vec<u8>> {
+    fn encode(&self, record: Vec<u8>) -> Result<Vec<u8>> {
         let value: serde_json::Value = serde_json::from_slice(&record).unwrap();
         Ok(value.to_string().into_bytes())
     }
@@ -276,7 +300,7 @@ async fn end(
     session: &Session,
     verb: &str,
     handle: &str,
-) -> Result<Response<String>, Error> {
+) -> Result<Response<String>> {
     let Some(sessions) = UserSessions::of_session(storage, session)? else {
         let mut response = Response::default();
         *response.status_mut() = StatusCode::UNAUTHORIZED;
@@ -291,18 +315,12 @@ async fn end(
     Ok(Response::new(ended.to_string()))
 }
 
-/// `/set/KEY/VALUE`, `/remove/KEY`, `/read` and a path for each verb.
-async fn handler(
-    storage: Arc<dyn Storage>,
-    request: Request<String>,
-) -> Result<Response<String>, Error> {
+/// The paths of [`change`], and others.
+async fn handler(storage: Arc<dyn Storage>, request: Request<String>) -> Result<Response<String>> {
     let path = request.uri().path().to_owned();
-    let mut parts = path[1..].split('/');
-    let verb = parts.next().unwrap();
-    if verb == "none" {
-        return Ok(Response::default());
-    }
-    let session = match verb {
+    let mut words: Vec<&str> = path[1..].split('/').collect();
+    let session = match words[0] {
+        "none" => return Ok(Response::default()),
         "login" | "anonymous" => request.new_session()?,
         "relogin" => {
             request.session().await?;
@@ -312,51 +330,32 @@ async fn handler(
         }
         _ => request.session().await?,
     };
-    let verb = match verb.strip_prefix("write-") {
-        Some(verb) => {
-            session.insert("written", 1)?;
-            verb
-        }
-        None => verb,
-    };
-    if let "sessions" | "end" | "end-others" | "end-all" = verb {
-        let handle = parts.next().unwrap_or_default();
-        return end(&*storage, &session, verb, handle).await;
+    if let Some(verb) = words[0].strip_prefix("write-") {
+        session.insert("written", 1)?;
+        words[0] = verb;
     }
-    let mut key = || parts.next().unwrap();
-    match verb {
-        "read" | "anonymous" => {}
-        "set" => session.insert(key(), key())?,
-        "remove" => session.remove(key()).map(drop)?,
-        "touch" => session.changed()?,
-        "lifetime" => session.set_max_age(MINUTE)?,
-        "passing" => {
+    match words[..] {
+        ["read" | "anonymous"] => {}
+        ["end", handle] => return end(&*storage, &session, "end", handle).await,
+        [verb @ ("sessions" | "end-others" | "end-all")] => {
+            return end(&*storage, &session, verb, "").await;
+        }
+        ["lifetime"] => session.set_max_age(MINUTE)?,
+        ["passing"] => {
             session.insert("passing", 1)?;
             session.remove("passing")?;
         }
-        "replaced" => return Ok(Response::new(session.was_replaced().to_string())),
-        "cleared" => {
+        ["replaced"] => return Ok(Response::new(session.was_replaced().to_string())),
+        ["cleared"] => {
             session.clear()?;
             session.insert("next", 1)?;
         }
-        "renewed" => {
+        ["renewed"] => {
             session.insert("mine", 1)?;
             session.renew()?;
         }
-        "renew" => session.renew()?,
-        "logout" => session.invalidate()?,
-        "restart" => {
-            session.invalidate()?;
-            session.insert("restarted", true)?;
-        }
-        "clear" => session.clear()?,
-        "empty" => {
-            for key in session.keys() {
-                session.remove(&key)?;
-            }
-        }
-        "login" => session.insert("user", parts.next().unwrap_or("alice"))?,
-        _ => panic!("no such path: {path}"),
+        ["login", user] => session.insert("user", user)?,
+        _ => assert!(change(&session, &words)?, "no such path: {path}"),
     }
     Ok(Response::new(session.keys().join(" ")))
 }

@@ -1,14 +1,10 @@
 //! P3: a logout wins every race, and so do a renewal, a clear and a login.
 
 use session_core::{ErrorKind, Result, Session, Storage};
+use session_tests::ends::{At, CHANGES, ENDS, ENDS_AND_EMPTY, next_keys};
 use session_tests::stores::{Call, When};
 
 use crate::app::{App, Compact, HOUR, MINUTE, TestResponse, settings};
-
-/// What ends the identity. `/empty` does not, but it leaves no session either.
-const ENDS: [&str; 6] = [
-    "/logout", "/restart", "/renew", "/empty", "/clear", "/login",
-];
 
 /// The writes that change a record in the store.
 const ENDING: [Call; 2] = [Call::Update, Call::End];
@@ -16,22 +12,9 @@ const ENDING: [Call; 2] = [Call::Update, Call::End];
 /// Returns the sessions that are alive after `end`.
 fn left_by(end: &str, response: &TestResponse) -> Vec<String> {
     match end {
-        // The cookie stays, and its record is empty.
         "/empty" => Vec::new(),
         _ => Vec::from_iter(response.cookie()),
     }
-}
-
-/// What changes the session and must not bring it back.
-const CHANGES: [&str; 5] = ["/set/slow/1", "/remove/k", "/touch", "/renew", "/empty"];
-
-/// Where the slower request stands while the other one ends its session.
-#[derive(Clone, Copy, Debug)]
-enum At {
-    /// It has loaded the session.
-    Loaded,
-    /// Its compare-and-swap is on the way.
-    Saving,
 }
 
 /// Lets the session end while a request on `slow` stands at `at`; that one's response, the store
@@ -55,19 +38,13 @@ async fn ended_meanwhile(end: &str, slow: &str, at: At) {
     // No record is left but the one that the other request handed on.
     assert_eq!(app.live().await, Vec::from_iter(response.cookie()));
     if let Some(next) = response.cookie() {
-        let keys = app.keys(&next).await.unwrap();
-        let expected: &[&str] = match end {
-            "/renew" => &["k", "other"],
-            "/restart" => &["restarted"],
-            _ => &["user"],
-        };
-        assert_eq!(keys, expected);
+        assert_eq!(app.keys(&next).await, next_keys(end));
     }
 }
 
 async fn every_slow_change_loses_to(end: &str) {
     for slow in CHANGES {
-        for at in [At::Loaded, At::Saving] {
+        for at in At::ALL {
             // Removing one of two keys, so that something is left to be brought back.
             ended_meanwhile(end, slow, at).await;
         }
@@ -102,7 +79,7 @@ async fn p3_a_login_wins_over_every_slower_change() {
 #[tokio::test]
 async fn p3_a_slower_reader_succeeds_and_brings_nothing_back() {
     for rolling in [false, true] {
-        for end in ENDS {
+        for end in ENDS_AND_EMPTY {
             let app = App::with(settings().rolling(rolling), |storage| storage);
             let cookie = app.client().await;
             app.clock.advance(MINUTE * 30);
@@ -121,7 +98,7 @@ async fn p3_a_slower_reader_succeeds_and_brings_nothing_back() {
 
 #[tokio::test]
 async fn p3_a_rolling_read_that_is_about_to_be_saved_brings_nothing_back() {
-    for end in ENDS {
+    for end in ENDS_AND_EMPTY {
         let app = App::with(settings().rolling(true), |storage| storage);
         let cookie = app.client().await;
         app.clock.advance(MINUTE * 30);
@@ -139,7 +116,7 @@ async fn p3_a_rolling_read_that_is_about_to_be_saved_brings_nothing_back() {
 /// The other order: the change is saved first, while the end is on its way.
 #[tokio::test]
 async fn p3_an_end_wins_over_a_change_that_was_saved_just_before() {
-    for end in ENDS {
+    for end in ENDS_AND_EMPTY {
         for change in ["/set/slow/1", "/touch", "/read"] {
             let app = App::with(settings().max_age(HOUR).rolling(true), |storage| storage);
             let cookie = app.client().await;
@@ -171,7 +148,7 @@ async fn p3_an_end_wins_over_a_change_that_was_saved_just_before() {
 /// A change whose acknowledgement is on its way back when the session ends.
 #[tokio::test]
 async fn p3_an_end_wins_over_a_change_whose_reply_is_late() {
-    for end in ENDS {
+    for end in ENDS_AND_EMPTY {
         let app = App::new();
         let cookie = app.client().await;
         let saved = app.gate().hold(Call::Update, When::After);
@@ -189,7 +166,7 @@ async fn p3_an_end_wins_over_a_change_whose_reply_is_late() {
 
 #[tokio::test]
 async fn p3_a_renewal_that_loses_leaves_no_record_under_its_new_identity() {
-    for end in ENDS.into_iter().filter(|end| *end != "/empty") {
+    for end in ENDS {
         let app = App::new();
         let cookie = app.client().await;
         let marking = app.gate().hold(Call::End, When::Before);

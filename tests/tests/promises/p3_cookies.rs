@@ -95,10 +95,7 @@ async fn p3_a_logout_during_a_save_of_what_another_ended_is_no_error() {
         app.ask(Some(&cookie), "/logout").await;
         let call = if renews { Call::End } else { Call::Update };
         let hold = app.gate().hold(call, When::Before);
-        let save = tokio::spawn({
-            let (app, session) = (app.clone(), session.clone());
-            async move { app.storage.save(&session).await }
-        });
+        let save = app.start_save(&session);
         hold.reached().await;
         session.invalidate().unwrap();
         hold.open();

@@ -93,11 +93,7 @@ async fn one_session_is_usable_whatever_fails(path: &str, signed_in: bool, keys:
 async fn usable_whatever_fails(make: fn() -> App, path: &str, signed_in: bool, keys: &[&str]) {
     let calls = {
         let app = make();
-        let cookie = if signed_in {
-            Some(app.client().await)
-        } else {
-            None
-        };
+        let cookie = app.client_if(signed_in).await;
         app.failing().heal();
         app.ask(cookie.as_deref(), path).await;
         app.failing().heal()
@@ -106,11 +102,7 @@ async fn usable_whatever_fails(make: fn() -> App, path: &str, signed_in: bool, k
     for at in 0..calls {
         for when in [When::Before, When::After] {
             let app = make();
-            let old = if signed_in {
-                Some(app.client().await)
-            } else {
-                None
-            };
+            let old = app.client_if(signed_in).await;
             app.failing().fail(at..=at, when);
             let response = app.ask(old.as_deref(), path).await;
             app.failing().heal();
@@ -246,15 +238,21 @@ async fn new(app: &App, identity: &Identity, key: &str) -> Session {
     session
 }
 
-/// The first attempt never reached the store, and meanwhile the identity went to somebody else.
-#[tokio::test]
-async fn p4_a_creation_that_is_tried_again_overwrites_no_session() {
+/// The first attempt to create a session under an identity of its own has failed.
+async fn failed_creation(when: When) -> (App, Identity, Session) {
     let app = App::new();
     let identity = Identity::random().unwrap();
     let mine = new(&app, &identity, "mine").await;
-    app.failing().fail(0..=0, When::Before);
+    app.failing().fail(0..=0, when);
     app.storage.save(&mine).await.unwrap_err();
     app.failing().heal();
+    (app, identity, mine)
+}
+
+/// The first attempt never reached the store, and meanwhile the identity went to somebody else.
+#[tokio::test]
+async fn p4_a_creation_that_is_tried_again_overwrites_no_session() {
+    let (app, identity, mine) = failed_creation(When::Before).await;
 
     let other = new(&app, &identity, "other").await;
     app.storage.save(&other).await.unwrap();
@@ -266,12 +264,7 @@ async fn p4_a_creation_that_is_tried_again_overwrites_no_session() {
 /// The response was lost, not the record: the same handle goes on with it.
 #[tokio::test]
 async fn p4_a_creation_under_an_identity_of_ones_own_can_be_tried_again() {
-    let app = App::new();
-    let identity = Identity::random().unwrap();
-    let mine = new(&app, &identity, "mine").await;
-    app.failing().fail(0..=0, When::After);
-    app.storage.save(&mine).await.unwrap_err();
-    app.failing().heal();
+    let (app, identity, mine) = failed_creation(When::After).await;
     mine.insert("more", 2).unwrap();
     app.storage.save(&mine).await.unwrap();
     assert_eq!(app.keys(identity.as_str()).await.unwrap(), ["mine", "more"]);
@@ -298,12 +291,7 @@ async fn p4_no_key_of_a_store_with_hashed_identities_is_a_cookie() {
 /// gave up what it had wanted to store.
 #[tokio::test]
 async fn p4_a_creation_that_is_given_up_ends_no_session() {
-    let app = App::new();
-    let identity = Identity::random().unwrap();
-    let mine = new(&app, &identity, "mine").await;
-    app.failing().fail(0..=0, When::Before);
-    app.storage.save(&mine).await.unwrap_err();
-    app.failing().heal();
+    let (app, identity, mine) = failed_creation(When::Before).await;
 
     let other = new(&app, &identity, "other").await;
     app.storage.save(&other).await.unwrap();
@@ -382,10 +370,7 @@ async fn p4_a_renewal_that_was_cut_off_goes_on_through_a_codec_that_salts() {
         let session = app.storage.load(&[&cookie]).await.unwrap();
         session.renew().unwrap();
         let hold = app.gate().hold_on(&cookie, &[Call::End], When::After);
-        let save = tokio::spawn({
-            let (app, session) = (app.clone(), session.clone());
-            async move { app.storage.save(&session).await }
-        });
+        let save = app.start_save(&session);
         hold.reached().await;
         save.abort();
         let _ = save.await;

@@ -16,12 +16,7 @@ async fn dropped_anywhere(
 ) {
     for polls in 0.. {
         let app = App::new();
-        let old = if signed_in {
-            Some(app.client().await)
-        } else {
-            None
-        };
-        let session = app.storage.load(old.as_deref().as_slice()).await.unwrap();
+        let (old, session) = app.loaded(signed_in).await;
         change(&session);
         let mut finished = false;
         {

@@ -117,12 +117,7 @@ async fn saved_again(signed_in: bool, many: usize, change: impl Fn(&Session), ke
     for at in 0..4 {
         for when in [When::Before, When::After] {
             let app = App::new();
-            let old = if signed_in {
-                Some(app.client().await)
-            } else {
-                None
-            };
-            let session = app.storage.load(old.as_deref().as_slice()).await.unwrap();
+            let (old, session) = app.loaded(signed_in).await;
             change(&session);
             app.failing().fail(at..=at + many - 1, when);
             let first = app.storage.save(&session).await;

@@ -175,10 +175,7 @@ async fn changed_while_saving(
     let session = app.storage.load(&[&cookie]).await.unwrap();
     before(&session);
     let hold = app.gate().hold_any(calls, When::After);
-    let save = tokio::spawn({
-        let (app, session) = (app.clone(), session.clone());
-        async move { app.storage.save(&session).await }
-    });
+    let save = app.start_save(&session);
     hold.reached().await;
     meanwhile(&session);
     hold.open();
@@ -264,10 +261,7 @@ async fn p8_a_logout_while_a_conflicting_save_is_under_way_is_carried_out_next()
             }
             let call = if renews { Call::End } else { Call::Update };
             let hold = app.gate().hold(call, When::Before);
-            let save = tokio::spawn({
-                let (app, session) = (app.clone(), session.clone());
-                async move { app.storage.save(&session).await }
-            });
+            let save = app.start_save(&session);
             hold.reached().await;
             app.another().ask(Some(&cookie), "/set/other/1").await;
             session.invalidate().unwrap();

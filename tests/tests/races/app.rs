@@ -16,6 +16,7 @@ use session_core::{
 };
 use session_memcached::MemcachedBackend;
 use session_redis::RedisBackend;
+use session_tests::ends::change;
 use session_tests::server::Server;
 use session_tests::stores::{Call, Gate, Hold, When};
 
@@ -133,27 +134,11 @@ impl<B: Backend> App<B> {
         }
         match *words {
             ["read"] => {}
-            ["set", key, value] => session.insert(key, value)?,
             // A key that is set and removed again.
             ["pass", key] => {
                 session.insert(key, true)?;
                 session.remove(key)?;
             }
-            ["remove", key] => session.remove(key).map(drop)?,
-            ["touch"] => session.changed()?,
-            ["renew"] => session.renew()?,
-            ["logout"] => session.invalidate()?,
-            ["restart"] => {
-                session.invalidate()?;
-                session.insert("restarted", true)?;
-            }
-            ["clear"] => session.clear()?,
-            ["empty"] => {
-                for key in session.keys() {
-                    session.remove(&key)?;
-                }
-            }
-            ["login"] => session.insert("user", "alice")?,
             ["login-as", account] => session.insert("account", account)?,
             ["list" | "end-others" | "end-all"] => {
                 let sessions = UserSessions::of_session(&self.storage, &session)?;
@@ -165,6 +150,7 @@ impl<B: Backend> App<B> {
                 };
                 return Ok(Response::new(count.to_string().into()));
             }
+            _ if change(&session, words)? => {}
             _ => return Err(format!("no such path: {words:?}").into()),
         }
         Ok(Response::new(view(&session)?.into()))

@@ -3,36 +3,11 @@
 
 use std::collections::BTreeMap;
 
+use session_tests::ends::{At, CHANGES, ENDS_AND_EMPTY, next_keys};
 use session_tests::redis::compares;
 
 use crate::pair::{A, B, Pair};
 use crate::store::Seen;
-
-/// What ends the session under its identity.
-pub(crate) const ENDS: [&str; 5] = ["/logout", "/restart", "/renew", "/clear", "/login"];
-
-/// What changes the session and must not bring it back.
-const CHANGES: [&str; 5] = ["/set/slow/1", "/remove/k", "/touch", "/renew", "/empty"];
-
-/// Where the slower request stands, in process A, while the session ends through process B.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-enum At {
-    /// In its handler, which has loaded the session.
-    Loaded,
-    /// Before the command that is to save it: the store gets that one after the end's.
-    Saving,
-}
-
-/// The keys of the session that the client has after it ended one.
-pub(crate) fn next_keys(end: &str) -> Option<Vec<String>> {
-    let keys: &[&str] = match end {
-        "/renew" => &["k", "other"],
-        "/restart" => &["restarted"],
-        "/login" => &["user"],
-        _ => return None,
-    };
-    Some(keys.iter().map(ToString::to_string).collect())
-}
 
 /// Checks that the store holds what the end left, and no more: the next session if there is one,
 /// and a tombstone under the old identity that says why the session ended. A slower renewal has
@@ -129,7 +104,7 @@ fn assert_no_write_of(seen: &Seen, identity: &str) {
 
 async fn every_slower_change_loses_to(pair: &Pair, end: &str) {
     for slow in CHANGES {
-        for at in [At::Loaded, At::Saving] {
+        for at in At::ALL {
             ended_meanwhile(pair, end, slow, at).await;
         }
     }
@@ -159,7 +134,7 @@ async fn p3_clearing_wins_over_every_slower_change(pair: &Pair) {
 /// out all keys, and leaves the record without keys.
 async fn p3_a_slower_reader_succeeds_and_writes_nothing(pair: &Pair) {
     for rolls in [false, true] {
-        for end in ENDS.into_iter().chain(["/empty"]) {
+        for end in ENDS_AND_EMPTY {
             let old = pair.client().await;
             if rolls {
                 for process in [A, B] {

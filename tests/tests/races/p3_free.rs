@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::p3::next_keys;
+use session_tests::ends::next_keys;
+
 use crate::pair::{A, B, Pair, TestResponse};
 use crate::runs;
 

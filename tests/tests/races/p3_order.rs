@@ -1,6 +1,7 @@
 //! P3, the other orders: the change reaches the store before the end does.
 
-use crate::p3::{ENDS, next_keys};
+use session_tests::ends::{ENDS, next_keys};
+
 use crate::pair::{A, B, Pair};
 
 /// The change is saved while the command of the end is on its way, so the end meets a conflict.
