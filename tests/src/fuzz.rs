@@ -24,7 +24,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 pub use cookies::{fernet, nacl, plain};
-pub use header::header;
+pub use header::{candidates, header};
 pub use keys::keys;
 pub use memcached::memcached;
 pub use memory::memory;
@@ -71,7 +71,7 @@ const fn target(name: &'static str, run: fn(&[u8]), cases: u32) -> Target {
 }
 
 /// Runs a future that never waits: memory and cookies do not.
-fn now<T>(future: impl Future<Output = T>) -> T {
+pub fn now<T>(future: impl Future<Output = T>) -> T {
     match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => value,
         Poll::Pending => panic!("nothing here waits"),

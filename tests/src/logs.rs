@@ -1,6 +1,7 @@
-//! What the code under test logs, to be searched for what it must not say.
+//! What the code under test logs and what its errors say, to be searched for secrets.
 
 use std::cell::RefCell;
+use std::error::Error;
 use std::io::{self, Write};
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
@@ -18,6 +19,18 @@ pub struct Capture(());
 
 thread_local! {
     static CAPTURED: RefCell<Option<Logs>> = const { RefCell::new(None) };
+}
+
+/// Returns all that an error can be made to say: `Display` and both forms of `Debug`, its own and
+/// those of all causes.
+pub fn all_texts(error: &(dyn Error + 'static)) -> String {
+    let mut texts = Vec::new();
+    let mut next = Some(error);
+    while let Some(error) = next {
+        texts.push(format!("{error} {error:?} {error:#?}"));
+        next = error.source();
+    }
+    texts.join(" ")
 }
 
 impl Logs {

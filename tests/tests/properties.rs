@@ -3,10 +3,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests")]
 
-use std::future::Future;
-use std::pin::pin;
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use base64::Engine as _;
@@ -21,19 +18,12 @@ use session_core::adapter::{DefaultErrorResponse, Storages};
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{
     CookieChange, CookieSettings, Error, ErrorKind, KeyedStorage, ManualClock, MemoryBackend,
-    MemoryStorage, RequestSession, Result, Session, SessionConfig, Storage,
+    MemoryStorage, RequestSession, Session, SessionConfig, Storage,
 };
+use session_tests::fuzz::{candidates, now};
 use session_tests::stores::Counting;
 
 const NAME: &str = "sid";
-
-/// Runs a future that never waits: memory and cookies do not.
-fn now<T>(future: impl Future<Output = T>) -> T {
-    match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
-        Poll::Ready(value) => value,
-        Poll::Pending => panic!("nothing here waits"),
-    }
-}
 
 fn settings() -> CookieSettings {
     CookieSettings::builder(NAME).build().unwrap()
@@ -108,45 +98,6 @@ fn ask<T>(
     let response = now(storages.serve(request, DefaultErrorResponse, handler)).unwrap();
     assert_eq!(response.status(), StatusCode::OK);
     handled.expect("the handler was called")
-}
-
-/// Has no session, and remembers the values of each load.
-#[derive(Debug)]
-struct Recorder {
-    config: SessionConfig,
-    loads: Mutex<Vec<Vec<String>>>,
-}
-
-#[async_trait::async_trait]
-impl Storage for Recorder {
-    fn config(&self) -> &SessionConfig {
-        &self.config
-    }
-
-    async fn load(&self, cookies: &[&str]) -> Result<Session> {
-        let cookies: Vec<String> = cookies.iter().map(ToString::to_string).collect();
-        let sent_cookie = !cookies.is_empty();
-        self.loads.lock().unwrap().push(cookies);
-        Ok(self.config.new_session(sent_cookie))
-    }
-
-    async fn save(&self, _: &Session) -> Result<CookieChange> {
-        Ok(CookieChange::Keep)
-    }
-}
-
-/// Returns the values of our name that the storage gets from a request with these Cookie header
-/// lines.
-fn candidates(lines: &[HeaderValue]) -> Vec<String> {
-    let recorder = Arc::new(Recorder {
-        config: SessionConfig::default().with_cookie(settings()),
-        loads: Mutex::default(),
-    });
-    let storage: Arc<dyn Storage> = recorder.clone();
-    ask(&storage, lines, |session| assert!(session.is_new()));
-    let mut loads = std::mem::take(&mut *recorder.loads.lock().unwrap());
-    assert_eq!(loads.len(), 1, "a request loads its session once");
-    loads.remove(0)
 }
 
 /// How many identities of a client's cookies a server-side storage tries.

@@ -6,7 +6,6 @@
 )]
 
 use std::error::Error as StdError;
-use std::fmt::Write as _;
 use std::net::TcpListener;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant};
@@ -14,10 +13,10 @@ use std::time::{Duration, Instant};
 use session_core::backend_conformance;
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{
-    CookieChange, CookieSettings, Error, ErrorKind, ManualClock, Result, Storage, UserSessions,
+    CookieChange, CookieSettings, ErrorKind, ManualClock, Result, Storage, UserSessions,
 };
 use session_redis::{RedisBackend, RedisStorage};
-use session_tests::logs::Logs;
+use session_tests::logs::{Logs, all_texts};
 use session_tests::redis::{RedisServer, compares_by};
 use tokio::task::JoinSet;
 
@@ -117,17 +116,6 @@ async fn life_under(prefix: &str, url: &str) -> Result<()> {
     Ok(())
 }
 
-/// Returns `Display`, `Debug` and the causes of an error: all that could reach a log.
-fn all_of(error: &Error) -> String {
-    let mut text = format!("{error} {error:?} {error:#?}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        write!(text, " {error} {error:?}").unwrap();
-        cause = error.source();
-    }
-    text
-}
-
 #[tokio::test]
 async fn the_documented_rights_are_enough() {
     let server = Restricted::start(&rights()).await;
@@ -149,7 +137,7 @@ async fn with_a_key_prefix_the_documented_rights_begin_with_it() {
     life_under("shop:", &server.url()).await.unwrap();
     for prefix in ["", "blog:"] {
         let error = life_under(prefix, &server.url()).await.unwrap_err();
-        assert!(all_of(&error).contains("NOPERM"), "{prefix}: {error:?}");
+        assert!(all_texts(&error).contains("NOPERM"), "{prefix}: {error:?}");
     }
 }
 
@@ -171,7 +159,7 @@ async fn without_any_of_the_documented_rights_an_error_says_which_is_missing() {
         let connected = RedisStorage::connect(&server.url()).await;
         assert_eq!(connected.is_ok(), right.starts_with('~'), "{right}");
         let error = life(&server.url()).await.expect_err(right);
-        let text = all_of(&error);
+        let text = all_texts(&error);
         println!("{right}: {}", error.source().unwrap());
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{right}: {text}");
         // The responses to the script's commands have no code of their own, and the client drops
@@ -205,7 +193,11 @@ async fn a_missing_right_to_the_keys_is_found_by_a_check() {
     with_index.check().await.unwrap();
     let error = connect().await.check().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(all_of(&error).contains("NOPERM"), "{}", all_of(&error));
+    assert!(
+        all_texts(&error).contains("NOPERM"),
+        "{}",
+        all_texts(&error)
+    );
     let without = named.replace(" ~@sid_*", "");
     assert_ne!(without, named);
     let server = Restricted::start(&without.split(' ').collect::<Vec<_>>()).await;
@@ -213,7 +205,11 @@ async fn a_missing_right_to_the_keys_is_found_by_a_check() {
     let storage = storage.with_cookie(sid());
     storage.check().await.unwrap();
     let error = storage.with_user_index("user").check().await.unwrap_err();
-    assert!(all_of(&error).contains("NOPERM"), "{}", all_of(&error));
+    assert!(
+        all_texts(&error).contains("NOPERM"),
+        "{}",
+        all_texts(&error)
+    );
 }
 
 /// With rights to other keys only, connecting cannot try whether the server needs the script. It
@@ -239,7 +235,7 @@ async fn a_full_server_is_found_by_a_check() {
     assert_eq!(server.ask::<String>("CONFIG SET maxmemory 1").await, "OK");
     let storage = RedisStorage::connect(&server.url()).await.unwrap();
     let error = storage.check().await.unwrap_err();
-    assert!(all_of(&error).contains("OOM"), "{}", all_of(&error));
+    assert!(all_texts(&error).contains("OOM"), "{}", all_texts(&error));
 }
 
 /// A replica cannot keep sessions, and says so when the program starts.
@@ -250,7 +246,11 @@ async fn connecting_to_a_replica_is_an_error_that_says_so() {
     assert_eq!(replica.ask::<String>(&follow).await, "OK");
     let error = RedisStorage::connect(&replica.url()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(all_of(&error).contains("READONLY"), "{}", all_of(&error));
+    assert!(
+        all_texts(&error).contains("READONLY"),
+        "{}",
+        all_texts(&error)
+    );
 }
 
 /// Proxies do not know `CLIENT SETINFO`. It is not sent.
@@ -287,8 +287,8 @@ async fn p6_a_server_with_too_many_clients_says_so() {
         let (connecting, loading) = (connect().await.unwrap_err(), load().await.unwrap_err());
         assert_eq!(connecting.kind(), ErrorKind::Unavailable);
         assert_eq!(loading.kind(), ErrorKind::Unavailable);
-        connected += &all_of(&connecting);
-        loaded += &all_of(&loading);
+        connected += &all_texts(&connecting);
+        loaded += &all_texts(&loading);
     }
     for text in [connected, loaded] {
         assert!(text.contains("max number of clients reached"), "{text}");
@@ -331,7 +331,7 @@ async fn the_documented_rights_end_sessions_without_memory() {
         }
         let error = outcome.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
-        let text = all_of(&error);
+        let text = all_texts(&error);
         // Redis 7.0 does not name the command.
         let told = ["can't run this command", "run the 'del' command"];
         assert!(told.iter().any(|told| text.contains(told)), "{text}");
@@ -644,7 +644,7 @@ async fn p10_an_address_that_leads_nowhere_is_an_error_without_its_password() {
         };
         let begun = Instant::now();
         let error = RedisStorage::connect(&address).await.unwrap_err();
-        let text = all_of(&error);
+        let text = all_texts(&error);
         println!("{address}: {text}");
         assert!(begun.elapsed() < Duration::from_secs(3), "{address}");
         assert_eq!(error.kind(), kind, "{address}: {text}");

@@ -63,7 +63,7 @@ impl Storage for Recorder {
 }
 
 /// Returns the values of the cookie `sid` that the storage gets from a request with these lines.
-pub(super) fn candidates(lines: &[HeaderValue]) -> Vec<String> {
+pub fn candidates(lines: &[HeaderValue]) -> Vec<String> {
     let cookie = CookieSettings::builder(NAME).build().unwrap();
     let recorder = Arc::new(Recorder {
         config: SessionConfig::default().with_cookie(cookie),

@@ -12,7 +12,7 @@ use session_core::{
     CookieChange, CookieSettings, DEFAULT_NAME, Error, ErrorKind, Identity, KeyedStorage,
     MemoryBackend, RequestSession, SessionConfig, Storage,
 };
-use session_tests::logs::Logs;
+use session_tests::logs::{Logs, all_texts};
 use session_tests::server::set_cookies;
 
 use crate::ADAPTER;
@@ -260,12 +260,7 @@ async fn p10_no_error_shows_a_secret() {
         );
     }
     for error in &errors {
-        let mut shown = format!("{error} {error:?} {error:#?}");
-        let mut cause = std::error::Error::source(error);
-        while let Some(error) = cause {
-            shown += &format!("{error} {error:?}");
-            cause = error.source();
-        }
+        let shown = all_texts(error);
         for secret in ["swordfish", "sixteen", UNKNOWN, &secret_key] {
             assert!(!shown.contains(secret), "{secret} in {shown}");
         }

@@ -1,13 +1,10 @@
 //! A server that responds what a test tells it, and notes what becomes of its connections.
 
-use std::error::Error as StdError;
-use std::fmt::Write as _;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use session_core::Error;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::AbortHandle;
@@ -126,15 +123,4 @@ async fn serve(
             }
         }
     }
-}
-
-/// All that an error can be made to say: both of its forms and those of all causes.
-pub(crate) fn all_texts(error: &Error) -> String {
-    let mut text = format!("{error} {error:?} {error:#?}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        write!(text, " {error} {error:?} {error:#?}").unwrap();
-        cause = error.source();
-    }
-    text
 }

@@ -9,11 +9,11 @@ use http::Request;
 use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{DEFAULT_NAME, ErrorKind, RequestSession as _, Result};
 use session_memcached::{MemcachedBackend, MemcachedStorage};
-use session_tests::logs::Logs;
+use session_tests::logs::{Logs, all_texts};
 use session_tests::server::{BoxError, Server};
 
 use crate::backend::{PATIENT, until};
-use crate::fake::{Fake, Say, all_texts};
+use crate::fake::{Fake, Say};
 
 pub(crate) const IDENTITY: &str = "0a1b2c3d4e5f60718293a4b5c6d7e8f9";
 const KEY: &str = "AIOHTTP_SESSION_0a1b2c3d4e5f60718293a4b5c6d7e8f9";

@@ -9,10 +9,10 @@ use redis::{AsyncConnectionConfig, Client};
 use session_core::keyed::{Backend as _, OnlyIf, Stored, Write};
 use session_core::{DEFAULT_NAME, ErrorKind, RequestSession as _};
 use session_redis::{RedisBackend, RedisStorage};
-use session_tests::logs::Logs;
+use session_tests::logs::{Logs, all_texts};
 use session_tests::server::Server;
 
-use crate::fake::{Fake, Say, all_texts};
+use crate::fake::{Fake, Say};
 use crate::memcached::{BOUND, IDENTITY, SECRETS, SLACK};
 
 const KEY: &str = "AIOHTTP_SESSION_0a1b2c3d4e5f60718293a4b5c6d7e8f9";

@@ -8,14 +8,13 @@ use std::time::Duration;
 use session_core::ErrorKind;
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_redis::{RedisBackend, RedisStorage};
+use session_tests::logs::all_texts;
 use session_tests::proxy::Proxy;
 use session_tests::redis::RedisServer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
-use crate::{
-    KEY, MINUTE, PATIENCE, SERVER, TOMBSTONE, all_of, backend, found, record, tombstone, written,
-};
+use crate::{KEY, MINUTE, PATIENCE, SERVER, TOMBSTONE, backend, found, record, tombstone, written};
 
 /// Closes all connections but its own.
 async fn close_connections(server: &RedisServer) {
@@ -171,7 +170,7 @@ async fn p6_a_write_of_several_commands_has_one_limit() {
         let outcome = backend
             .write(KEY, tombstone(), OnlyIf::Unchanged(&seen))
             .await;
-        let text = all_of(&outcome.unwrap_err());
+        let text = all_texts(&outcome.unwrap_err());
         assert!(text.contains("redis: no response within 600ms"), "{text}");
     }
 }
@@ -185,7 +184,7 @@ async fn p6_a_wait_is_bounded() {
     assert_eq!(backend.bound(ready(7), 4).await.unwrap(), 7);
     let error = backend.bound(pending::<()>(), 4).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    let text = all_of(&error);
+    let text = all_texts(&error);
     assert!(
         text.contains("redis: waited 20ms for other saves of the session"),
         "{text}"
@@ -200,7 +199,7 @@ async fn p10_debug_shows_no_password() {
     let backend = RedisBackend::open("redis://hunter2:hunter2@127.0.0.1:1/").unwrap();
     let storage = RedisStorage::new(backend.clone());
     let error = backend.read(KEY).await.unwrap_err();
-    let text = format!("{backend:?} {storage:?} {}", all_of(&error));
+    let text = format!("{backend:?} {storage:?} {}", all_texts(&error));
     assert!(!text.contains("hunter2"), "{text}");
     assert!(!text.contains(KEY), "{text}");
 }

@@ -5,15 +5,13 @@
     reason = "these are tests"
 )]
 
-use std::error::Error as _;
-use std::fmt::Write as _;
 use std::process::Command;
 use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 
 use ::redis::aio::MultiplexedConnection;
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
-use session_core::{CookieSettings, Error, ManualClock};
+use session_core::{CookieSettings, ManualClock};
 use session_core::{
     backend_conformance, full_backend_conformance, keyed_conformance, users_conformance,
 };
@@ -118,17 +116,6 @@ fn names(monitor: &Monitor) -> Vec<String> {
     commands
         .map(|command| command.split('"').nth(1).unwrap().to_owned())
         .collect()
-}
-
-/// Returns `Display`, `Debug` and the causes of an error: all that could reach a log.
-fn all_of(error: &Error) -> String {
-    let mut text = format!("{error} {error:?} {error:#?}");
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        write!(text, " {error} {error:?}").unwrap();
-        cause = error.source();
-    }
-    text
 }
 
 async fn set_memory(server: &RedisServer, limit: &str) {

@@ -5,18 +5,19 @@ use redis::{Cmd, Pipeline, RedisFuture, Value};
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{Error, ErrorKind};
 use session_redis::RedisBackend;
+use session_tests::logs::all_texts;
 use session_tests::redis::RedisServer;
 
 use crate::{
-    KEY, MINUTE, PATIENCE, TOMBSTONE, all_of, backend, compares_by, found, names, record,
-    set_memory, tombstone, written,
+    KEY, MINUTE, PATIENCE, TOMBSTONE, backend, compares_by, found, names, record, set_memory,
+    tombstone, written,
 };
 
 #[track_caller]
 fn assert_out_of_memory(outcome: Result<Outcome, Error>) {
     let error = outcome.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(all_of(&error).contains("OOM command not allowed"));
+    assert!(all_texts(&error).contains("OOM command not allowed"));
 }
 
 /// A Redis that is out of memory refuses records, and keeps what it has.

@@ -9,12 +9,12 @@ use session_core::backend_conformance;
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{ErrorKind, Storage as _};
 use session_redis::{Reconnecting, RedisBackend, RedisStorage};
-use session_tests::logs::Logs;
+use session_tests::logs::{Logs, all_texts};
 use session_tests::redis::RedisServer;
 use session_tests::redis_words::{RedisWords, Words};
 use tokio::task::JoinSet;
 
-use crate::{KEY, PATIENCE, TOMBSTONE, all_of, found, record, set_memory, tombstone, written};
+use crate::{KEY, PATIENCE, TOMBSTONE, found, record, set_memory, tombstone, written};
 
 const NO_MEMORY: &str = "sessions cannot be ended while Redis is out of memory";
 
@@ -157,7 +157,7 @@ async fn p6_a_failover_back_costs_a_user_without_scripts_no_error() {
         let refused = backend
             .write(KEY, record("v2"), OnlyIf::Unchanged(&v1))
             .await;
-        let text = all_of(&refused.unwrap_err());
+        let text = all_texts(&refused.unwrap_err());
         assert!(
             text.contains("permissions to run the 'evalsha' command"),
             "{text}"

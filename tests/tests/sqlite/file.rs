@@ -1,6 +1,5 @@
 //! What is in the file, and that it stays there.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -10,6 +9,7 @@ use serde_json::Value;
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{CookieChange, CookieSettings, ErrorKind, KeyedStorage, Storage as _};
 use session_examples::sqlite::SqliteBackend;
+use session_tests::logs::all_texts;
 
 use crate::{count, create, look, new_file, open, replace, written};
 
@@ -160,12 +160,7 @@ async fn an_error_holds_no_key_and_no_value() {
     let replaced = replace(&backend, key, "sekrit", "sekrit 2").await;
     let error = replaced.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
-    let mut printed = format!("{error} {error:?} {backend:?}");
-    let mut cause = std::error::Error::source(&error);
-    while let Some(error) = cause {
-        write!(printed, " {error} {error:?}").unwrap();
-        cause = error.source();
-    }
+    let printed = format!("{} {backend:?}", all_texts(&error));
     assert!(!printed.contains("sekrit"), "{printed}");
     assert!(printed.contains("constraint failed"), "{printed}");
 }
