@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use session_core::adapter::Storages;
 use session_core::keyed::{Backend, OnlyIf, Write};
-use session_core::{CookieChange, Error, RequestSession, Result, Session, Storage as _};
+use session_core::{RequestSession, Result, Session, Storage as _};
 
 use crate::handle::{Check, Handle};
 use crate::request::{ClientCookie, Flight, Load, Place, Reply, Request};
@@ -131,22 +131,7 @@ impl<B: Backend> World<B> {
                 }
             })
         } else {
-            Box::pin(async move {
-                let saved = storage.save(&session).await;
-                let failed = saved.as_ref().err().map(Error::kind);
-                let cookie = match saved.unwrap_or(CookieChange::Keep) {
-                    CookieChange::Keep => ClientCookie::Keep,
-                    CookieChange::Set { value, max_age, .. } => ClientCookie::Set {
-                        cookie: value,
-                        max_age: max_age.as_ref().map(Duration::as_secs),
-                    },
-                    CookieChange::Remove => ClientCookie::Remove,
-                };
-                Reply {
-                    cookie: Some(cookie),
-                    failed,
-                }
-            })
+            Box::pin(async move { Reply::of(storage.save(&session).await) })
         };
         request.flight = Some(Flight::Save {
             waiting,

@@ -60,12 +60,7 @@ fn run_on(
     make: impl Fn(u8, CookieSettings, ManualClock) -> Box<dyn Storage>,
 ) {
     let one = async |setup: Setup, steps: &[Step], _: &str| {
-        let cookie = CookieSettings::builder("sid")
-            .max_age(setup.max_age.map(Duration::from_secs))
-            .rolling(setup.rolling)
-            .absolute_max_age(setup.absolute.map(Duration::from_secs))
-            .build()
-            .unwrap();
+        let cookie = setup.cookie();
         let clock = start();
         let make = |keys| make(keys, cookie.clone(), clock.clone());
         let mut world = World {

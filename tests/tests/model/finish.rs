@@ -23,6 +23,12 @@ pub(crate) trait Finish {
     /// One await point further; false if it waits for another request.
     async fn go(&mut self, at: usize, fault: Fault) -> Check<bool>;
 
+    /// Chooses among the requests that there are now.
+    fn at(&self, number: usize) -> Option<usize> {
+        let count = self.requests().len();
+        (count > 0).then(|| number % count)
+    }
+
     fn place(&self, id: usize) -> Option<usize> {
         self.requests()
             .iter()

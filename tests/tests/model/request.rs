@@ -1,9 +1,10 @@
 //! A request on its way, and what its save has to do.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use http::Request as Head;
-use session_core::{ErrorKind, Result, Session};
+use session_core::{CookieChange, Error, ErrorKind, Result, Session};
 use tokio::sync::oneshot::Sender;
 
 use crate::finish::InFlight;
@@ -29,6 +30,25 @@ pub(crate) struct Reply {
     /// `None`: the handler does not see it.
     pub(crate) cookie: Option<ClientCookie>,
     pub(crate) failed: Option<ErrorKind>,
+}
+
+impl Reply {
+    /// What a storage returned.
+    pub(crate) fn of(saved: Result<CookieChange>) -> Self {
+        let failed = saved.as_ref().err().map(Error::kind);
+        let cookie = match saved.unwrap_or(CookieChange::Keep) {
+            CookieChange::Keep => ClientCookie::Keep,
+            CookieChange::Set { value, max_age, .. } => ClientCookie::Set {
+                cookie: value,
+                max_age: max_age.as_ref().map(Duration::as_secs),
+            },
+            CookieChange::Remove => ClientCookie::Remove,
+        };
+        Self {
+            cookie: Some(cookie),
+            failed,
+        }
+    }
 }
 
 /// Where a request's session is.

@@ -1,7 +1,12 @@
 //! What can happen, in any order.
 
+use std::time::Duration;
+
 use proptest::collection::vec;
 use proptest::prelude::*;
+use session_core::CookieSettings;
+
+use crate::world::NAME;
 
 /// One thing that happens. The numbers choose among what there is at that time, modulo how many:
 /// a sequence that lost some of its steps still means something, so that a failing one shrinks.
@@ -122,6 +127,17 @@ pub(crate) struct Setup {
     pub(crate) rolling: bool,
     pub(crate) absolute: Option<u64>,
     pub(crate) hash_identities: bool,
+}
+
+impl Setup {
+    pub(crate) fn cookie(&self) -> CookieSettings {
+        CookieSettings::builder(NAME)
+            .max_age(self.max_age.map(Duration::from_secs))
+            .rolling(self.rolling)
+            .absolute_max_age(self.absolute.map(Duration::from_secs))
+            .build()
+            .unwrap()
+    }
 }
 
 pub(crate) const KEYS: [&str; 4] = ["a", "b", "c", "d"];

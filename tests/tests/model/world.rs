@@ -86,12 +86,7 @@ impl<B: Backend> World<B> {
         setup: Setup,
         prefix: &str,
     ) -> Self {
-        let cookie = CookieSettings::builder(NAME)
-            .max_age(setup.max_age.map(Duration::from_secs))
-            .rolling(setup.rolling)
-            .absolute_max_age(setup.absolute.map(Duration::from_secs))
-            .build()
-            .unwrap();
+        let cookie = setup.cookie();
         let turn = Turn::new(prefix);
         let draws = Arc::new(Mutex::new(Draws {
             prefix: prefix.to_owned(),
@@ -284,10 +279,6 @@ impl<B: Backend> World<B> {
         self.check_reserved().await?;
         self.seen.taken = self.draws.lock().unwrap().repeated;
         Ok(())
-    }
-
-    fn at(&self, request: usize) -> Option<usize> {
-        (!self.requests.is_empty()).then(|| request % self.requests.len())
     }
 
     pub(crate) fn issued(&self) -> Vec<usize> {

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use session_core::adapter::Storages;
 use session_core::keyed::Backend;
-use session_core::{CookieChange, Error, RequestSession, Storage as _, UserSessions};
+use session_core::{RequestSession, Storage as _, UserSessions};
 
 use crate::handle::{Check, Handle};
 use crate::known::Known;
-use crate::request::{ClientCookie, Reply};
+use crate::request::Reply;
 use crate::served::serve;
 use crate::steps::{End, KEYS};
 use crate::turns::Waiting;
@@ -181,22 +181,7 @@ impl<B: Backend> World<B> {
                 served.respond.take().unwrap().send(End::Well).unwrap();
                 served.future.take().unwrap()
             }
-            None => Box::pin(async move {
-                let saved = storage.save(&session).await;
-                let failed = saved.as_ref().err().map(Error::kind);
-                let cookie = match saved.unwrap_or(CookieChange::Keep) {
-                    CookieChange::Keep => ClientCookie::Keep,
-                    CookieChange::Set { value, .. } => ClientCookie::Set {
-                        cookie: value,
-                        max_age: None,
-                    },
-                    CookieChange::Remove => ClientCookie::Remove,
-                };
-                Reply {
-                    cookie: Some(cookie),
-                    failed,
-                }
-            }),
+            None => Box::pin(async move { Reply::of(storage.save(&session).await) }),
         };
         request.flight = Some(Flight::Save { waiting, op: None });
         self.seen.saves += 1;

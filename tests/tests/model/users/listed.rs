@@ -8,7 +8,8 @@ use crate::effects::told;
 use crate::handle::{Check, fail, must};
 use crate::known::{Entry, Known, Record, View, sha256};
 use crate::users::steps::USERS;
-use crate::users::world::{NAME, World};
+use crate::users::world::World;
+use crate::world::NAME;
 
 /// The index of a user.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use session_core::keyed::Backend;
-use session_core::{CookieSettings, Identity, KeyedStorage, ManualClock, UserIndex};
+use session_core::{Identity, KeyedStorage, ManualClock, UserIndex};
 
 use crate::finish::Finish;
 use crate::handle::{Check, Handle, must};
@@ -18,8 +18,7 @@ use crate::turns::{Came, Turn, Turns};
 use crate::users::listed::{Index, index_key, user_of};
 use crate::users::request::{Flight, Op, Request, Told};
 use crate::users::steps::{CLIENTS, Call, Setup, Step, USERS};
-
-pub(crate) const NAME: &str = "sid";
+use crate::world::NAME;
 
 pub(crate) struct World<B> {
     pub(crate) setup: Setup,
@@ -75,12 +74,7 @@ seen! {
 impl<B: Backend> World<B> {
     /// `prefix` is that of all identities.
     pub(crate) fn new(backend: &Arc<B>, clock: ManualClock, setup: Setup, prefix: &str) -> Self {
-        let cookie = CookieSettings::builder(NAME)
-            .max_age(setup.base.max_age.map(Duration::from_secs))
-            .rolling(setup.base.rolling)
-            .absolute_max_age(setup.base.absolute.map(Duration::from_secs))
-            .build()
-            .unwrap();
+        let cookie = setup.base.cookie();
         let turn = Turn::new(prefix);
         let drawn = Arc::new(Mutex::new(Vec::new()));
         let storage = || {
@@ -266,10 +260,6 @@ impl<B: Backend> World<B> {
             must!(left.is_none(), "P11: {left:?} lives after an end of all");
         }
         Ok(())
-    }
-
-    fn at(&self, request: usize) -> Option<usize> {
-        (!self.requests.is_empty()).then(|| request % self.requests.len())
     }
 
     pub(crate) fn issued(&self) -> Vec<usize> {
