@@ -20,7 +20,7 @@ use session_core::{
 };
 use session_hyper::SessionService;
 use session_tests::logs::Logs;
-use session_tests::stores::{Call, Calls, Counting, Failing, Gate, When};
+use session_tests::stores::{Call, Calls, Counting, Failing, Gate, Hold, When};
 
 type Store = KeyedStorage<Counting<Failing<Gate<MemoryBackend>>>>;
 
@@ -36,6 +36,12 @@ async fn store(name: &'static str) -> (Arc<Store>, String) {
     };
     storage.backend().take();
     (storage, value)
+}
+
+/// Holds the next load of the store.
+fn hold_load(storage: &Store, when: When) -> Hold {
+    let gate = storage.backend().inner().inner();
+    gate.hold(Call::Read, when)
 }
 
 fn request(cookies: &[(&str, &str)]) -> Request<String> {
@@ -68,11 +74,7 @@ fn ok() -> Result<Response<String>, Error> {
 #[tokio::test]
 async fn two_that_ask_at_the_same_time_load_once_and_share_the_session() {
     let (storage, cookie) = store("sid").await;
-    let read = storage
-        .backend()
-        .inner()
-        .inner()
-        .hold(Call::Read, When::Before);
+    let read = hold_load(&storage, When::Before);
     let (held, response) = tokio::join!(
         async {
             read.reached().await;
@@ -104,9 +106,8 @@ async fn two_that_ask_at_the_same_time_load_once_and_share_the_session() {
 #[tokio::test]
 async fn one_who_asks_and_gives_up_lets_the_next_one_load() {
     let (storage, cookie) = store("sid").await;
-    let gate = storage.backend().inner().inner();
     for when in [When::Before, When::After] {
-        let read = gate.hold(Call::Read, when);
+        let read = hold_load(&storage, when);
         serve(&storage, &cookie, async |request| {
             {
                 let mut first = pin!(request.session());
@@ -130,11 +131,7 @@ async fn one_who_asks_and_gives_up_lets_the_next_one_load() {
 #[tokio::test]
 async fn a_waiting_one_takes_over_when_the_one_who_loads_gives_up() {
     let (storage, cookie) = store("sid").await;
-    let read = storage
-        .backend()
-        .inner()
-        .inner()
-        .hold(Call::Read, When::Before);
+    let read = hold_load(&storage, When::Before);
     serve(&storage, &cookie, async |request| {
         let loads = Box::pin(request.session());
         let mut loads = Some(tokio::spawn(loads));
@@ -192,11 +189,7 @@ async fn a_login_after_a_failed_load_is_saved_and_ends_the_old_session() {
 #[tokio::test]
 async fn a_load_that_is_overtaken_by_a_login_yields_the_logins_session() {
     let (storage, cookie) = store("sid").await;
-    let read = storage
-        .backend()
-        .inner()
-        .inner()
-        .hold(Call::Read, When::After);
+    let read = hold_load(&storage, When::After);
     serve(&storage, &cookie, async |request| {
         let loads = tokio::spawn(request.session());
         read.reached().await;
@@ -206,48 +199,6 @@ async fn a_load_that_is_overtaken_by_a_login_yields_the_logins_session() {
         ok()
     })
     .await;
-}
-
-#[tokio::test]
-async fn a_login_without_a_write_removes_the_cookie_and_the_old_session() {
-    let (storage, cookie) = store("sid").await;
-    let response = serve(&storage, &cookie, async |request| {
-        request.new_session()?;
-        ok()
-    })
-    .await;
-    assert!(response.headers().contains_key(SET_COOKIE));
-    assert_eq!(new_cookie(&response, "sid"), None);
-    assert!(storage.load(&[&cookie]).await.unwrap().is_new());
-}
-
-#[tokio::test]
-async fn a_handler_that_fails_saves_nothing() {
-    let (storage, cookie) = store("sid").await;
-    let unchanged = async || {
-        let session = storage.load(&[&cookie]).await.unwrap();
-        session.get::<i32>("k").unwrap() == Some(1)
-    };
-
-    let of_its_own = service_fn(async |request: Request<String>| {
-        let session = request.session().await.unwrap();
-        session.insert("k", 2).unwrap();
-        Err::<Response<String>, _>(std::io::Error::other("the handler's own"))
-    });
-    let service = SessionService::new(storage.clone(), of_its_own);
-    let failed = service.call(request(&[("sid", &cookie)])).await;
-    assert_eq!(failed.unwrap_err().to_string(), "the handler's own");
-    assert!(unchanged().await);
-
-    let of_a_session = service_fn(async |request: Request<String>| {
-        request.session().await?.insert("k", 2)?;
-        Err::<Response<String>, Error>(ErrorKind::Value.into())
-    });
-    let service = SessionService::new(storage.clone(), of_a_session);
-    let response = service.call(request(&[("sid", &cookie)])).await.unwrap();
-    assert_eq!(response.status(), StatusCode::INTERNAL_SERVER_ERROR);
-    assert!(!response.headers().contains_key(SET_COOKIE));
-    assert!(unchanged().await);
 }
 
 /// The error names the remedy, and so does one event in the log for each call.

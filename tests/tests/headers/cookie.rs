@@ -297,6 +297,9 @@ async fn new_session_takes_the_place_of_the_old_one() {
         let cookie = saved(&storage).await;
         let response = server.get("/", &[cookie.as_bytes()]).await;
         assert_eq!(one_cookie(&response), "AIOHTTP_SESSION=\"\"");
+        if !is_in_cookie {
+            assert_eq!(stored(&storage, &cookie).await, None);
+        }
         assert!(
             !server
                 .get("/", &[])

@@ -12,12 +12,9 @@ use session_core::adapter::status;
 use session_core::{
     DEFAULT_NAME, Error, ErrorKind, KeyedStorage, RequestSession, Session, Storage,
 };
-use tokio::sync::mpsc;
 
 use crate::ADAPTER;
-use crate::app::{
-    Switch, assert_bare, fill, one_cookie, page, read, saved, serve, stored, values, write,
-};
+use crate::app::{Switch, assert_bare, fill, page, read, saved, serve, stored, values, write};
 
 #[tokio::test]
 async fn p6_a_load_that_fails_is_a_503_by_a_plain_question_mark() {
@@ -127,44 +124,6 @@ async fn on_error_writes_the_response_in_place_of_ours() {
         assert_eq!(response.body(), "come back later");
         assert_eq!(values(&response, "retry-after"), ["5"]);
         assert!(!response.headers().contains_key(SET_COOKIE));
-    }
-}
-
-#[tokio::test]
-async fn p3_a_change_to_a_session_that_ended_meanwhile_is_a_409() {
-    for hash in [false, true] {
-        let storage = Arc::new(KeyedStorage::new(Switch::default()).hash_identities(hash));
-        let shared: Arc<dyn Storage> = storage.clone();
-        let cookie = saved(&shared).await;
-        let logout = serve(shared.clone(), Session::invalidate, 200, &[]).await;
-        let (loaded, mut has_loaded) = mpsc::unbounded_channel();
-        let gate = Arc::new(tokio::sync::Notify::new());
-        let open = gate.clone();
-        let slow = ADAPTER
-            .start(shared.clone(), move |request: Request<Incoming>| {
-                let (loaded, gate) = (loaded.clone(), gate.clone());
-                async move {
-                    let session = request.session().await?;
-                    loaded.send(())?;
-                    gate.notified().await;
-                    session.insert("n", 2)?;
-                    page(200, &[("set-cookie", "a=1")])
-                }
-            })
-            .await;
-        let cookies = [cookie.as_bytes()];
-        let slow_request = slow.get("/", &cookies);
-        let race = async {
-            has_loaded.recv().await.unwrap();
-            let response = logout.get("/", &[cookie.as_bytes()]).await;
-            assert_eq!(one_cookie(&response), "AIOHTTP_SESSION=\"\"");
-            open.notify_one();
-        };
-        let (response, ()) = tokio::join!(slow_request, race);
-        assert_bare(&response, StatusCode::CONFLICT);
-        // A tombstone is in its place, and the session stays ended.
-        assert_eq!(storage.backend().inner.len(), 1);
-        assert_eq!(stored(&shared, cookie.as_str()).await, None);
     }
 }
 

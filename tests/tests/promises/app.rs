@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http::header::{COOKIE, SET_COOKIE};
+use http::header::{CACHE_CONTROL, COOKIE, SET_COOKIE};
 use http::{HeaderMap, Request, Response, StatusCode};
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Write};
 use session_core::{
@@ -267,11 +267,13 @@ impl TestResponse {
         }
     }
 
-    /// It is an error's response: empty, and the client keeps the cookie that it has.
+    /// It is an error's response: empty, not to be stored, and the client keeps the cookie that it
+    /// has.
     #[track_caller]
     pub(crate) fn assert_refused(&self, status: u16) {
         assert_eq!((self.status.as_u16(), self.set_cookie()), (status, None));
         assert_eq!(self.body, "");
+        assert_eq!(self.headers[CACHE_CONTROL], "no-store");
     }
 }
 

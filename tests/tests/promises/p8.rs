@@ -105,22 +105,6 @@ async fn p8_a_cookie_of_4096_bytes_is_kept_and_one_of_4097_is_an_error_before_an
 }
 
 #[tokio::test]
-async fn p8_a_cookie_too_large_is_a_500_and_the_client_keeps_its_old_one() {
-    for (kind, make) in KINDS {
-        let handler = async |request: Request<String>| {
-            let session = request.session().await?;
-            session.insert("filler", "x".repeat(5000))?;
-            Ok::<_, Error>(Response::new(String::from("too much")))
-        };
-        let service = ADAPTER.service(make(named("sid")), handler);
-        let response = service.call(Request::new(String::new())).await.unwrap();
-        assert_eq!(response.status(), 500, "{kind}");
-        assert!(!response.headers().contains_key("set-cookie"));
-        assert_eq!(response.body(), "");
-    }
-}
-
-#[tokio::test]
 async fn p8_every_change_after_the_commit_is_an_error() {
     for path in ["/read", "/write"] {
         let kept: Arc<Mutex<Option<Session>>> = Arc::default();
