@@ -60,7 +60,8 @@
 //!   logged. [`save_server_errors`](SessionService::save_server_errors) saves them. A logout,
 //!   [`invalidate`](session_core::Session::invalidate), is carried out before every response.
 //! - If the handler used a session, the response has `Vary: Cookie`. If it sets the cookie, it also
-//!   has `Cache-Control: no-store`, unless the handler set another.
+//!   has `Cache-Control: no-store`. If the handler set that header, it stays, but `public` becomes
+//!   `private`.
 //!
 //! # Errors
 //!
@@ -75,7 +76,7 @@
 //!
 //! By default the body is empty, and `Cache-Control: no-store` is set. A session error is an `Err`
 //! that is an [`Error`](session_core::Error) or a `Box<dyn std::error::Error + Send + Sync>` of
-//! one. A response that has the `Error` in its extensions is one too.
+//! one. A response with an `Error` in its extensions also counts as a session error.
 //!
 //! **Turn your own errors into responses.** Any other `Err` goes to hyper, which closes the
 //! connection without a response.

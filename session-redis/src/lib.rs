@@ -55,9 +55,10 @@
 //! - **Compare-and-set.** `SET .. IFEQ .. GET` stores the new record only if the key still holds
 //!   the one that was loaded. Valkey knows it since 8.1, Redis since 8.4. On other servers a script
 //!   does the same. It is sent once (`EVAL`) and named by its hash from then on (`EVALSHA`).
-//! - **No time to live.** Without a `max_age` every change runs the script. A server passes `IFEQ`
-//!   without a time to live on to its replicas unchanged. An older replica does not know it and
-//!   ignores the write. A user without the right to scripts needs replicas of the master's version.
+//! - **No time to live.** Without a `max_age` every change runs the script. If a command with
+//!   `IFEQ` sets no time to live, the server sends it to its replicas unchanged. An older replica
+//!   does not know it and ignores the write. A user without the right to scripts needs replicas of
+//!   the master's version.
 //! - **Versions.** The backend tries `IFEQ` first. If the server responds with a syntax error, the
 //!   backend uses the script for one minute, then it tries again. So a failover to another version,
 //!   or a cluster of several versions, costs one more command and no error.
@@ -167,9 +168,9 @@
 //!
 //! # A full Redis
 //!
-//! With `maxmemory`, choose `noeviction`. A full server then loses no session. A `volatile-` policy
-//! evicts sessions, and can evict an index of users. It refuses new sessions and changes, which is
-//! a 503.
+//! With `maxmemory`, choose `noeviction`. A full server then loses no session. It refuses new
+//! sessions and changes, and the response is 503. A `volatile-` policy evicts sessions, and can
+//! evict an index of users.
 //!
 //! People can still log out. If the server has no memory for a tombstone, the backend deletes the
 //! record instead, under the same condition. A slower request that had loaded the session still

@@ -56,7 +56,8 @@
 //!   logged. [`save_server_errors`](SessionLayer::save_server_errors) saves them. A logout,
 //!   [`Session::invalidate`], is carried out whatever the response is.
 //! - If the handler used a session, the response has `Vary: Cookie`. If it sets the cookie, it also
-//!   has `Cache-Control: no-store`, unless the handler set another.
+//!   has `Cache-Control: no-store`. If the handler set that header, it stays, but `public` becomes
+//!   `private`.
 //!
 //! # Errors
 //!

@@ -8,6 +8,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
+use axum::routing::get;
 use http::{Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
@@ -15,8 +17,10 @@ use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::service::TowerToHyperService;
 use session_core::{MemoryStorage, RequestSession};
 use session_hyper::SessionService;
+use session_tower::SessionLayer;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
@@ -84,6 +88,16 @@ fn the_page_has_this_function() {
     assert_eq!(function(page), function(include_str!("shutdown.rs")));
 }
 
+/// What the loop serves.
+#[derive(Clone, Copy)]
+enum Framework {
+    Hyper,
+    /// A router, as the guide's page on axum wraps it.
+    Axum,
+}
+
+const BOTH: [Framework; 2] = [Framework::Hyper, Framework::Axum];
+
 /// A server whose handler begins, and then waits.
 struct App {
     storage: Arc<MemoryStorage>,
@@ -109,8 +123,8 @@ impl Drop for OnDrop {
     }
 }
 
-async fn handler(
-    request: Request<Incoming>,
+async fn handler<B>(
+    request: Request<B>,
     signals: Arc<Signals>,
 ) -> Result<Response<String>, BoxError> {
     let _guard = OnDrop(signals.clone());
@@ -121,17 +135,31 @@ async fn handler(
 }
 
 impl App {
-    async fn start() -> Self {
+    async fn start(framework: Framework) -> Self {
         let storage = Arc::new(MemoryStorage::default());
         let signals = Arc::new(Signals::default());
         let of_handler = signals.clone();
-        let handler = move |request| handler(request, of_handler.clone());
-        let service = SessionService::new(storage.clone(), service_fn(handler));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let of_server = signals.clone();
         let stop = async move { of_server.stop.notified().await };
-        let server = tokio::spawn(serve(listener, service, stop));
+        let server = match framework {
+            Framework::Hyper => {
+                let handler = move |request| handler(request, of_handler.clone());
+                let service = SessionService::new(storage.clone(), service_fn(handler));
+                tokio::spawn(serve(listener, service, stop))
+            }
+            Framework::Axum => {
+                let handler = move |request: axum::extract::Request| {
+                    let response = handler(request, of_handler.clone());
+                    async { response.await.unwrap() }
+                };
+                let router = Router::new().route("/", get(handler));
+                let router = router.layer(SessionLayer::new(storage.clone()));
+                let service = TowerToHyperService::new(router);
+                tokio::spawn(serve(listener, service, stop))
+            }
+        };
         Self {
             storage,
             address,
@@ -166,17 +194,19 @@ const REQUEST: &[u8] = b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n";
 
 #[tokio::test]
 async fn a_request_that_is_running_when_the_server_stops_is_saved_and_gets_its_response() {
-    let app = App::start().await;
-    let mut client = TcpStream::connect(app.address).await.unwrap();
-    client.write_all(REQUEST).await.unwrap();
-    app.stop_during_a_request().await;
-    assert_saved(&app, client).await;
-    app.server.await.unwrap().unwrap();
+    for framework in BOTH {
+        let app = App::start(framework).await;
+        let mut client = TcpStream::connect(app.address).await.unwrap();
+        client.write_all(REQUEST).await.unwrap();
+        app.stop_during_a_request().await;
+        assert_saved(&app, client).await;
+        app.server.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]
 async fn over_http2_too_a_running_request_is_saved_and_gets_its_response() {
-    let app = App::start().await;
+    let app = App::start(Framework::Hyper).await;
     let stream = TokioIo::new(TcpStream::connect(app.address).await.unwrap());
     let handshake = hyper::client::conn::http2::handshake(TokioExecutor::new(), stream);
     let (mut client, connection) = handshake.await.unwrap();
@@ -195,13 +225,15 @@ async fn over_http2_too_a_running_request_is_saved_and_gets_its_response() {
 
 #[tokio::test]
 async fn a_client_that_closes_its_sending_side_is_served() {
-    let app = App::start().await;
-    let mut client = TcpStream::connect(app.address).await.unwrap();
-    client.write_all(REQUEST).await.unwrap();
-    client.shutdown().await.unwrap();
-    app.signals.has_begun.notified().await;
-    app.signals.go_on.notify_one();
-    assert_saved(&app, client).await;
+    for framework in BOTH {
+        let app = App::start(framework).await;
+        let mut client = TcpStream::connect(app.address).await.unwrap();
+        client.write_all(REQUEST).await.unwrap();
+        client.shutdown().await.unwrap();
+        app.signals.has_begun.notified().await;
+        app.signals.go_on.notify_one();
+        assert_saved(&app, client).await;
+    }
 }
 
 /// What hyper does without `half_close`.

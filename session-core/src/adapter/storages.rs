@@ -78,8 +78,8 @@ impl Storages {
     ///
     /// `error_response` writes the response if a session fails.
     ///
-    /// An inner service hides an outer one from its handlers. If both have the same storages, the
-    /// inner one does nothing.
+    /// Handlers see only the innermost service. If an outer service already has the same storages
+    /// (clones of one `Storages`, or of one `Arc`), the inner one does nothing.
     pub fn serve<ReqB, ResB, E, A, F>(
         &self,
         mut request: Request<ReqB>,

@@ -85,7 +85,7 @@ macro_rules! backend_conformance {
 /// Makes a test of each rule for a store that is out of memory, in a module of the
 /// maker's name.
 ///
-/// The maker returns a backend whose store can hold a few megabytes and evicts nothing. The rules
+/// The maker returns a backend whose store can hold about a megabyte and evicts nothing. The rules
 /// fill it, so each call of the maker must make another store.
 #[macro_export]
 macro_rules! full_backend_conformance {

@@ -129,8 +129,8 @@ impl CookieBuilder {
 
     /// Sets whether the cookie stays when the browser closes. Default: true.
     ///
-    /// It needs a [`max_age`](Self::max_age). False writes no Max-Age, and the server still ends
-    /// the session after `max_age`. A session with its own lifetime
+    /// It has an effect only with a [`max_age`](Self::max_age). False writes no Max-Age, and the
+    /// server still ends the session after `max_age`. A session with its own lifetime
     /// ([`Session::set_max_age`](crate::Session::set_max_age)) still has a cookie that stays: the
     /// usual "remember me".
     pub fn persistent(mut self, persistent: bool) -> Self {
@@ -140,8 +140,9 @@ impl CookieBuilder {
 
     /// Sets whether reading a session restarts its lifetime, as writing does. Default: false.
     ///
-    /// Reads restart it at most once per tenth of the session's lifetime, so a session may end up
-    /// to a tenth earlier. [`max_age`](Self::max_age) must be set.
+    /// Reads restart it at most once per tenth of the session's lifetime. So a session may expire
+    /// before `max_age` has passed since its last read, by at most a tenth.
+    /// [`max_age`](Self::max_age) must be set.
     pub fn rolling(mut self, rolling: bool) -> Self {
         self.rolling = rolling;
         self

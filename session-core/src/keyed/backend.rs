@@ -37,8 +37,8 @@ use crate::record::stored::Stored;
 /// - **Expiry.** A time to live is whole seconds, at least one. `None` removes the limit, also if
 ///   the key had one. A record that has expired is [`Found::Missing`] for both operations.
 ///
-/// The suites `backend_conformance!` and `keyed_conformance!` test these clauses. They come with
-/// the feature `conformance`.
+/// The suites `backend_conformance!` and `keyed_conformance!` test *Atomic*, *Keys*, *Values* and
+/// *Expiry*. Test the other clauses yourself. They come with the feature `conformance`.
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Returns what `key` holds.
     fn read(&self, key: &str) -> impl Future<Output = Result<Found>> + Send;
@@ -50,8 +50,8 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     ///
     /// A store that is out of memory must still end sessions. If a [tombstone](Write::is_tombstone)
     /// does not fit, it deletes the key under the same condition and returns [`Outcome::Written`].
-    /// With [`OnlyIf::Missing`], it stores nothing. It returns [`Outcome::Written`] if the key is
-    /// missing, and [`Outcome::Found`] otherwise.
+    /// If such a tombstone has the condition [`OnlyIf::Missing`], there is nothing to delete. It
+    /// returns [`Outcome::Written`] if the key is missing, and [`Outcome::Found`] otherwise.
     fn write(
         &self,
         key: &str,

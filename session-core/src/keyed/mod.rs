@@ -151,7 +151,7 @@ impl<B: Backend> KeyedStorage<B> {
     /// changes every key: setting or changing it logs everybody out.
     ///
     /// Call it after [`with_cookie`](Self::with_cookie), so that it checks the length with the
-    /// cookie's name. In the other order the first load returns that error.
+    /// cookie's name. In the other order, the first load returns the error.
     ///
     /// # Errors
     /// [`ErrorKind::Settings`] if `prefix` is longer than 100 bytes, is longer than 121 bytes

@@ -82,7 +82,8 @@ impl Session {
 
     /// Returns whether there is a change since the session was loaded or saved.
     ///
-    /// A change is a key that was set or removed, a touch, a renewal or an end.
+    /// A change is a key that was set or removed, or a call of `changed()`, `set_max_age()`,
+    /// `renew()` or `invalidate()`.
     ///
     /// An empty `new_session()` is not changed, although saving it ends the old session.
     pub fn is_changed(&self) -> bool {
@@ -201,7 +202,8 @@ impl Session {
 
     /// Saves the session although no key was set, and does not extend it.
     ///
-    /// The record and the cookie are sent again.
+    /// The record is stored again. The cookie is sent again if it has a Max-Age, and always in a
+    /// cookie storage.
     ///
     /// To extend the session, write a value: the lifetime counts from the last write, as in
     /// aiohttp_session. A new and empty session stays unsaved.
@@ -286,10 +288,11 @@ impl Session {
     ///
     /// `Ok` means that the store has acknowledged them.
     ///
-    /// Use it before a step that needs the saved session, such as a call to a payment provider that
-    /// calls you back. The response carries the cookie, also if it is an error page. The session
-    /// can be changed again, and the adapter saves those changes as usual. In a cookie storage,
-    /// this only checks the size, because the response carries the session.
+    /// Use it if another request needs the saved session before the response is sent. An example is
+    /// the callback of a payment provider, whose handler loads the session by its identity. The
+    /// response carries the cookie, also if it is an error page. The session can be changed again,
+    /// and the adapter saves those changes as usual. In a cookie storage, this only checks the
+    /// size, because the response carries the session.
     ///
     /// # Errors
     /// - Those of [`Storage::save`](crate::Storage::save).

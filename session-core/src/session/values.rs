@@ -255,8 +255,8 @@ impl Session {
     /// Removes every key, including those that another request adds before this session is saved.
     /// Changes nothing if the session is empty.
     ///
-    /// With nothing set after it, this ends the session when it is saved. Removing the keys one by
-    /// one does not.
+    /// With nothing set after it, this ends the session when it is saved. In a store, removing the
+    /// keys one by one does not.
     ///
     /// # Errors
     /// [`ErrorKind::Committed`] after the response's headers have left.

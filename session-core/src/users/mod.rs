@@ -65,8 +65,8 @@ pub(crate) use user::User;
 /// or renewal brings them back. It covers every session that was logged in before the call.
 /// If it returns an error, some sessions may have ended; call it again.
 ///
-/// The promise needs a store that does not evict keys. If the index is gone although the caller's
-/// own session is in it, each method is an error of kind
+/// The promise needs a store that does not evict keys. If the store has lost the index, and the
+/// caller's session was listed in it, each method returns an error of kind
 /// [`Unavailable`](ErrorKind::Unavailable).
 ///
 /// If another program has written over the index, each method and each login of the user is an
@@ -109,8 +109,8 @@ impl<'a> UserSessions<'a> {
         }))
     }
 
-    /// Returns the sessions of the user that `user` identifies: the value that a login puts under
-    /// the key of the index, or an equal one. No session is the current one.
+    /// Returns the sessions of a user. `user` must equal the value that a login stores under the
+    /// key of the index. None of these sessions counts as the current one.
     ///
     /// ```
     /// # use session_core::{MemoryStorage, UserSessions};
