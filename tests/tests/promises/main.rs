@@ -12,6 +12,7 @@ mod emptied;
 mod explicit_save;
 mod foreign;
 mod grace;
+mod hostile_ends;
 mod p11;
 mod p11_costs;
 mod p11_index;

@@ -20,16 +20,16 @@ use crate::ADAPTER;
 use crate::app::{HOUR, SECOND, settings};
 
 /// A call can be held first and fail then.
-type Store = Counting<Gate<Failing<Limited>>>;
+pub(crate) type Store = Counting<Gate<Failing<Limited>>>;
 
 /// Memory that refuses large values, and whose calls for one key fail.
 #[derive(Debug, Default)]
-struct Limited {
+pub(crate) struct Limited {
     memory: MemoryBackend,
     down: Mutex<Option<String>>,
 }
 
-const TOO_LARGE: usize = 10_000;
+pub(crate) const TOO_LARGE: usize = 10_000;
 
 impl Limited {
     fn check(&self, key: &str) -> Result<()> {
@@ -60,23 +60,23 @@ impl Backend for Limited {
 }
 
 /// A program with sessions in a [`Store`].
-struct Program {
-    storage: Arc<KeyedStorage<Store>>,
+pub(crate) struct Program {
+    pub(crate) storage: Arc<KeyedStorage<Store>>,
 }
 
 /// What the client sees of a response.
 #[derive(Debug, PartialEq)]
-struct Seen {
-    status: u16,
+pub(crate) struct Seen {
+    pub(crate) status: u16,
     /// The value that the response sets the cookie to.
-    cookie: Option<String>,
+    pub(crate) cookie: Option<String>,
 }
 
 /// The value of a cookie that is removed.
-const REMOVED: &str = "\"\"";
+pub(crate) const REMOVED: &str = "\"\"";
 
 impl Program {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let store = Counting::new(Gate::new(Failing::new(Limited::default())));
         let storage = KeyedStorage::new(store).with_cookie(settings().build().unwrap());
         Self {
@@ -104,20 +104,20 @@ impl Program {
     }
 
     /// Fails all calls for the session of this cookie; `None`: no longer.
-    fn set_down(&self, cookie: Option<&str>) {
+    pub(crate) fn set_down(&self, cookie: Option<&str>) {
         let key = cookie.map(|cookie| format!("sid_{cookie}"));
         *self.failing().inner().down.lock().unwrap() = key;
     }
 
     /// A client's session with the key `k`; returns its cookie.
-    async fn client(&self) -> String {
+    pub(crate) async fn client(&self) -> String {
         let session = self.storage.load(&[]).await.unwrap();
         session.insert("k", 1).unwrap();
         value_of(self.storage.save(&session).await.unwrap())
     }
 
     /// Serves one request. The handler returns the status of the response.
-    async fn serve<F: Future<Output = Result<u16>>>(
+    pub(crate) async fn serve<F: Future<Output = Result<u16>>>(
         &self,
         cookies: &[&str],
         handler: impl FnOnce(Request<()>) -> F,
@@ -155,7 +155,7 @@ impl Program {
     }
 
     /// The identities of all sessions in the store, whether a client has them or not.
-    async fn live(&self) -> Vec<String> {
+    pub(crate) async fn live(&self) -> Vec<String> {
         let mut live = Vec::new();
         for key in self.counts().created() {
             let identity = key.strip_prefix("sid_").unwrap().to_owned();
