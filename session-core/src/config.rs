@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
+use memchr::memchr;
 
 use crate::clock::{Clock, SystemClock, unix_seconds};
 use crate::cookie::settings::CookieSettings;
@@ -27,6 +28,8 @@ struct Inner {
     codec: Option<Arc<dyn Codec>>,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
+    /// The application draws identities, which may contain a `_`.
+    has_key_factory: bool,
 }
 
 impl Default for Inner {
@@ -37,6 +40,7 @@ impl Default for Inner {
             cookie,
             codec: None,
             clock: Arc::new(SystemClock),
+            has_key_factory: false,
         }
     }
 }
@@ -63,6 +67,20 @@ impl SessionConfig {
     pub fn with_clock(mut self, clock: impl Clock) -> Self {
         Arc::make_mut(&mut self.0).clock = Arc::new(clock);
         self
+    }
+
+    /// Notes that the application draws identities, which may contain a `_`.
+    pub(crate) fn with_key_factory(mut self) -> Self {
+        Arc::make_mut(&mut self.0).has_key_factory = true;
+        self
+    }
+
+    /// Returns whether the storage makes such identities.
+    ///
+    /// An identity with a `_` could spell the key of another cookie name: `a` with `b_1`, `a_b`
+    /// with `1`. Only an application's own factory makes one.
+    pub(crate) fn accepts(&self, identity: &str) -> bool {
+        self.0.has_key_factory || memchr(b'_', identity.as_bytes()).is_none()
     }
 
     /// Returns the cookie settings.

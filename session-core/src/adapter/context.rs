@@ -134,7 +134,9 @@ impl Context {
             if cookies.len() >= MAX_TRIED_COOKIES {
                 break;
             }
+            // What no session of the storage has must not take the place of one that it has.
             if let Some(identity) = Identity::parse(&value)
+                && mount.storage.config().accepts(identity.as_str())
                 && !cookies.contains(&identity)
             {
                 cookies.push(identity);

@@ -26,7 +26,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use memchr::memchr;
 
 pub use backend::{Backend, Found, OnlyIf, Outcome, Write};
 pub use memory::{MemoryBackend, MemoryStorage};
@@ -127,6 +126,7 @@ impl<B: Backend> KeyedStorage<B> {
         factory: impl Fn() -> Result<Identity> + Send + Sync + 'static,
     ) -> Self {
         self.key_factory = Some(Arc::new(factory));
+        self.config = self.config.with_key_factory();
         self
     }
 
@@ -194,11 +194,8 @@ impl<B: Backend> KeyedStorage<B> {
     }
 
     /// Returns whether this storage makes such identities.
-    ///
-    /// An identity with a `_` could spell the key of another cookie name: `a` with `b_1`, `a_b`
-    /// with `1`. Only an application's own factory makes one.
     fn accepts(&self, identity: &Identity) -> bool {
-        self.key_factory.is_some() || memchr(b'_', identity.as_str().as_bytes()).is_none()
+        self.config.accepts(identity.as_str())
     }
 
     /// Returns where the store keeps the session of `identity`.
