@@ -1,6 +1,6 @@
 //! The limit of sessions per user: a login beyond it ends the oldest.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use crate::error::{ErrorChain, Result};
@@ -44,6 +44,7 @@ impl<B: Backend> KeyedStorage<B> {
     async fn end_oldest(&self, listing: &Listing, mut surplus: usize) -> Result<()> {
         let mut gone = HashSet::new();
         let mut live = Vec::new();
+        let mut known = HashMap::new();
         let handles = listing.index.handles();
         for handle in &handles {
             if surplus == 0 {
@@ -58,7 +59,7 @@ impl<B: Backend> KeyedStorage<B> {
                 if *entry.handle != *handle {
                     continue;
                 }
-                match self.find_session(&entry.suffix).await? {
+                match self.find_session(&entry.suffix, &mut known).await? {
                     // A session that was emptied goes on as another one, which counts itself.
                     At::Moved(_, other) if *other != *handle && handles.contains(&&*other) => {}
                     At::Record(record) | At::Moved(record, _) => {
@@ -94,27 +95,70 @@ impl<B: Backend> KeyedStorage<B> {
     }
 
     /// Finds a listed session. A renewal may have moved it since the index was read.
-    async fn find_session(&self, suffix: &Arc<str>) -> Result<At> {
-        let mut suffix = suffix.clone();
-        for hop in 0..MAX_HOPS {
-            let address = self.address_of(suffix);
+    ///
+    /// `known` tells where the tombstones of earlier calls lead, and learns where those of this one
+    /// do. Each renewal lists a key. Without `known` the tombstones of a session would be followed
+    /// once for each renewal.
+    async fn find_session(
+        &self,
+        listed: &Arc<str>,
+        known: &mut HashMap<Arc<str>, Last>,
+    ) -> Result<At> {
+        let mut suffix = listed.clone();
+        let mut followed = Vec::new();
+        let last = loop {
+            if let Some(last) = known.get(&suffix) {
+                break last.clone();
+            }
+            followed.push(suffix.clone());
+            let address = self.address_of(suffix.clone());
             let found = self.backend.read(&address.key).await?;
-            match self.open(&found, self.config.unix_now()) {
-                Opened::Record(record) if hop == 0 => return Ok(At::Record(record)),
+            let what = match self.open(&found, self.config.unix_now()) {
                 Opened::Record(record) => {
                     let handle = self.handle_at(&record, &address);
-                    return Ok(At::Moved(record, handle));
+                    What::Record(record, handle)
                 }
-                Opened::Missing if hop == 0 => return Ok(At::Gone),
-                Opened::Tombstone(Tombstone::Moved(to)) => match Identity::parse(&to) {
-                    Some(to) => suffix = to.text(),
-                    None => return Ok(At::Ended),
-                },
-                _ => return Ok(At::Ended),
-            }
+                Opened::Missing => What::Missing,
+                Opened::Tombstone(Tombstone::Moved(to)) if followed.len() < MAX_HOPS => {
+                    match Identity::parse(&to) {
+                        Some(to) => {
+                            suffix = to.text();
+                            continue;
+                        }
+                        None => What::Other,
+                    }
+                }
+                _ => What::Other,
+            };
+            break Last { suffix, what };
+        };
+        for suffix in followed {
+            known.insert(suffix, last.clone());
         }
-        Ok(At::Ended)
+        let is_listed = last.suffix == *listed;
+        Ok(match last.what {
+            What::Record(record, _) if is_listed => At::Record(record),
+            What::Record(record, handle) => At::Moved(record, handle),
+            What::Missing if is_listed => At::Gone,
+            What::Missing | What::Other => At::Ended,
+        })
     }
+}
+
+/// Where the tombstones of renewals lead.
+#[derive(Clone)]
+struct Last {
+    suffix: Arc<str>,
+    what: What,
+}
+
+/// What the last key holds.
+#[derive(Clone)]
+enum What {
+    /// A record, with the handle there.
+    Record(Arc<Record>, Box<str>),
+    Missing,
+    Other,
 }
 
 /// Where a listed session is.
