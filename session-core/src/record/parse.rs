@@ -60,7 +60,12 @@ impl Record {
             lifetime: members
                 .max_age
                 .map_or(Lifetime::Default, |at| lifetime(json(at))),
-            started: members.started.and_then(|at| json(at).parse().ok()),
+            // A start in the future counts from now, so that it does not switch off the absolute
+            // lifetime.
+            started: members
+                .started
+                .and_then(|at| json(at).parse().ok())
+                .map(|started: u64| started.min(now)),
             handle: members.handle.and_then(|at| handle(json(at))),
             listed: members.listed.and_then(|at| until(json(at))),
             entries: members.entries,
@@ -450,7 +455,8 @@ mod tests {
         for (written, started) in [
             ("0", Some(0)),
             ("1700000000", Some(NOW)),
-            ("18446744073709551615", Some(u64::MAX)),
+            ("1700000001", Some(NOW)),
+            ("18446744073709551615", Some(NOW)),
             ("18446744073709551616", None),
             ("-1", None),
             ("1.0", None),
