@@ -41,10 +41,25 @@ pub(super) fn is_public(headers: &HeaderMap) -> bool {
 /// Returns whether a shared cache may store the response (RFC 9111, section 3).
 fn may_be_shared(headers: &HeaderMap) -> bool {
     let lines = headers.get_all(CACHE_CONTROL);
-    let is = |directive: &[u8]| {
-        directive.eq_ignore_ascii_case(b"private") || directive.eq_ignore_ascii_case(b"no-store")
+    let has = |name: &str| {
+        let is = |directive: &[u8]| directive.eq_ignore_ascii_case(name.as_bytes());
+        lines.iter().any(|line| unquoted_directives(line).any(is))
     };
-    headers.contains_key(CACHE_CONTROL) && !lines.iter().any(|line| directives(line).any(is))
+    // A cache that knows `must-understand` ignores `no-store` (RFC 9111, section 5.2.2.3).
+    let is_forbidden = has("private") || (has("no-store") && !has("must-understand"));
+    headers.contains_key(CACHE_CONTROL) && !is_forbidden
+}
+
+/// Yields the directives. A comma inside quotes separates nothing.
+fn unquoted_directives(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    let (mut is_quoted, mut is_escaped) = (false, false);
+    let is_end = move |byte: &u8| {
+        let escapes = is_quoted && !is_escaped && *byte == b'\\';
+        is_quoted ^= *byte == b'"' && !is_escaped;
+        is_escaped = escapes;
+        *byte == b',' && !is_quoted
+    };
+    line.as_bytes().split(is_end).map(<[u8]>::trim_ascii)
 }
 
 fn directives(line: &HeaderValue) -> impl Iterator<Item = &[u8]> {
@@ -196,6 +211,16 @@ mod tests {
                 true,
             ),
             (&["private, s-maxage = 9"], &["private"], true),
+            (
+                &["must-understand, no-store, max-age=60"],
+                &["private, must-understand, no-store, max-age=60"],
+                false,
+            ),
+            (
+                &["no-cache=\"a, no-store, b\", max-age=60"],
+                &["private, no-cache=\"a, no-store, b\", max-age=60"],
+                false,
+            ),
         ] {
             let lines: Vec<_> = before.iter().map(|line| (CACHE_CONTROL, *line)).collect();
             let mut headers = headers(&lines);
