@@ -35,9 +35,12 @@ impl<B: Backend> KeyedStorage<B> {
     ///
     /// # Errors
     ///
-    /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached,
-    /// refuses a step, or does not return what it has acknowledged.
+    /// - [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached,
+    ///   refuses a step, or does not return what it has acknowledged.
+    /// - [`ErrorKind::Settings`](crate::ErrorKind::Settings) if the key prefix is too long for the
+    ///   cookie's name.
     pub async fn check(&self) -> Result<()> {
+        self.prefix.check(self.config.cookie().name())?;
         let random = Identity::random()?;
         self.check_key(&self.address(&random).key).await?;
         if self.users.is_some() {
@@ -61,9 +64,13 @@ impl<B: Backend> KeyedStorage<B> {
         };
         let end = Write::tombstone(ENDED, TRIED);
         let unchanged = OnlyIf::Unchanged(&stored);
-        let Outcome::Written(_) = self.backend.write(key, end, unchanged).await? else {
-            return Err(Self::unavailable("the store lost what it has acknowledged"));
-        };
+        match self.backend.write(key, end, unchanged).await? {
+            Outcome::Written(_) => {}
+            Outcome::Found(Found::Record(own)) if own.value() == ENDED => {}
+            Outcome::Found(_) => {
+                return Err(Self::unavailable("the store lost what it has acknowledged"));
+            }
+        }
         match self.backend.write(key, create(), OnlyIf::Missing).await? {
             Outcome::Found(Found::Record(ended)) if ended.value() == ENDED => Ok(()),
             _ => Err(Self::unavailable("the store overwrote a key that it holds")),

@@ -3,7 +3,9 @@
 use std::sync::Mutex;
 
 use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
-use session_core::{ErrorKind, KeyedStorage, MemoryBackend, MemoryStorage, Result};
+use session_core::{
+    CookieSettings, ErrorKind, KeyedStorage, MemoryBackend, MemoryStorage, Result, Storage as _,
+};
 
 #[tokio::test]
 async fn a_store_that_works_passes() {
@@ -103,4 +105,43 @@ async fn a_check_tries_keys_like_those_of_sessions_and_of_an_index() {
         starts.dedup();
         assert_eq!(starts, expected);
     }
+}
+
+/// A store whose connection sends each write twice, as that of a Redis Cluster does if a response
+/// is lost. The result is that of the second one.
+#[derive(Debug)]
+struct Twice(MemoryBackend);
+
+impl Backend for Twice {
+    async fn read(&self, key: &str) -> Result<Found> {
+        self.0.read(key).await
+    }
+
+    async fn write(&self, key: &str, write: Write, only_if: OnlyIf<'_>) -> Result<Outcome> {
+        self.0.write(key, write.clone(), only_if).await?;
+        self.0.write(key, write, only_if).await
+    }
+
+    async fn bound<F: Future + Send>(&self, waiting: F, times: u32) -> Result<F::Output> {
+        self.0.bound(waiting, times).await
+    }
+}
+
+#[tokio::test]
+async fn a_check_knows_every_write_that_the_connection_repeated() {
+    let storage = KeyedStorage::new(Twice(MemoryBackend::new()));
+    storage.with_user_index("user").check().await.unwrap();
+}
+
+/// Otherwise the program starts, and each of its requests fails.
+#[tokio::test]
+async fn a_check_finds_a_prefix_that_is_too_long_for_the_cookies_name() {
+    let storage = MemoryStorage::default();
+    let storage = storage.with_key_prefix(&"p".repeat(100)).unwrap();
+    let cookie = CookieSettings::builder("n".repeat(100)).build().unwrap();
+    let storage = storage.with_cookie(cookie);
+    let error = storage.load(&[]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Settings);
+    let error = storage.check().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Settings);
 }
