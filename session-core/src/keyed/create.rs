@@ -129,22 +129,19 @@ impl<B: Backend> KeyedStorage<B> {
         is_needed: bool,
     ) -> Result<Box<Listing>> {
         if listed.is_err() && !is_needed {
-            let pending = draft.session().state().creation.pending.clone();
-            // If it may still be there, the next save of this session goes on with it.
-            if let Some(pending) = pending
-                && self.discard(&pending).await
-            {
-                draft.session().state().creation.pending = None;
-            }
+            self.take_back(draft).await;
         }
         listed
     }
 
-    /// Takes back the record that this save created and will not use.
+    /// Takes back the record that this save created and will not use. If it may still be there, the
+    /// next save of this session goes on with it.
     pub(super) async fn take_back(&self, draft: &Draft) {
-        let pending = draft.session().state().creation.pending.take();
-        if let Some(pending) = pending {
-            self.discard(&pending).await;
+        let pending = draft.session().state().creation.pending.clone();
+        if let Some(pending) = pending
+            && self.discard(&pending).await
+        {
+            draft.session().state().creation.pending = None;
         }
     }
 

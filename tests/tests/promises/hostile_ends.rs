@@ -22,7 +22,9 @@ use crate::review::{Program, REMOVED, TOO_LARGE};
 async fn p3_a_login_ends_the_session_behind_cookies_that_no_session_has() {
     let program = Program::new();
     let old = program.client().await;
-    let planted: Vec<String> = (0..8).map(|n| format!("planted_by_a_sibling_{n}")).collect();
+    let planted: Vec<String> = (0..8)
+        .map(|n| format!("planted_by_a_sibling_{n}"))
+        .collect();
     let mut cookies: Vec<&str> = planted.iter().map(String::as_str).collect();
     cookies.push(&old);
     let read = program
@@ -188,4 +190,23 @@ async fn p3_a_start_in_the_future_counts_from_the_next_write() {
         clock.advance(HOUR);
     }
     assert_eq!(writes, 4, "the first write, and three hours after it");
+}
+
+/// The end failed, and so did the end of the new record. It was forgotten, and the next save stored
+/// a second one.
+#[tokio::test]
+async fn p4_a_logout_that_fails_and_starts_again_makes_one_session() {
+    let program = Program::new();
+    let cookie = program.client().await;
+    let session = program.storage.load(&[&cookie]).await.unwrap();
+    session.invalidate().unwrap();
+    session.insert("user", 1).unwrap();
+    program.failing().fail(1..=3, When::Before);
+    program.storage.save(&session).await.unwrap_err();
+    program.failing().heal();
+    let change = program.storage.save(&session).await.unwrap();
+    let CookieChange::Set { value, .. } = change else {
+        panic!("{change:?}");
+    };
+    assert_eq!(program.live().await, [value]);
 }
