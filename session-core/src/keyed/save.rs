@@ -25,6 +25,10 @@ pub(super) const GRACE: Duration = Duration::from_secs(300);
 /// another save of the same handle.
 const SAVE_TIMEOUTS: u32 = RETRY_TIMEOUTS + 1;
 
+/// How many times that limit the ends of the client's other cookies may take after a logout has
+/// stored a new session.
+const OTHERS_TIMEOUTS: u32 = 3;
+
 /// What a save did.
 pub(super) struct Saved {
     pub(super) cookie: CookieChange,
@@ -179,7 +183,6 @@ impl<B: Backend> KeyedStorage<B> {
             }
         }
         let is_repeated = draft.begin_end();
-        let mut was = None;
         if let Place::InStore { identity, seen, .. } = draft.place.clone() {
             let mut has_ended = false;
             let ended = self.end(
@@ -190,13 +193,13 @@ impl<B: Backend> KeyedStorage<B> {
                 &mut has_ended,
             );
             match ended.await {
-                Ok(found) => was = Some(found),
+                Ok(Was::Alive | Was::Nothing) => draft.note_ended_here(None),
+                Ok(Was::Ended(by)) => draft.note_ended_here(Some(by)),
                 Err(error) => {
                     self.take_back(draft).await;
                     return Err(error);
                 }
             }
-            draft.note_ended_here();
         }
         // This comes after the end, which may have to follow a renewal to that record.
         for stale in draft.stale_creations() {
@@ -205,11 +208,12 @@ impl<B: Backend> KeyedStorage<B> {
             }
         }
         let others = self.end_others(draft, is_repeated, new.is_some()).await?;
-        // The loaded session decides. Without one, the strongest reason of the others decides.
-        let ended_by = match was {
-            Some(Was::Alive | Was::Nothing) => None,
-            Some(Was::Ended(by)) => Some(by),
-            None => others,
+        // The loaded session decides, also if an earlier save has ended it. Without one, the
+        // strongest reason of the others decides.
+        let ended_by = if draft.was_ended_here() {
+            draft.origin.ended_by
+        } else {
+            others
         };
         let is_replaced = ended_by.is_some_and(EndedBy::is_replacement);
         if !restarts {
@@ -227,7 +231,10 @@ impl<B: Backend> KeyedStorage<B> {
         }
         draft.note_ended();
         if let Some(error) = failed {
-            draft.note_removal();
+            // The cookie of the login that replaced this session stays.
+            if !is_replaced {
+                draft.note_removal();
+            }
             return Err(error);
         }
         if is_replaced || ended_by == Some(EndedBy::Logout) {
@@ -250,16 +257,27 @@ impl<B: Backend> KeyedStorage<B> {
         goes_on: bool,
     ) -> Result<Option<EndedBy>> {
         let mut ended_by = None;
-        for cookie in draft.origin.cookies.iter().filter(|it| self.accepts(it)) {
-            match self
-                .end(cookie, None, Ender::Logout, is_repeated, &mut false)
-                .await
-            {
-                Ok(Was::Ended(by)) => ended_by = ended_by.max(Some(by)),
-                Ok(Was::Alive | Was::Nothing) => {}
-                Err(error) if goes_on => self.log_not_ended(&error, "logout"),
-                Err(error) => return Err(error),
+        let ends = async {
+            for cookie in draft.origin.cookies.iter().filter(|it| self.accepts(it)) {
+                let mut has_ended = false;
+                let end = self.end(cookie, None, Ender::Logout, is_repeated, &mut has_ended);
+                match end.await {
+                    Ok(Was::Ended(by)) => ended_by = ended_by.max(Some(by)),
+                    Ok(Was::Alive | Was::Nothing) => {}
+                    Err(error) if goes_on => self.log_not_ended(&error, "logout"),
+                    Err(error) => return Err(error),
+                }
             }
+            Ok(())
+        };
+        if goes_on {
+            // This leaves the save time to send the new session.
+            let ended = self.backend.bound(Box::pin(ends), OTHERS_TIMEOUTS).await;
+            if let Err(error) = ended.and_then(|ended| ended) {
+                self.log_not_ended(&error, "logout");
+            }
+        } else {
+            ends.await?;
         }
         Ok(ended_by)
     }

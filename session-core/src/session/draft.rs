@@ -14,7 +14,7 @@ use crate::record::Record;
 use crate::session::Session;
 use crate::session::delta::{Delta, IdentityChange};
 use crate::session::lifetime;
-use crate::session::state::{Creation, Origin, PendingCreate, Place, Saving, State};
+use crate::session::state::{Creation, EndedBy, Origin, PendingCreate, Place, Saving, State};
 
 /// The changes that a save took out of its session. Meanwhile the session collects new ones.
 ///
@@ -180,12 +180,20 @@ impl Draft {
     }
 
     /// Notes that the session was ended where it lived. Other cookies of the client are left to be
-    /// ended.
-    pub(crate) fn note_ended_here(&mut self) {
+    /// ended. `ended_by` is what had ended it before; `None`: it was alive.
+    pub(crate) fn note_ended_here(&mut self, ended_by: Option<EndedBy>) {
         self.place = Place::Unsaved;
+        self.origin.ended_by = ended_by;
         let mut state = self.session.state();
         state.place = Place::Unsaved;
         state.origin.sent_cookie = true;
+        state.origin.ended_by = ended_by;
+        state.creation.is_ended_here = true;
+    }
+
+    /// Returns whether this save or an earlier one ended the session where it lived.
+    pub(crate) fn was_ended_here(&self) -> bool {
+        self.session.state().creation.is_ended_here
     }
 
     /// Notes that the end of the session was carried out, so that a save which fails afterwards
@@ -198,6 +206,7 @@ impl Draft {
         state.place = Place::Unsaved;
         state.origin = Origin::default();
         state.creation.is_ending = false;
+        state.creation.is_ended_here = false;
         state.is_lost = false;
     }
 
@@ -261,6 +270,7 @@ impl Draft {
         state.origin = Origin::default();
         state.creation.pending = None;
         state.creation.is_ending = false;
+        state.creation.is_ended_here = false;
         state.is_lost = false;
         self.waiting = state.end_save().waiting;
     }

@@ -122,6 +122,8 @@ pub(crate) struct Creation {
     /// A save tried to end the session, with an unknown outcome. A tombstone at its key may be this
     /// session's own.
     pub(crate) is_ending: bool,
+    /// A save has ended the session where it lived. The origin says what had ended it before.
+    pub(crate) is_ended_here: bool,
 }
 
 /// A record that a save tried to create.

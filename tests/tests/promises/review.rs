@@ -88,11 +88,11 @@ impl Program {
         self.storage.backend()
     }
 
-    fn gate(&self) -> &Gate<Failing<Limited>> {
+    pub(crate) fn gate(&self) -> &Gate<Failing<Limited>> {
         self.counts().inner()
     }
 
-    fn failing(&self) -> &Failing<Limited> {
+    pub(crate) fn failing(&self) -> &Failing<Limited> {
         self.gate().inner()
     }
 
