@@ -70,8 +70,7 @@ impl RedisBackend<Reconnecting> {
         let backend = Self::open(address)?;
         let connected = backend.connection().connected().await;
         connected.map_err(|error| failure::from_redis(&error))?;
-        let probed = backend.probe().await;
-        probed.map_err(|error| failure::from_redis(&error))?;
+        backend.probe().await?;
         Ok(backend)
     }
 }

@@ -5,13 +5,15 @@ use std::time::Duration;
 use redis::aio::ConnectionLike;
 use redis::{RedisError, RedisResult};
 use session_core::keyed::Write;
+use session_core::{Identity, Result};
 
 use crate::backend::RedisBackend;
 use crate::command::{Unchanged, get};
 use crate::failure;
 
-/// The key of the trials. A user with the documented rights may use it. No session has it.
-const KEY: &str = "AIOHTTP_SESSION_connect-trial-of-session-redis";
+/// What the keys of the trials begin with. A user with the documented rights may use them. The rest
+/// is random: a client can name the key of any session, and its login leaves a tombstone there.
+const KEY: &str = "AIOHTTP_SESSION_connect-trial-";
 
 /// How long what a trial has written stays, at most.
 const TRIED: Duration = Duration::from_secs(1);
@@ -19,15 +21,20 @@ const TRIED: Duration = Duration::from_secs(1);
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     /// Creates, reads, replaces and deletes a key of its own.
     ///
-    /// The values are tombstones, so a server without free memory is no error. A conflict is no
-    /// error, because another process may connect at the same time. A missing right to the key is
-    /// no error, because the user may have rights to other keys.
-    pub(crate) async fn probe(&self) -> RedisResult<()> {
+    /// The values are tombstones, so a server without free memory is no error. A missing right to
+    /// the key is no error, because the user may have rights to other keys.
+    pub(crate) async fn probe(&self) -> Result<()> {
+        let key = [KEY, Identity::random()?.as_str()].concat();
+        let probed = self.probe_key(&key).await;
+        probed.map_err(|error| failure::from_redis(&error))
+    }
+
+    async fn probe_key(&self, key: &str) -> RedisResult<()> {
         let deadline = self.deadline();
         let [first, second] = ["{ }", "{  }"].map(|value| Write::tombstone(value, TRIED));
-        allowed(self.create(KEY, &first, deadline).await)?;
-        allowed(self.send(&get(KEY), deadline).await)?;
-        let holds = |value| Unchanged { key: KEY, value };
+        allowed(self.create(key, &first, deadline).await)?;
+        allowed(self.send(&get(key), deadline).await)?;
+        let holds = |value| Unchanged { key, value };
         let replaced = self.replace(holds(first.value()), &second, deadline);
         let is_tried = allowed(replaced.await)?;
         let deleted = self.compare_and_delete(holds(second.value()), deadline);

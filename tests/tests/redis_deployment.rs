@@ -228,6 +228,34 @@ async fn a_missing_right_to_scripts_is_found_by_a_check_whatever_the_keys() {
     assert_eq!(storage.with_cookie(sid).check().await.is_err(), is_script);
 }
 
+/// A client can name any key of a session. It named the key of the trial, and its login left a
+/// tombstone there, so that the trial deleted nothing and gave no warning.
+#[tokio::test]
+async fn no_client_can_spoil_the_trial_at_connect() {
+    let (logs, _capture) = Logs::capture();
+    let server = RedisServer::start();
+    let user =
+        "ACL SETUSER sessions on >password ~AIOHTTP_SESSION_* +get +set +select +eval +evalsha";
+    assert_eq!(server.ask::<String>(user).await, "OK");
+    let url = format!("redis://sessions:password@127.0.0.1:{}/0", server.port());
+    let monitor = server.monitor();
+    RedisStorage::connect(&url).await.unwrap();
+    let warning = "sessions cannot be ended while Redis is out of memory";
+    assert!(logs.text().contains(warning), "{}", logs.text());
+    let commands = monitor.take();
+    let set = commands
+        .iter()
+        .find(|line| line.contains("\"NX\""))
+        .unwrap();
+    let key = set.split('"').nth(3).unwrap();
+    // The client's login.
+    let tombstone = format!("SET {key} {{}} EX 60");
+    assert_eq!(server.ask::<String>(&tombstone).await, "OK");
+    let (logs, _capture) = Logs::capture();
+    RedisStorage::connect(&url).await.unwrap();
+    assert!(logs.text().contains(warning), "{}", logs.text());
+}
+
 /// A server that is full refuses a check, though it accepts a connection.
 #[tokio::test]
 async fn a_full_server_is_found_by_a_check() {
