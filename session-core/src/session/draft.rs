@@ -74,16 +74,15 @@ impl State {
     /// Begins a save; `None` if there is nothing to save.
     fn begin_save(&mut self, session: &Session) -> Option<Draft> {
         // A read restarts the lifetime when the request is over, because only then it is known
-        // whether the read counts as activity.
-        let is_open_read = self.hook.is_some()
-            && !self.is_committed
-            && !self.delta.is_change()
-            && !self.origin.is_login;
-        if !self.is_due() || is_open_read {
+        // whether the read counts as activity. A write restarts it now.
+        let is_open = self.hook.is_some() && !self.is_committed;
+        let refresh = self.refresh && (!is_open || self.delta.is_written());
+        if !(self.delta.is_change() || self.origin.is_login || refresh) {
             return None;
         }
+        self.refresh &= !refresh;
         self.saving = Some(Saving::default());
-        self.bring_dates_up_to_date();
+        self.bring_dates_up_to_date(refresh);
         Some(Draft {
             session: session.clone(),
             config: self.config.clone(),
@@ -92,16 +91,16 @@ impl State {
             delta: mem::take(&mut self.delta),
             place: self.place.clone(),
             origin: self.origin.clone(),
-            refresh: mem::take(&mut self.refresh),
+            refresh,
             is_explicit: !self.is_committed,
             is_committed: false,
             waiting: Vec::new(),
         })
     }
 
-    fn bring_dates_up_to_date(&mut self) {
+    fn bring_dates_up_to_date(&mut self, refresh: bool) {
         let now = self.config.unix_now();
-        if self.refresh {
+        if refresh {
             Arc::make_mut(&mut self.record).set_created(now);
         }
         if self.config.cookie().absolute_max_age().is_some() && self.record.started.is_none() {
