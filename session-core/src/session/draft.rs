@@ -73,13 +73,10 @@ impl Session {
 impl State {
     /// Begins a save; `None` if there is nothing to save.
     fn begin_save(&mut self, session: &Session) -> Option<Draft> {
-        // A read restarts the lifetime when the request is over, because only then it is known
-        // whether the read counts as activity. A write restarts it now.
-        let is_open = self.hook.is_some() && !self.is_committed;
-        let refresh = self.refresh && (!is_open || self.delta.is_written());
-        if !(self.delta.is_change() || self.origin.is_login || refresh) {
+        if !self.is_due() {
             return None;
         }
+        let refresh = self.is_refresh_due() || (self.refresh && self.delta.is_written());
         self.refresh &= !refresh;
         self.saving = Some(Saving::default());
         self.bring_dates_up_to_date(refresh);

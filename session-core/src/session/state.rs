@@ -171,7 +171,15 @@ impl State {
 
     /// Returns whether a save has anything to do.
     pub(crate) fn is_due(&self) -> bool {
-        self.delta.is_change() || self.refresh || self.origin.is_login
+        self.delta.is_change() || self.is_refresh_due() || self.origin.is_login
+    }
+
+    /// Returns whether a save restarts the lifetime of a session that was only read.
+    ///
+    /// A read restarts it when the request is over, because only then it is known whether the read
+    /// counts as activity.
+    pub(crate) fn is_refresh_due(&self) -> bool {
+        self.refresh && (self.is_committed || self.hook.is_none())
     }
 
     /// Returns whether a save has anything to do, or to wait for.

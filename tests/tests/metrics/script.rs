@@ -8,7 +8,10 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use hyper::body::Incoming;
-use session_core::{KeyedStorage, RequestSession as _, Session, Storage, UserSessions};
+use session_core::{
+    CookieSettings, KeyedStorage, ManualClock, MemoryBackend, RequestSession as _, Session,
+    Storage, UserSessions,
+};
 use session_tests::adapter::Adapter;
 use session_tests::server::{BoxError, Server, pair, set_cookies};
 use session_tests::stores::{Call, When};
@@ -300,5 +303,36 @@ async fn the_label_is_the_cookies_name() {
             "session_loads_total{cookie=\"cart\",outcome=\"new\"}",
         ];
         assert!(seen.take().into_keys().eq(expected));
+    }
+}
+
+/// The save at the end of the request is the only one: it restarts the lifetime.
+#[tokio::test]
+async fn an_explicit_save_of_a_read_is_no_save() {
+    const HOUR: Duration = Duration::from_secs(3600);
+    for adapter in [Adapter::Hyper, Adapter::Axum] {
+        let clock = ManualClock::at(std::time::SystemTime::now());
+        let cookie = CookieSettings::builder("sid").max_age(HOUR).rolling(true);
+        let memory = MemoryBackend::new().with_clock(clock.clone());
+        let storage = KeyedStorage::new(memory)
+            .with_cookie(cookie.build().unwrap())
+            .with_clock(clock.clone());
+        let session = storage.load(&[]).await.unwrap();
+        session.insert("k", 1).unwrap();
+        storage.save(&session).await.unwrap();
+        let cookie = format!("sid={}", session.identity().unwrap().as_str());
+        clock.advance(HOUR / 2);
+        let seen = Seen::default();
+        let _guard = metrics::set_default_local_recorder(&seen);
+        let mut request = Request::new(());
+        let line = cookie.parse().unwrap();
+        request.headers_mut().insert(http::header::COOKIE, line);
+        let read = async |request: Request<()>| {
+            request.session().await?.save().await?;
+            Ok::<_, session_core::Error>(Response::new(String::new()))
+        };
+        adapter.serve_once(storage, request, read).await.unwrap();
+        let saved = "session_saves_total{cookie=\"sid\",outcome=\"saved\"}";
+        assert_eq!(seen.count_of(saved), 1);
     }
 }
