@@ -110,7 +110,7 @@ pub(crate) struct Saving {
 }
 
 /// What a save needs to create a record, and what an earlier save left unfinished.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Creation {
     /// The identity that the application chose.
     pub(crate) chosen: Option<Identity>,
@@ -126,8 +126,8 @@ pub(crate) struct Creation {
     pub(crate) is_ended_here: bool,
 }
 
-/// A record that a save tried to create.
-#[derive(Clone, Debug)]
+/// A record that a save tried to create. It has no `Debug`, which would show the values.
+#[derive(Clone)]
 pub(crate) struct PendingCreate {
     pub(crate) identity: Identity,
     /// The values that may have been stored. Only this session writes them, because only it knows

@@ -62,7 +62,8 @@ impl UserIndex {
     ///
     /// A login beyond that ends the oldest session. If the store fails then, the login succeeds
     /// nevertheless, and an event is logged. The index has about 100 bytes for each session, and
-    /// each login writes it, so keep the limit below some thousands.
+    /// each login writes it, so keep the limit below some thousands. A renewal is an entry, too,
+    /// for at least a minute: limit how often a client can cause one.
     pub fn limit(mut self, sessions: usize) -> Self {
         self.limit = sessions.max(1);
         self
