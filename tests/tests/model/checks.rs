@@ -560,6 +560,7 @@ impl<B: Backend> World<B> {
     fn settle(&mut self, at: usize, told: &ClientCookie) -> Check {
         let request = &mut self.requests[at];
         let save = request.save();
+        let rolls = save.rolls;
         let (plan, begun) = (save.plan, save.begun);
         let updated = save.updated.clone();
         let hidden = save.hidden.clone();
@@ -603,7 +604,7 @@ impl<B: Backend> World<B> {
         }
         request.login = false;
         request.is_forbidden = false;
-        request.rolls = false;
+        request.rolls &= !rolls;
         request.told = false;
         request.has_failed = false;
         let handle = request.handle_mut();

@@ -243,9 +243,9 @@ impl Request {
             self.login &= !delta.is_empty();
         }
         // Before the response it is unknown whether a read counts as activity. So an explicit save
-        // of a served session leaves the refresh to the end.
+        // of a served session leaves the refresh to the end, unless it writes.
         let is_explicit = self.served.is_some() && end.is_none();
-        let rolls = self.rolls && (!is_explicit || !delta.is_empty() || self.login);
+        let rolls = self.rolls && (!is_explicit || delta.iter().any(Done::writes) || self.login);
         let plan = self.plan(&delta, local.is_empty(), rolls);
         let save = Save {
             plan,
