@@ -61,7 +61,7 @@ pub(crate) struct Subject {
 /// Where the records are.
 enum Store {
     Memory(Shared),
-    Real(Box<Lease>),
+    Real(Arc<Lease>),
 }
 
 impl Subject {
@@ -109,7 +109,7 @@ impl Subject {
                     kind,
                     storage,
                     clock,
-                    store: Store::Real(Box::new(lease)),
+                    store: Store::Real(Arc::new(lease)),
                 };
             }
         };
@@ -138,7 +138,21 @@ impl Subject {
         }
     }
 
+    /// Serves it. A test may drop the subject before the server, which then still keeps a real
+    /// store from other tests.
     pub(crate) async fn serve(&self) -> Server {
+        let lease = match &self.store {
+            Store::Real(lease) => Some(lease.clone()),
+            Store::Memory(_) => None,
+        };
+        let handler = move |request| {
+            let lease = lease.clone();
+            async move {
+                let response = handler(request).await;
+                drop(lease);
+                response
+            }
+        };
         ADAPTER.start(self.storage.clone(), handler).await
     }
 
