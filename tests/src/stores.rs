@@ -10,7 +10,7 @@ use std::time::Duration;
 use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Write};
 use session_core::{Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// A kind of call to a [`Backend`].
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
@@ -287,6 +287,38 @@ fn down() -> Error {
 }
 
 wrap_backend!(Failing<B>, B);
+
+/// Carries out each call after a delay. A call that is dropped before that never reaches the store.
+#[derive(Debug)]
+pub struct Slow<B> {
+    inner: B,
+    delay: Mutex<Duration>,
+}
+
+impl<B> Slow<B> {
+    /// Wraps `inner`. No call is delayed yet.
+    pub fn new(inner: B) -> Self {
+        Self {
+            inner,
+            delay: Mutex::new(Duration::ZERO),
+        }
+    }
+
+    /// Delays each call from now on.
+    pub fn delay(&self, delay: Duration) {
+        *lock(&self.delay) = delay;
+    }
+
+    async fn around<T>(&self, _call: Call, _key: &str, inner: impl Future<Output = T>) -> T {
+        let delay = *lock(&self.delay);
+        if !delay.is_zero() {
+            sleep(delay).await;
+        }
+        inner.await
+    }
+}
+
+wrap_backend!(Slow<B>, B);
 
 /// Counts calls, and records the keys of all creates.
 #[derive(Debug)]

@@ -25,9 +25,13 @@ pub(super) const GRACE: Duration = Duration::from_secs(300);
 /// another save of the same handle.
 const SAVE_TIMEOUTS: u32 = RETRY_TIMEOUTS + 1;
 
+/// How many of them are left for what follows the steps of a save: the limit of sessions of a user,
+/// or taking back what a login has stored.
+pub(super) const LAST_TIMEOUTS: u32 = 1;
+
 /// How many times that limit the ends of the client's other cookies may take after a logout has
 /// stored a new session.
-const OTHERS_TIMEOUTS: u32 = 3;
+const OTHERS_TIMEOUTS: u32 = 2;
 
 /// What a save did.
 pub(super) struct Saved {
@@ -71,13 +75,21 @@ impl<B: Backend> KeyedStorage<B> {
         let saved = match plan {
             Plan::Nothing => Ok(CookieChange::Keep.into()),
             Plan::Refuse => self.lost(&draft, None),
-            Plan::Update | Plan::Refresh => self.update(&mut draft, plan == Plan::Refresh).await,
+            // Its loop has a limit of its own.
+            Plan::Update | Plan::Refresh if !self.may_list(&draft) => {
+                self.update(&mut draft, plan == Plan::Refresh).await
+            }
             Plan::Login => Box::pin(self.log_in(&mut draft)).await,
             // The rare plans are boxed, because their futures are many times larger than an
             // update's.
             _ => {
                 let rare = Box::pin(self.carry_out(plan, &mut draft));
-                self.backend.bound(rare, SAVE_TIMEOUTS).await?
+                let last = if self.users.is_some() {
+                    LAST_TIMEOUTS
+                } else {
+                    0
+                };
+                self.backend.bound(rare, SAVE_TIMEOUTS - last).await?
             }
         };
         let saved = saved?;
@@ -116,6 +128,7 @@ impl<B: Backend> KeyedStorage<B> {
                     Was::Ended(_) | Was::Nothing => self.lost(draft, Some(&identity)),
                 }
             }
+            (Plan::Update | Plan::Refresh, _) => self.update(draft, plan == Plan::Refresh).await,
             (Plan::Create, _) => self.start(draft).await,
             (Plan::End, _) => self.log_out(draft).await,
             _ => self.lost(draft, None),
@@ -131,20 +144,33 @@ impl<B: Backend> KeyedStorage<B> {
     /// Stores a new session, and then ends the sessions of the client's cookies. In this order, a
     /// failure leaves the client with the session that it had.
     async fn log_in(&self, draft: &mut Draft) -> Result<Saved> {
-        let created = self.create(draft, false).await?;
-        let mut has_ended_one = false;
-        let ends = Box::pin(self.replace_old(draft, &created.identity, &mut has_ended_one));
-        let ended = self.backend.bound(ends, RETRY_TIMEOUTS).await;
-        if let Err(error) = ended.and_then(|ended| ended) {
-            if !has_ended_one {
-                self.take_back(draft).await;
-                return Err(error);
+        let (mut created, mut has_ended_one) = (None, false);
+        let steps = Box::pin(async {
+            let new = created.insert(self.create(draft, false).await?);
+            self.replace_old(draft, &new.identity, &mut has_ended_one)
+                .await
+        });
+        let done = self.backend.bound(steps, SAVE_TIMEOUTS - LAST_TIMEOUTS);
+        let done = done.await;
+        let is_late = done.is_err();
+        match (created, done.and_then(|done| done)) {
+            (Some(created), Ok(())) => Ok(self.commit_new(draft, created)),
+            (Some(created), Err(error)) if has_ended_one => {
+                // The client's old session may have ended, so failing now would leave it without a
+                // session.
+                self.log_not_ended(&error, "login");
+                Ok(self.commit_new(draft, created))
             }
-            // The client's old session may have ended, so failing now would leave it without a
-            // session.
-            self.log_not_ended(&error, "login");
+            (created, done) => {
+                // If the creation itself failed, the next save goes on with it.
+                if is_late || created.is_some() {
+                    let taken = Box::pin(self.take_back(draft));
+                    // If this fails, no client has the identity.
+                    let _ = self.backend.bound(taken, LAST_TIMEOUTS).await;
+                }
+                Err(done.err().unwrap_or_else(|| ErrorKind::Unavailable.into()))
+            }
         }
-        Ok(self.commit_new(draft, created))
     }
 
     /// Ends the sessions of the client's cookies in favour of a login.

@@ -7,6 +7,7 @@
 )]
 
 mod app;
+mod bounded;
 mod data;
 mod emptied;
 mod explicit_save;

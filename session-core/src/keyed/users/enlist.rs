@@ -101,9 +101,7 @@ impl<B: Backend> KeyedStorage<B> {
         draft: &mut Draft,
         address: &Address,
     ) -> Result<Option<Box<Listing>>> {
-        if self.has_user(&draft.record)
-            && draft.record.listed >= Some(self.kept_until(&draft.record))
-        {
+        if self.is_covered(&draft.record) {
             return Ok(None);
         }
         match self.wish(draft) {
@@ -136,6 +134,18 @@ impl<B: Backend> KeyedStorage<B> {
             }
         }
         Ok(())
+    }
+
+    /// Returns whether an update may have to write the index of a user.
+    pub(in crate::keyed) fn may_list(&self, draft: &Draft) -> bool {
+        self.users.is_some()
+            && (self.sets_user(draft)
+                || (self.has_user(&draft.record) && !self.is_covered(&draft.record)))
+    }
+
+    /// Returns whether the index lists the session of a record for long enough.
+    fn is_covered(&self, record: &Record) -> bool {
+        self.has_user(record) && record.listed >= Some(self.kept_until(record))
     }
 
     /// Returns whether a record belongs to a user, without finding out to which.

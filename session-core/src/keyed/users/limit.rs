@@ -8,6 +8,7 @@ use crate::keyed::KeyedStorage;
 use crate::keyed::backend::Backend;
 use crate::keyed::end::MAX_HOPS;
 use crate::keyed::load::Opened;
+use crate::keyed::save::LAST_TIMEOUTS;
 use crate::keyed::tombstone::Tombstone;
 use crate::keyed::users::enlist::Listing;
 use crate::keyed::users::own::Own;
@@ -26,7 +27,7 @@ impl<B: Backend> KeyedStorage<B> {
             return;
         }
         let ends = self.end_oldest(&listing, listed - limit);
-        let ended = self.backend.bound(ends, 1).await;
+        let ended = self.backend.bound(ends, LAST_TIMEOUTS).await;
         if let Err(error) = ended.and_then(|ended| ended) {
             tracing::warn!(
                 target: "session::users",

@@ -1,0 +1,173 @@
+//! P6: a whole save ends within five times the limit of one call, however slow the store is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::header::COOKIE;
+use http::{Request, Response};
+use session_core::{
+    CookieChange, CookieSettings, ErrorKind, KeyedStorage, ManualClock, MemoryBackend,
+    RequestSession as _, Session, Storage as _, UserIndex,
+};
+use session_tests::server::BoxError;
+use session_tests::stores::{Slow, Timed};
+use tokio::time::Instant;
+
+use crate::ADAPTER;
+
+type Store = KeyedStorage<Timed<Slow<MemoryBackend>>>;
+
+/// The limit of one call.
+const LIMIT: Duration = Duration::from_secs(1);
+
+/// The limit of a whole save.
+const WHOLE: Duration = Duration::from_secs(5);
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+/// A storage with or without an index of users, of which one user may have two sessions.
+struct Stored {
+    storage: Arc<Store>,
+    clock: ManualClock,
+}
+
+impl Stored {
+    fn new(is_indexed: bool) -> Self {
+        let clock = ManualClock::at(std::time::SystemTime::now());
+        let memory = MemoryBackend::new().with_clock(clock.clone());
+        let cookie = CookieSettings::builder("sid").max_age(HOUR).build();
+        let storage = Store::new(Timed::new(Slow::new(memory), LIMIT))
+            .with_clock(clock.clone())
+            .with_cookie(cookie.unwrap());
+        let storage = if is_indexed {
+            storage.with_user_index(UserIndex::new("user").limit(2))
+        } else {
+            storage
+        };
+        let storage = Arc::new(storage);
+        Self { storage, clock }
+    }
+
+    /// Logs in, and returns the cookie.
+    async fn client(&self, user: &str) -> String {
+        let session = self.storage.load(&[]).await.unwrap();
+        session.insert("user", user).unwrap();
+        session.insert("k", 1).unwrap();
+        let saved = self.storage.save(&session).await.unwrap();
+        let CookieChange::Set { value, .. } = saved else {
+            panic!("a new session")
+        };
+        value
+    }
+
+    fn slow(&self) -> &Slow<MemoryBackend> {
+        self.storage.backend().inner()
+    }
+
+    /// How many live records of sessions there are.
+    async fn live(&self, cookies: &[String]) -> usize {
+        let mut live = 0;
+        for cookie in cookies {
+            let session = self.storage.load(&[cookie]).await.unwrap();
+            live += usize::from(!session.is_new());
+        }
+        live
+    }
+}
+
+type Change = fn(&Session) -> session_core::Result<()>;
+
+/// What a request does that has loaded the sessions of all cookies.
+const CHANGES: [(&str, Change); 7] = [
+    ("a write", |session| session.insert("k", 2)),
+    ("a renewal", Session::renew),
+    ("a logout", Session::invalidate),
+    ("a new session after a logout", |session| {
+        session.invalidate()?;
+        session.insert("user", "bob")
+    }),
+    ("a login by insert", |session| session.insert("user", "bob")),
+    ("a login after a clear", |session| {
+        session.clear()?;
+        session.insert("user", "bob")
+    }),
+    ("an end by clear", Session::clear),
+];
+
+#[tokio::test(start_paused = true)]
+async fn p6_a_whole_save_ends_within_five_limits_however_slow_the_store_is() {
+    for is_indexed in [false, true] {
+        for (what, change) in CHANGES {
+            for milliseconds in [300, 450, 600, 900, 990] {
+                // A third of the lifetime later the session is still listed for long enough; a
+                // session that is about to expire has to be listed again.
+                for later in [HOUR / 3, Duration::from_secs(3599)] {
+                    let case = format!("{what}, {milliseconds} ms, index {is_indexed}, {later:?}");
+                    let stored = Stored::new(is_indexed);
+                    for _ in 0..2 {
+                        stored.client("bob").await;
+                    }
+                    let cookies = [
+                        stored.client("alice").await,
+                        stored.client("carol").await,
+                        stored.client("dave").await,
+                    ];
+                    stored.clock.advance(later);
+                    let sent: Vec<&str> = cookies.iter().map(String::as_str).collect();
+                    let session = stored.storage.load(&sent).await.unwrap();
+                    change(&session).unwrap();
+                    stored.slow().delay(Duration::from_millis(milliseconds));
+                    let start = Instant::now();
+                    let saved = stored.storage.save(&session).await;
+                    let took = start.elapsed();
+                    stored.slow().delay(Duration::ZERO);
+                    assert!(took <= WHOLE, "{case}: {took:?}");
+                    if let Err(error) = saved {
+                        assert_eq!(error.kind(), ErrorKind::Unavailable, "{case}");
+                        // A second try, with a store that is well again, settles it.
+                        stored.storage.save(&session).await.unwrap();
+                    }
+                }
+            }
+        }
+    }
+}
+
+async fn log_in(request: Request<()>) -> Result<Response<String>, BoxError> {
+    request.new_session()?.insert("user", "bob")?;
+    Ok(Response::new(String::new()))
+}
+
+/// A login does not load the session of the client's cookie.
+#[tokio::test(start_paused = true)]
+async fn p6_a_whole_login_ends_within_five_limits_however_slow_the_store_is() {
+    for is_indexed in [false, true] {
+        for many in [0, 1, 7] {
+            for milliseconds in [300, 450, 600, 900, 990] {
+                let case = format!("{many} cookies, {milliseconds} ms, index {is_indexed}");
+                let stored = Stored::new(is_indexed);
+                for _ in 0..2 {
+                    stored.client("bob").await;
+                }
+                let mut cookies = Vec::new();
+                for number in 0..many {
+                    cookies.push(stored.client(&number.to_string()).await);
+                }
+                let header = cookies.iter().map(|value| format!("sid={value}"));
+                let header = header.collect::<Vec<_>>().join("; ");
+                let request = Request::builder().header(COOKIE, header).body(()).unwrap();
+                stored.slow().delay(Duration::from_millis(milliseconds));
+                let start = Instant::now();
+                let response = ADAPTER.serve_once(stored.storage.clone(), request, log_in);
+                let status = response.await.unwrap().status().as_u16();
+                let took = start.elapsed();
+                stored.slow().delay(Duration::ZERO);
+                assert!(took <= WHOLE, "{case}: {took:?}");
+                assert!([200, 503].contains(&status), "{case}: {status}");
+                if status == 503 {
+                    assert_eq!(stored.live(&cookies).await, many, "{case}: they are kept");
+                }
+            }
+        }
+    }
+}
