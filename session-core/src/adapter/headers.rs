@@ -1,7 +1,7 @@
 //! What sessions put into a response's headers.
 
 use http::header::{CACHE_CONTROL, Entry, SET_COOKIE, VARY};
-use http::{HeaderMap, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue};
 use memchr::memchr;
 
 /// Adds the session cookie to the headers, and the headers that remove cookies of former places.
@@ -16,38 +16,57 @@ pub(super) fn set_cookie(
 ) -> bool {
     // The removals come first, because to a browser a former place may equal the present one.
     replace_cookie(headers, header, former_removals);
-    let was_public = is_public(headers);
-    if was_public || may_be_shared(headers) {
+    let is_for_all = is_for_all_caches(headers);
+    if is_for_all || may_be_shared(headers, &CACHE_CONTROL) {
         make_private(headers);
     }
+    let targeted: Vec<HeaderName> = targeted(headers).cloned().collect();
+    for name in &targeted {
+        headers.insert(name, NO_STORE);
+    }
     forbid_storing(headers);
-    was_public
+    is_for_all || !targeted.is_empty()
 }
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
 /// Adds `Cache-Control: no-store`, unless the header is there.
 pub(super) fn forbid_storing(headers: &mut HeaderMap) {
-    headers
-        .entry(CACHE_CONTROL)
-        .or_insert(HeaderValue::from_static("no-store"));
+    headers.entry(CACHE_CONTROL).or_insert(NO_STORE);
 }
 
-/// Returns whether a shared cache may store the response although it depends on the client (RFC
-/// 9111, sections 5.2.2.9 and 5.2.2.10).
+/// Returns whether a shared cache may store the response although it depends on the client.
 pub(super) fn is_public(headers: &HeaderMap) -> bool {
+    is_for_all_caches(headers) || targeted(headers).next().is_some()
+}
+
+/// Returns whether Cache-Control allows that (RFC 9111, sections 5.2.2.9 and 5.2.2.10).
+fn is_for_all_caches(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(CACHE_CONTROL).iter();
     lines.any(|line| directives(line).any(is_for_shared_caches))
 }
 
-/// Returns whether a shared cache may store the response (RFC 9111, section 3).
-fn may_be_shared(headers: &HeaderMap) -> bool {
-    let lines = headers.get_all(CACHE_CONTROL);
+/// Yields the headers that let one kind of shared cache store the response, whatever Cache-Control
+/// says: `CDN-Cache-Control` and its like (RFC 9213), and the older `Surrogate-Control`.
+fn targeted(headers: &HeaderMap) -> impl Iterator<Item = &HeaderName> {
+    headers.keys().filter(|name| {
+        let text = name.as_str();
+        let is_targeted = text.ends_with("-cache-control") || text == "surrogate-control";
+        is_targeted && may_be_shared(headers, name)
+    })
+}
+
+/// Returns whether the caches that obey the header `name` may share the response (RFC 9111, section
+/// 3).
+fn may_be_shared(headers: &HeaderMap, name: &HeaderName) -> bool {
+    let lines = headers.get_all(name);
     let has = |name: &str| {
         let is = |directive: &[u8]| directive.eq_ignore_ascii_case(name.as_bytes());
         lines.iter().any(|line| unquoted_directives(line).any(is))
     };
     // A cache that knows `must-understand` ignores `no-store` (RFC 9111, section 5.2.2.3).
     let is_forbidden = has("private") || (has("no-store") && !has("must-understand"));
-    headers.contains_key(CACHE_CONTROL) && !is_forbidden
+    headers.contains_key(name) && !is_forbidden
 }
 
 /// Yields the directives. A comma inside quotes separates nothing.
@@ -228,6 +247,27 @@ mod tests {
             let changed = set_cookie(&mut headers, HeaderValue::from_static("sid=1"), &[]);
             assert_eq!(changed, was_public, "{before:?}");
             assert_eq!(values(&headers, CACHE_CONTROL), after, "{before:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_for_one_kind_of_cache_is_not_stored_there() {
+        let cdn = http::HeaderName::from_static("cdn-cache-control");
+        let surrogate = http::HeaderName::from_static("surrogate-control");
+        for (name, before, after, was_public) in [
+            (&cdn, "max-age=60", "no-store", true),
+            (&cdn, "", "no-store", true),
+            (&cdn, "no-store", "no-store", false),
+            (&cdn, "private, max-age=60", "private, max-age=60", false),
+            (&surrogate, "max-age=60", "no-store", true),
+        ] {
+            let mut headers = headers(&[(name.clone(), before)]);
+            assert_eq!(is_public(&headers), was_public, "{before:?}");
+            let changed = set_cookie(&mut headers, HeaderValue::from_static("sid=1"), &[]);
+            assert_eq!(changed, was_public, "{before:?}");
+            assert_eq!(values(&headers, name.clone()), [after], "{before:?}");
+            // Other caches obey this one.
+            assert_eq!(values(&headers, CACHE_CONTROL), ["no-store"], "{before:?}");
         }
     }
 

@@ -156,7 +156,7 @@ impl<B: Backend> KeyedStorage<B> {
     /// # Errors
     /// [`ErrorKind::Settings`] if `prefix` is longer than 100 bytes, is longer than 121 bytes
     /// together with the cookie's name, or holds anything but printable ASCII without spaces and
-    /// `@`.
+    /// `@*?[]\`.
     pub fn with_key_prefix(mut self, prefix: &str) -> Result<Self> {
         self.prefix = KeyPrefix::parse(prefix)?;
         self.prefix.check(self.config.cookie().name())?;

@@ -71,7 +71,7 @@ macro_rules! keyed_storage {
             /// # Errors
             /// `ErrorKind::Settings` if `prefix` is longer than 100 bytes, is longer than 121 bytes
             /// together with the cookie's name, or holds anything but printable ASCII without
-            /// spaces and `@`.
+            /// spaces and `@*?[]\`.
             pub fn with_key_prefix(self, prefix: &str) -> $crate::Result<Self> {
                 Ok(Self(self.0.with_key_prefix(prefix)?))
             }

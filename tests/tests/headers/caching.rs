@@ -89,6 +89,29 @@ async fn a_public_response_becomes_private_where_the_session_is_written() {
     }
 }
 
+/// A content delivery network obeys this one, whatever Cache-Control says (RFC 9213).
+const FOR_A_CDN: Headers = &[
+    ("cache-control", "no-store"),
+    ("cdn-cache-control", "max-age=60"),
+];
+
+#[tokio::test]
+async fn a_response_for_a_cdn_is_not_stored_there_where_the_session_is_written() {
+    for storage in storages() {
+        let (logs, _capture) = Logs::capture();
+        let respond = async |act: fn(&Session) -> Result<()>, cookie: &str| {
+            let server = serve(storage.clone(), act, 200, FOR_A_CDN).await;
+            server.get("/", &[cookie.as_bytes()]).await
+        };
+        let written = respond(write, "").await;
+        assert_eq!(values(&written, "cdn-cache-control"), ["no-store"]);
+        assert_eq!(values(&written, "cache-control"), ["no-store"]);
+        assert!(logs.text().contains("response is private now"));
+        let was_read = respond(read, &one_cookie(&written)).await;
+        assert_eq!(values(&was_read, "cdn-cache-control"), ["max-age=60"]);
+    }
+}
+
 #[tokio::test]
 async fn a_read_with_a_public_response_does_not_restart_the_lifetime() {
     let clock = ManualClock::at(SystemTime::now());
@@ -99,14 +122,18 @@ async fn a_read_with_a_public_response_does_not_restart_the_lifetime() {
         .with_cookie(settings.build().unwrap())
         .with_clock(clock.clone());
     let storage: Arc<dyn Storage> = Arc::new(storage);
-    let cookie = saved(&storage).await;
-    clock.advance(seconds(30));
-    let server = serve(storage.clone(), read, 200, PUBLIC).await;
-    let response = server.get("/", &[cookie.as_bytes()]).await;
-    assert!(!response.headers().contains_key(SET_COOKIE));
-    assert_eq!(values(&response, "cache-control"), ["public, max-age=60"]);
-    clock.advance(seconds(31));
-    assert_eq!(stored(&storage, &cookie).await, None);
+    for headers in [PUBLIC, FOR_A_CDN] {
+        let cookie = saved(&storage).await;
+        clock.advance(seconds(30));
+        let server = serve(storage.clone(), read, 200, headers).await;
+        let response = server.get("/", &[cookie.as_bytes()]).await;
+        assert!(!response.headers().contains_key(SET_COOKIE));
+        for (name, value) in headers {
+            assert_eq!(values(&response, name), [*value]);
+        }
+        clock.advance(seconds(31));
+        assert_eq!(stored(&storage, &cookie).await, None);
+    }
 }
 
 #[tokio::test]
