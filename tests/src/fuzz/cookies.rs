@@ -1,6 +1,6 @@
 //! What opens a cookie's value: a Fernet token, a secret box, plain JSON.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
@@ -68,7 +68,8 @@ pub fn fernet(data: &[u8]) {
 }
 
 /// The input is the base64 of a secret box. Or `!` and a payload that is sealed; it is then what
-/// the same payload is in a plain cookie. Or `~` and edits of a good value, which then is none.
+/// the same payload is in a plain cookie, unless that is dated too far ahead. Or `~` and edits of a
+/// good value, which then is none.
 pub fn nacl(data: &[u8]) {
     let clock = vectors::clock();
     let new = || NaClCookieStorage::new(Key::from(vectors::key()));
@@ -80,9 +81,11 @@ pub fn nacl(data: &[u8]) {
                 return;
             };
             let session = load(&storage, &value);
+            let ahead = Duration::from_secs(AHEAD.unsigned_abs());
+            let latest = SystemTime::UNIX_EPOCH + Duration::from_secs(vectors::NOW) + ahead;
             match opened(payload, &clock) {
-                Some(plain) => assert_same(&session, &plain),
-                None => assert_new(&session),
+                Some(plain) if plain.created() <= latest => assert_same(&session, &plain),
+                _ => assert_new(&session),
             }
         }
         Some((b'~', edits)) => {
