@@ -6,8 +6,8 @@ use session_core::{Result, Session};
 /// What ends the session under its identity.
 pub const ENDS: [&str; 5] = ["/logout", "/restart", "/renew", "/clear", "/login"];
 
-/// What leaves no session under its identity. `/empty` does not end it: the cookie stays, and its
-/// record is empty.
+/// What leaves no session under its identity. `/empty` does not end the session: the cookie and an
+/// empty record stay.
 pub const ENDS_AND_EMPTY: [&str; 6] = [
     "/logout", "/restart", "/renew", "/clear", "/login", "/empty",
 ];
@@ -42,10 +42,10 @@ pub fn next_keys(end: &str) -> Option<Vec<String>> {
     Some(keys.iter().map(ToString::to_string).collect())
 }
 
-/// Does to the session what a path says whose `words` these are. Returns false for another path.
+/// Makes the change that a path with these `words` names. Returns false for another path.
 ///
 /// # Errors
-/// What the session says to the change.
+/// The session's error, if it refuses the change.
 pub fn change(session: &Session, words: &[&str]) -> Result<bool> {
     match *words {
         ["set", key, value] => session.insert(key, value)?,

@@ -230,7 +230,10 @@ async fn a_client_that_closes_its_sending_side_is_served() {
         let mut client = TcpStream::connect(app.address).await.unwrap();
         client.write_all(REQUEST).await.unwrap();
         client.shutdown().await.unwrap();
-        app.signals.has_begun.notified().await;
+        tokio::select! {
+            () = app.signals.has_begun.notified() => {}
+            read = client.read_u8() => panic!("the connection ends without a response: {read:?}"),
+        }
         app.signals.go_on.notify_one();
         assert_saved(&app, client).await;
     }

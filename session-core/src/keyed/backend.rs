@@ -37,8 +37,8 @@ use crate::record::stored::Stored;
 /// - **Expiry.** A time to live is whole seconds, at least one. `None` removes the limit, also if
 ///   the key had one. A record that has expired is [`Found::Missing`] for both operations.
 ///
-/// The suites `backend_conformance!` and `keyed_conformance!` test *Atomic*, *Keys*, *Values* and
-/// *Expiry*. Test the other clauses yourself. They come with the feature `conformance`.
+/// The suites `backend_conformance!` and `keyed_conformance!` of the feature `conformance` test
+/// *Atomic*, *Keys*, *Values* and *Expiry*. Test the other clauses yourself.
 pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Returns what `key` holds.
     fn read(&self, key: &str) -> impl Future<Output = Result<Found>> + Send;

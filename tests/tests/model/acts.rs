@@ -13,10 +13,10 @@ use crate::steps::{Edit, End, Plant, Sends};
 use crate::turns::Waiting;
 use crate::world::World;
 
-/// More requests than this are not on their way at a time.
+/// The most requests at a time.
 const MOST: usize = 4;
 
-/// What was never a cookie. `true`: it has the shape of an identity.
+/// Values that were never a cookie, and whether each has the shape of an identity.
 pub(crate) const GARBAGE: [(&str, bool); 6] = [
     ("", false),
     ("never-issued-and-unknown", true),
@@ -27,7 +27,7 @@ pub(crate) const GARBAGE: [(&str, bool); 6] = [
 ];
 
 impl<B: Backend> World<B> {
-    /// A cookie that somebody was given some time.
+    /// Returns a cookie that a client was given at some time.
     fn any_cookie(&self, number: usize) -> String {
         let issued = self.issued();
         match issued.len() {
@@ -141,7 +141,7 @@ impl<B: Backend> World<B> {
         self.seen.saves += 1;
     }
 
-    /// The handler responds. There is no response without a server.
+    /// The handler responds. A request without a server only saves.
     pub(crate) fn respond(&mut self, at: usize, end: End) {
         let request = &mut self.requests[at];
         if request.handle.is_none() || request.flight.is_some() {

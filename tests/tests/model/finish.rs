@@ -1,4 +1,5 @@
-//! Requests go on, each from one await point to the next, and those that wait for others too.
+//! Brings a request to its end, from one await point to the next. Requests that it waits for go on,
+//! too.
 
 use crate::handle::{Check, fail, must};
 use crate::steps::Fault;
@@ -7,7 +8,7 @@ use crate::steps::Fault;
 pub(crate) trait InFlight {
     fn id(&self) -> usize;
 
-    /// It waits for something.
+    /// Returns whether a load or save of the request has begun and not ended.
     fn is_in_flight(&self) -> bool;
 }
 
@@ -15,15 +16,15 @@ pub(crate) trait InFlight {
 pub(crate) trait Finish {
     type Request: InFlight;
 
-    /// So often at most a request goes on until what it waits for is at its end.
+    /// The most await points that a load or save passes.
     const MOST_CALLS: usize;
 
     fn requests(&self) -> &[Self::Request];
 
-    /// One await point further; false if it waits for another request.
+    /// Goes to the next await point. Returns false if the request waits for another one.
     async fn go(&mut self, at: usize, fault: Fault) -> Check<bool>;
 
-    /// Chooses among the requests that there are now.
+    /// Chooses one of the present requests.
     fn at(&self, number: usize) -> Option<usize> {
         let count = self.requests().len();
         (count > 0).then(|| number % count)
@@ -35,7 +36,7 @@ pub(crate) trait Finish {
             .position(|request| request.id() == id)
     }
 
-    /// What the request waits for comes to its end.
+    /// Brings the request's load or save to its end.
     async fn finish(&mut self, id: usize, mut fault: Fault) -> Check {
         for _ in 0..Self::MOST_CALLS {
             let Some(at) = self.place(id) else {
@@ -48,7 +49,7 @@ pub(crate) trait Finish {
                 fault = Fault::None;
                 continue;
             }
-            // Those that it waits for go on.
+            // The requests that it waits for go on.
             let others = self.requests().iter();
             let others = others.filter(|other| other.id() != id && other.is_in_flight());
             let others: Vec<usize> = others.map(InFlight::id).collect();

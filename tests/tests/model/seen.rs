@@ -3,7 +3,8 @@
 /// Defines the counters of what was met on the way.
 macro_rules! seen {
     ($($(#[$doc:meta])* $name:ident),+ $(,)?) => {
-        /// What was met on the way: a test that never meets it shows nothing.
+        /// What the sequences have met. A counter that stays 0 means that the test shows nothing
+        /// about it.
         #[derive(Clone, Copy, Debug, Default)]
         pub(crate) struct Seen {
             $($(#[$doc])* pub(crate) $name: usize,)+
@@ -15,7 +16,7 @@ macro_rules! seen {
                 self
             }
 
-            /// Each of it was met.
+            /// Checks that no counter is 0.
             pub(crate) fn check(&self) {
                 let all = [$(self.$name),+];
                 assert!(!all.contains(&0), "these sequences show nothing: {self:?}");

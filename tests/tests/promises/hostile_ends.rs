@@ -16,8 +16,8 @@ use crate::ADAPTER;
 use crate::app::{HOUR, SECOND, settings};
 use crate::review::{Program, REMOVED, TOO_LARGE};
 
-/// A sibling domain can set cookies with a `_`, which no identity of this storage has. They took
-/// the eight places of a login, and the session of the client's own cookie stayed alive.
+/// Another subdomain can set cookies with a `_`, which no identity of this storage has. They took
+/// the eight places of a login, so the session of the client's own cookie stayed alive.
 #[tokio::test]
 async fn p3_a_login_ends_the_session_behind_cookies_that_no_session_has() {
     let program = Program::new();
@@ -67,7 +67,7 @@ async fn p12_a_logout_whose_new_values_are_too_large_keeps_the_cookie_of_a_login
 }
 
 /// The first save found that a login had replaced the session, and failed at the other cookie. The
-/// second one did not know it any more, and removed the cookie of the login.
+/// second save had forgotten that, and removed the cookie of the login.
 #[tokio::test]
 async fn p12_a_repeated_logout_knows_why_the_session_had_ended() {
     for is_replaced in [true, false] {
@@ -192,8 +192,8 @@ async fn p3_a_start_in_the_future_counts_from_the_next_write() {
     assert_eq!(writes, 4, "the first write, and three hours after it");
 }
 
-/// The end failed, and so did the end of the new record. It was forgotten, and the next save stored
-/// a second one.
+/// The end failed, and so did the end of the new record. The session forgot that record, and the
+/// next save stored a second one.
 #[tokio::test]
 async fn p4_a_logout_that_fails_and_starts_again_makes_one_session() {
     let program = Program::new();

@@ -1,4 +1,4 @@
-//! What a text in a store is, and what a request loads from it.
+//! Which kind of data a text in a store is, and what a request loads from it.
 
 use std::collections::BTreeMap;
 use std::time::UNIX_EPOCH;
