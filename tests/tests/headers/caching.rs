@@ -11,6 +11,7 @@ use session_core::{
     Result, Session, Storage,
 };
 use session_tests::logs::Logs;
+use session_tests::server::TestResponse;
 
 use crate::ADAPTER;
 use crate::app::{
@@ -65,6 +66,17 @@ async fn a_response_that_sets_the_cookie_is_not_stored_unless_the_handler_allows
     }
 }
 
+/// Sends one request to a handler that does `act` and sets `headers`.
+async fn respond(
+    storage: &Arc<dyn Storage>,
+    act: fn(&Session) -> Result<()>,
+    headers: Headers,
+    cookie: String,
+) -> TestResponse {
+    let server = serve(storage.clone(), act, 200, headers).await;
+    server.get("/", &[cookie.as_bytes()]).await
+}
+
 /// What a handler sets that lets every cache store the response.
 const PUBLIC: Headers = &[("cache-control", "public, max-age=60")];
 
@@ -72,18 +84,15 @@ const PUBLIC: Headers = &[("cache-control", "public, max-age=60")];
 async fn a_public_response_becomes_private_where_the_session_is_written() {
     for storage in storages() {
         let (logs, _capture) = Logs::capture();
-        let respond = async |act: fn(&Session) -> Result<()>, cookie: &str| {
-            let server = serve(storage.clone(), act, 200, PUBLIC).await;
-            server.get("/", &[cookie.as_bytes()]).await
-        };
-        let written = respond(write, "").await;
+        let respond = |act, cookie| respond(&storage, act, PUBLIC, cookie);
+        let written = respond(write, String::new()).await;
         assert_eq!(values(&written, "cache-control"), ["private, max-age=60"]);
         assert!(logs.text().contains("response is private now"));
         let cookie = one_cookie(&written);
-        let was_read = respond(read, &cookie).await;
+        let was_read = respond(read, cookie.clone()).await;
         assert!(!was_read.headers().contains_key(SET_COOKIE));
         assert_eq!(values(&was_read, "cache-control"), ["public, max-age=60"]);
-        let ended = respond(Session::invalidate, &cookie).await;
+        let ended = respond(Session::invalidate, cookie).await;
         assert_eq!(one_cookie(&ended), "AIOHTTP_SESSION=\"\"");
         assert_eq!(values(&ended, "cache-control"), ["private, max-age=60"]);
     }
@@ -99,15 +108,12 @@ const FOR_A_CDN: Headers = &[
 async fn a_response_for_a_cdn_is_not_stored_there_where_the_session_is_written() {
     for storage in storages() {
         let (logs, _capture) = Logs::capture();
-        let respond = async |act: fn(&Session) -> Result<()>, cookie: &str| {
-            let server = serve(storage.clone(), act, 200, FOR_A_CDN).await;
-            server.get("/", &[cookie.as_bytes()]).await
-        };
-        let written = respond(write, "").await;
+        let respond = |act, cookie| respond(&storage, act, FOR_A_CDN, cookie);
+        let written = respond(write, String::new()).await;
         assert_eq!(values(&written, "cdn-cache-control"), ["no-store"]);
         assert_eq!(values(&written, "cache-control"), ["no-store"]);
         assert!(logs.text().contains("response is private now"));
-        let was_read = respond(read, &one_cookie(&written)).await;
+        let was_read = respond(read, one_cookie(&written)).await;
         assert_eq!(values(&was_read, "cdn-cache-control"), ["max-age=60"]);
     }
 }
