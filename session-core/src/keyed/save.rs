@@ -83,12 +83,10 @@ impl<B: Backend> KeyedStorage<B> {
             // The rare plans are boxed, because their futures are many times larger than an
             // update's.
             _ => {
+                // Only what lists a session may have to enforce the limit afterwards.
+                let may_list = self.users.is_some() && !draft.record.is_empty();
+                let last = if may_list { LAST_TIMEOUTS } else { 0 };
                 let rare = Box::pin(self.carry_out(plan, &mut draft));
-                let last = if self.users.is_some() {
-                    LAST_TIMEOUTS
-                } else {
-                    0
-                };
                 self.backend.bound(rare, SAVE_TIMEOUTS - last).await?
             }
         };

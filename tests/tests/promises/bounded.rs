@@ -122,6 +122,8 @@ async fn p6_a_whole_save_ends_within_five_limits_however_slow_the_store_is() {
                     let took = start.elapsed();
                     stored.slow().delay(Duration::ZERO);
                     assert!(took <= WHOLE, "{case}: {took:?}");
+                    // Five calls end these three sessions, so the limit has room for them.
+                    assert!(saved.is_ok() || what != "a logout", "{case}: {saved:?}");
                     if let Err(error) = saved {
                         assert_eq!(error.kind(), ErrorKind::Unavailable, "{case}");
                         // A second try, with a store that is well again, settles it.
