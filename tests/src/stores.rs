@@ -223,8 +223,7 @@ pub struct Failing<B> {
 #[derive(Debug)]
 struct Plan {
     calls: usize,
-    failing: RangeInclusive<usize>,
-    when: When,
+    failing: Vec<(RangeInclusive<usize>, When)>,
 }
 
 impl<B> Failing<B> {
@@ -232,8 +231,7 @@ impl<B> Failing<B> {
     pub fn new(inner: B) -> Self {
         let plan = Plan {
             calls: 0,
-            failing: RangeInclusive::new(1, 0),
-            when: When::Before,
+            failing: Vec::new(),
         };
         Self {
             inner,
@@ -250,16 +248,20 @@ impl<B> Failing<B> {
     pub fn fail(&self, failing: RangeInclusive<usize>, when: When) {
         *lock(&self.plan) = Plan {
             calls: 0,
-            failing,
-            when,
+            failing: vec![(failing, when)],
         };
+    }
+
+    /// Fails these calls too, counted from the same call as those of [`fail`](Self::fail).
+    pub fn also_fail(&self, failing: RangeInclusive<usize>, when: When) {
+        lock(&self.plan).failing.push((failing, when));
     }
 
     /// Ends all failures, and returns how many calls there were since [`fail`](Self::fail).
     pub fn heal(&self) -> usize {
-        let calls = lock(&self.plan).calls;
-        self.fail(RangeInclusive::new(1, 0), When::Before);
-        calls
+        let mut plan = lock(&self.plan);
+        plan.failing.clear();
+        std::mem::take(&mut plan.calls)
     }
 
     async fn around<T>(
@@ -270,9 +272,13 @@ impl<B> Failing<B> {
     ) -> Result<T> {
         let fails = {
             let mut plan = lock(&self.plan);
-            let fails = plan.failing.contains(&plan.calls).then_some(plan.when);
+            let number = plan.calls;
             plan.calls += 1;
-            fails
+            let fails = plan
+                .failing
+                .iter()
+                .find(|(calls, _)| calls.contains(&number));
+            fails.map(|(_, when)| *when)
         };
         match fails {
             None => inner.await,

@@ -14,13 +14,13 @@ use crate::metrics::Count;
 use crate::session::identity::Identity;
 use crate::session::state::EndedBy;
 
-/// How many renewals an end follows. Each of them left its tombstone less than a minute ago, so no
-/// client makes more. Tombstones in a circle, which only another program can write, end here.
+/// The maximum number of renewals that an end follows. Their tombstones live for one minute, so no
+/// real client reaches it. It also stops cycles, which only another program can write.
 pub(super) const MAX_HOPS: usize = 4096;
 
 /// What ends a session.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Ender {
+pub(super) enum EndCause {
     /// A logout: `invalidate()`.
     Logout,
     /// `clear()` with nothing set after it. It ends the session only where it was loaded.
@@ -30,24 +30,34 @@ pub(super) enum Ender {
     Login,
 }
 
-/// What the key of a session to end contained.
+impl EndCause {
+    /// Returns the tombstone that takes the record's place.
+    fn tombstone(self) -> Tombstone {
+        match self {
+            Self::Logout | Self::Clear => Tombstone::Ended,
+            Self::Login => Tombstone::Replaced,
+        }
+    }
+}
+
+/// The state of a session's key before it was ended.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub(super) enum Was {
+pub(super) enum PriorState {
     /// A session's record. It is ended now.
-    Alive,
+    Live,
     /// A tombstone.
     Ended(EndedBy),
     /// Nothing, Python's `{}`, or another program's data.
-    Nothing,
+    Absent,
 }
 
 impl<B: Backend> KeyedStorage<B> {
-    /// Ends the session of `identity` and follows renewals, also if other requests write meanwhile.
-    /// `seen` is what this request loaded from its key.
+    /// Ends the session of `identity`. Follows renewals, and retries when other requests write at
+    /// the same time. `seen` is what this request loaded from the key.
     ///
-    /// `is_repeated` means that an earlier save tried this end, with an unknown outcome. A failed
-    /// call is retried once. Otherwise one lost response could end the old session while the client
-    /// never gets the new one. A repeated end that finds its own tombstone is done.
+    /// A failed call is retried once, because its response may have been lost after the session
+    /// ended. `is_repeated` means that an earlier save already tried this end. An end that finds
+    /// its own tombstone in such a case is done.
     ///
     /// `has_ended_one` is set as soon as a session has ended here, also if this future is dropped
     /// while it replaces the tombstones of renewals.
@@ -55,50 +65,48 @@ impl<B: Backend> KeyedStorage<B> {
         &self,
         identity: &Identity,
         seen: Option<&Stored>,
-        ender: Ender,
+        cause: EndCause,
         is_repeated: bool,
         has_ended_one: &mut bool,
-    ) -> Result<Was> {
-        let tombstone = match ender {
-            Ender::Logout | Ender::Clear => Tombstone::Ended,
-            Ender::Login => Tombstone::Replaced,
-        };
+    ) -> Result<PriorState> {
+        let tombstone = Bytes::from(self.config.encode(cause.tombstone().to_text())?);
         let mut address = self.address(identity);
         let mut change = End {
             storage: self,
-            tombstone: self.config.encode(tombstone.to_text())?.into(),
-            ender,
-            is_loaded: seen.is_some() && ender == Ender::Logout,
-            was: Was::Nothing,
-            own: is_repeated.then_some(Was::Alive),
+            tombstone: tombstone.clone(),
+            cause,
+            is_loaded: seen.is_some() && cause == EndCause::Logout,
+            prior: PriorState::Absent,
+            own: is_repeated.then_some(PriorState::Live),
             tried: None,
         };
         let mut seen = seen.cloned();
         let mut has_failed = false;
         let mut followed: Vec<(Address, Stored)> = Vec::new();
         for _ in 0..MAX_HOPS {
-            match self.swap(&address, seen.take(), &mut change).await {
-                Ok(Swapped::Written(_)) => {
-                    let (was, tombstone) = (change.was, change.tombstone);
-                    *has_ended_one |= was == Was::Alive;
-                    self.replace_followed(followed, &tombstone, ender).await;
-                    return Ok(was);
-                }
-                Ok(Swapped::Stopped(Stop::At(was))) => return Ok(was),
+            let prior = match self.swap(&address, seen.take(), &mut change).await {
+                Ok(Swapped::Written(_)) => change.prior,
+                Ok(Swapped::Stopped(Stop::Done(prior))) => prior,
+                Ok(Swapped::Stopped(Stop::Nothing(prior))) => return Ok(prior),
                 Ok(Swapped::Stopped(Stop::Follow { suffix, tombstone })) => {
                     let next = self.address_of(suffix);
                     followed.push((std::mem::replace(&mut address, next), tombstone));
                     change.is_loaded = false;
                     change.own = None;
                     change.tried = None;
+                    continue;
                 }
                 Err(error) if has_failed => return Err(error),
                 Err(_) => {
                     has_failed = true;
                     self.config.metrics().count(Count::Retry);
                     change.own = change.own.or(change.tried);
+                    continue;
                 }
-            }
+            };
+            *has_ended_one |= prior == PriorState::Live;
+            self.replace_followed(followed, &tombstone, cause).await;
+            return Ok(prior);
         }
         Err(Self::unavailable("the session was renewed again and again"))
     }
@@ -112,9 +120,9 @@ impl<B: Backend> KeyedStorage<B> {
         &self,
         followed: Vec<(Address, Stored)>,
         tombstone: &Bytes,
-        ender: Ender,
+        cause: EndCause,
     ) {
-        if ender != Ender::Login {
+        if cause != EndCause::Login {
             return;
         }
         for (address, moved) in followed {
@@ -137,19 +145,21 @@ impl<B: Backend> KeyedStorage<B> {
 struct End<'a, B> {
     storage: &'a KeyedStorage<B>,
     tombstone: Bytes,
-    ender: Ender,
+    cause: EndCause,
     /// A logout that loaded a session here also ends an unreadable record found there now.
     is_loaded: bool,
-    was: Was,
+    prior: PriorState,
     /// What an earlier try found and may have ended.
-    own: Option<Was>,
+    own: Option<PriorState>,
     /// What this try found before it wrote.
-    tried: Option<Was>,
+    tried: Option<PriorState>,
 }
 
 enum Stop {
     /// There is nothing to end.
-    At(Was),
+    Nothing(PriorState),
+    /// An earlier try has ended what it found, which was this.
+    Done(PriorState),
     /// A renewal moved the session to the key with this suffix.
     Follow { suffix: Arc<str>, tombstone: Stored },
 }
@@ -158,12 +168,14 @@ impl<B: Backend> Change for End<'_, B> {
     type Stop = Stop;
 
     async fn next(&mut self, found: &Found) -> Result<Next<Stop>> {
-        let was = match self.storage.open(found, self.storage.config.unix_now()) {
-            Opened::Record(_) => Was::Alive,
-            Opened::Foreign(_) if self.is_loaded && matches!(found, Found::Record(_)) => Was::Alive,
-            Opened::Foreign(_) => return Ok(Next::Stop(Stop::At(Was::Nothing))),
-            Opened::Missing | Opened::EndedByPython => Was::Nothing,
-            Opened::Tombstone(Tombstone::Moved(suffix)) if self.ender != Ender::Clear => {
+        let prior = match self.storage.open(found, self.storage.config.unix_now()) {
+            Opened::Record(_) => PriorState::Live,
+            Opened::Foreign(_) if self.is_loaded && matches!(found, Found::Record(_)) => {
+                PriorState::Live
+            }
+            Opened::Foreign(_) => return Ok(Next::Stop(Stop::Nothing(PriorState::Absent))),
+            Opened::Missing | Opened::EndedByPython => PriorState::Absent,
+            Opened::Tombstone(Tombstone::Moved(suffix)) if self.cause != EndCause::Clear => {
                 match (Identity::parse(&suffix), found) {
                     (Some(suffix), Found::Record(tombstone)) => {
                         return Ok(Next::Stop(Stop::Follow {
@@ -171,36 +183,24 @@ impl<B: Backend> Change for End<'_, B> {
                             tombstone: tombstone.clone(),
                         }));
                     }
-                    _ => Was::Nothing,
+                    _ => PriorState::Absent,
                 }
             }
-            Opened::Tombstone(tombstone) => Was::Ended(tombstone.ended_by()),
+            Opened::Tombstone(tombstone) => match self.own {
+                Some(own) if tombstone == self.cause.tombstone() => {
+                    return Ok(Next::Stop(Stop::Done(own)));
+                }
+                _ => PriorState::Ended(tombstone.ended_by()),
+            },
         };
-        if let (Some(own), Was::Ended(_)) = (self.own, was)
-            && self.is_own_tombstone(found)
-        {
-            return Ok(Next::Stop(Stop::At(own)));
+        if prior != PriorState::Live && self.cause != EndCause::Login {
+            return Ok(Next::Stop(Stop::Nothing(prior)));
         }
-        if was != Was::Alive && self.ender != Ender::Login {
-            return Ok(Next::Stop(Stop::At(was)));
-        }
-        self.was = was;
-        self.tried = Some(was);
+        self.prior = prior;
+        self.tried = Some(prior);
         Ok(Next::Write(Write::tombstone(
             self.tombstone.clone(),
             tombstone::TIME_TO_LIVE,
         )))
-    }
-}
-
-impl<B: Backend> End<'_, B> {
-    /// Returns whether `found` is a tombstone of the kind that this end leaves.
-    fn is_own_tombstone(&self, found: &Found) -> bool {
-        let kind = match self.ender {
-            Ender::Logout | Ender::Clear => Tombstone::Ended,
-            Ender::Login => Tombstone::Replaced,
-        };
-        let opened = self.storage.open(found, self.storage.config.unix_now());
-        matches!(opened, Opened::Tombstone(tombstone) if tombstone == kind)
     }
 }

@@ -8,7 +8,7 @@ use crate::error::{Error, ErrorChain, ErrorKind, Result};
 use crate::keyed::KeyedStorage;
 use crate::keyed::backend::Backend;
 use crate::keyed::create::Created;
-use crate::keyed::end::{Ender, Was};
+use crate::keyed::end::{EndCause, PriorState};
 use crate::keyed::plan::{Plan, Situation};
 use crate::keyed::swap::RETRY_TIMEOUTS;
 use crate::keyed::users::Listing;
@@ -113,17 +113,17 @@ impl<B: Backend> KeyedStorage<B> {
                     .end(
                         &identity,
                         Some(&seen),
-                        Ender::Clear,
+                        EndCause::Clear,
                         draft.begin_end(),
                         &mut false,
                     )
                     .await?
                 {
-                    Was::Alive => {
+                    PriorState::Live => {
                         draft.commit_removal();
                         Ok(CookieChange::Remove.into())
                     }
-                    Was::Ended(_) | Was::Nothing => self.lost(draft, Some(&identity)),
+                    PriorState::Ended(_) | PriorState::Absent => self.lost(draft, Some(&identity)),
                 }
             }
             (Plan::Update | Plan::Refresh, _) => self.update(draft, plan == Plan::Refresh).await,
@@ -180,7 +180,7 @@ impl<B: Backend> KeyedStorage<B> {
     ) -> Result<()> {
         let cookies = draft.origin.cookies.iter();
         for cookie in cookies.filter(|it| *it != new && self.accepts(it)) {
-            let end = self.end(cookie, None, Ender::Login, false, has_ended_one);
+            let end = self.end(cookie, None, EndCause::Login, false, has_ended_one);
             match end.await {
                 Ok(_) => {}
                 Err(error) if !*has_ended_one => return Err(error),
@@ -212,13 +212,13 @@ impl<B: Backend> KeyedStorage<B> {
             let ended = self.end(
                 &identity,
                 Some(&seen),
-                Ender::Logout,
+                EndCause::Logout,
                 is_repeated,
                 &mut has_ended,
             );
             match ended.await {
-                Ok(Was::Alive | Was::Nothing) => draft.note_ended_here(None),
-                Ok(Was::Ended(by)) => draft.note_ended_here(Some(by)),
+                Ok(PriorState::Live | PriorState::Absent) => draft.note_ended_here(None),
+                Ok(PriorState::Ended(by)) => draft.note_ended_here(Some(by)),
                 Err(error) => {
                     self.take_back(draft).await;
                     return Err(error);
@@ -284,10 +284,10 @@ impl<B: Backend> KeyedStorage<B> {
         let ends = async {
             for cookie in draft.origin.cookies.iter().filter(|it| self.accepts(it)) {
                 let mut has_ended = false;
-                let end = self.end(cookie, None, Ender::Logout, is_repeated, &mut has_ended);
+                let end = self.end(cookie, None, EndCause::Logout, is_repeated, &mut has_ended);
                 match end.await {
-                    Ok(Was::Ended(by)) => ended_by = ended_by.max(Some(by)),
-                    Ok(Was::Alive | Was::Nothing) => {}
+                    Ok(PriorState::Ended(by)) => ended_by = ended_by.max(Some(by)),
+                    Ok(PriorState::Live | PriorState::Absent) => {}
                     Err(error) if goes_on => self.log_not_ended(&error, "logout"),
                     Err(error) => return Err(error),
                 }

@@ -241,6 +241,30 @@ async fn p6_a_login_that_ends_one_of_two_sessions_leaves_the_client_with_one() {
     }
 }
 
+/// One reply is lost, and later two calls in a row fail.
+#[tokio::test]
+async fn p6_a_login_that_ends_one_of_two_sessions_leaves_the_client_with_one_if_a_reply_is_lost() {
+    for lost in 0..8 {
+        for at in lost + 2..10 {
+            let case = format!("the reply to call {lost} was lost, calls {at} and the next failed");
+            let app = App::new();
+            let cookie = app.client().await;
+            let both = format!("{cookie}; sid=0123456789abcdef0123456789abcdef");
+            app.failing().fail(lost..=lost, When::After);
+            app.failing().also_fail(at..=at + 1, When::Before);
+            let response = app.ask(Some(&both), "/login").await;
+            app.failing().heal();
+            let client = response.next_cookie(Some(&cookie)).unwrap();
+            let keys = app.keys(&client).await;
+            assert!(
+                keys.is_some(),
+                "{case}: {}, and no session",
+                response.status
+            );
+        }
+    }
+}
+
 #[tokio::test]
 async fn p6_a_logout_that_ended_one_of_two_sessions_is_an_error() {
     let app = App::new();
