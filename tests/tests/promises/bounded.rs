@@ -7,7 +7,7 @@ use http::header::COOKIE;
 use http::{Request, Response};
 use session_core::{
     CookieChange, CookieSettings, ErrorKind, KeyedStorage, ManualClock, MemoryBackend,
-    RequestSession as _, Session, Storage as _, UserIndex,
+    RequestSession as _, Session, Storage as _, UserIndex, UserSessions,
 };
 use session_tests::server::BoxError;
 use session_tests::stores::{Slow, Timed};
@@ -172,4 +172,51 @@ async fn p6_a_whole_login_ends_within_five_limits_however_slow_the_store_is() {
             }
         }
     }
+}
+
+/// A store in another data centre takes some milliseconds for each call.
+#[tokio::test(start_paused = true)]
+async fn p11_the_limit_holds_and_a_list_is_quick_although_each_call_takes_ten_milliseconds() {
+    const MANY: usize = 300;
+    let memory = MemoryBackend::new();
+    let storage = Store::new(Timed::new(Slow::new(memory), LIMIT))
+        .with_user_index(UserIndex::new("user").limit(MANY));
+    let storage = Arc::new(storage);
+    let stored = Stored {
+        storage,
+        clock: ManualClock::at(std::time::SystemTime::now()),
+    };
+    let mut cookies = Vec::new();
+    for _ in 0..MANY {
+        cookies.push(stored.client("bob").await);
+    }
+    stored.slow().delay(Duration::from_millis(10));
+    cookies.push(stored.client("bob").await);
+    let start = Instant::now();
+    let listed = UserSessions::of_user(&stored.storage, "bob").unwrap();
+    let listed = listed.list().await.unwrap().len();
+    assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
+    stored.slow().delay(Duration::ZERO);
+    assert_eq!(listed, MANY);
+    assert_eq!(stored.live(&cookies[1..]).await, MANY);
+    assert_eq!(stored.live(&cookies[..1]).await, 0, "the oldest");
+}
+
+#[tokio::test(start_paused = true)]
+async fn p6_a_list_of_sessions_ends_within_five_limits_however_slow_the_store_is() {
+    let stored = Stored::new(false);
+    let storage = Store::new(Timed::new(Slow::new(MemoryBackend::new()), LIMIT));
+    let stored = Stored {
+        storage: Arc::new(storage.with_user_index("user")),
+        ..stored
+    };
+    for _ in 0..100 {
+        stored.client("bob").await;
+    }
+    stored.slow().delay(Duration::from_millis(990));
+    let start = Instant::now();
+    let listed = UserSessions::of_user(&stored.storage, "bob").unwrap();
+    let failed = listed.list().await.unwrap_err();
+    assert_eq!(failed.kind(), ErrorKind::Unavailable);
+    assert!(start.elapsed() <= WHOLE, "{:?}", start.elapsed());
 }

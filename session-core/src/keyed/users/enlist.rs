@@ -10,6 +10,7 @@ use crate::keyed::backend::{Backend, Found, Write};
 use crate::keyed::save::GRACE;
 use crate::keyed::swap::{Change, Next, Swapped};
 use crate::keyed::users::index::{Entry, Index};
+use crate::keyed::users::listed::AT_ONCE;
 use crate::keyed::{Address, KeyedStorage};
 use crate::record::{Record, Until};
 use crate::session::{Draft, lifetime};
@@ -215,13 +216,15 @@ impl<B: Backend> KeyedStorage<B> {
         let mut gone = HashSet::new();
         let found = self.backend.bound(
             async {
-                for entry in index.entries.iter().filter(|it| *it.suffix != *except) {
-                    let key = self.address_of(entry.suffix.clone()).key;
-                    match self.backend.read(&key).await {
-                        Ok(Found::Missing) => gone.insert(entry.suffix.clone()),
-                        Ok(Found::Record(_) | Found::Foreign) => false,
-                        Err(_) => return,
+                for entries in index.entries.chunks(AT_ONCE) {
+                    let Ok(found) = self.read_entries(entries).await else {
+                        return;
                     };
+                    let found = entries.iter().zip(found);
+                    let missing = found.filter(|(entry, found)| {
+                        matches!(found, Found::Missing) && *entry.suffix != *except
+                    });
+                    gone.extend(missing.map(|(entry, _)| entry.suffix.clone()));
                 }
             },
             1,

@@ -1,20 +1,15 @@
 //! The limit of sessions per user: a login beyond it ends the oldest.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::collections::HashSet;
 
 use crate::error::{ErrorChain, Result};
 use crate::keyed::KeyedStorage;
 use crate::keyed::backend::Backend;
-use crate::keyed::end::MAX_HOPS;
-use crate::keyed::load::Opened;
 use crate::keyed::save::LAST_TIMEOUTS;
-use crate::keyed::tombstone::Tombstone;
 use crate::keyed::users::enlist::Listing;
+use crate::keyed::users::listed::{Held, ListedKeys};
 use crate::keyed::users::own::Own;
 use crate::metrics::Count;
-use crate::record::Record;
-use crate::session::identity::Identity;
 
 impl<B: Backend> KeyedStorage<B> {
     /// Ends the oldest sessions of a user who has more than the limit allows after a login.
@@ -45,29 +40,26 @@ impl<B: Backend> KeyedStorage<B> {
     async fn end_oldest(&self, listing: &Listing, mut surplus: usize) -> Result<()> {
         let mut gone = HashSet::new();
         let mut live = Vec::new();
-        let mut known = HashMap::new();
         let handles = listing.index.handles();
-        for handle in &handles {
+        let is_new = |handle: &str| *handle == *listing.handle;
+        let mut entries = listing.index.entries.clone();
+        entries.retain(|entry| !is_new(&entry.handle));
+        let mut keys = ListedKeys::new(self, &entries);
+        for handle in handles.iter().copied().filter(|handle| !is_new(handle)) {
             if surplus == 0 {
                 break;
             }
-            let handle = *handle;
-            if *handle == *listing.handle {
-                continue;
-            }
             let mut is_live = false;
-            for entry in &listing.index.entries {
-                if *entry.handle != *handle {
-                    continue;
-                }
-                match self.find_session(&entry.suffix, &mut known).await? {
-                    // A session that was emptied goes on as another one, which counts itself.
-                    At::Moved(_, other) if *other != *handle && handles.contains(&&*other) => {}
-                    At::Record(record) | At::Moved(record, _) => {
-                        is_live |= self.is_live(&record, &listing.user);
-                    }
-                    At::Gone => drop(gone.insert(entry.suffix.clone())),
-                    At::Ended => {}
+            for entry in entries.iter().filter(|it| *it.handle == *handle) {
+                let (last, held) = keys.find(&entry.suffix).await?;
+                let is_moved = last != entry.suffix;
+                match held {
+                    // An emptied session continues under another handle. It is counted there.
+                    Held::Record(_, other)
+                        if is_moved && *other != *handle && handles.contains(&&*other) => {}
+                    Held::Record(record, _) => is_live |= self.is_live(&record, &listing.user),
+                    Held::Missing if !is_moved => drop(gone.insert(last)),
+                    Held::Missing | Held::Moved(_) | Held::Other => {}
                 }
             }
             if is_live {
@@ -80,12 +72,9 @@ impl<B: Backend> KeyedStorage<B> {
         let mut visited = HashSet::new();
         for handle in live.into_iter().take(surplus) {
             let mut has_ended = false;
-            for entry in &listing.index.entries {
-                if *entry.handle == *handle {
-                    let revoke =
-                        self.revoke(&entry.suffix, &listing.user, Some(&own), &mut visited);
-                    has_ended |= revoke.await?.ended.is_some();
-                }
+            for entry in entries.iter().filter(|it| *it.handle == *handle) {
+                let revoke = self.revoke(&entry.suffix, &listing.user, Some(&own), &mut visited);
+                has_ended |= revoke.await?.ended.is_some();
             }
             if has_ended {
                 self.config.metrics().count(Count::RevokedByLimit);
@@ -94,81 +83,4 @@ impl<B: Backend> KeyedStorage<B> {
         self.take_out(&listing.user, gone).await;
         Ok(())
     }
-
-    /// Finds a listed session. A renewal may have moved it since the index was read.
-    ///
-    /// `known` tells where the tombstones of earlier calls lead, and learns where those of this one
-    /// do. Each renewal lists a key. Without `known` the tombstones of a session would be followed
-    /// once for each renewal.
-    async fn find_session(
-        &self,
-        listed: &Arc<str>,
-        known: &mut HashMap<Arc<str>, Last>,
-    ) -> Result<At> {
-        let mut suffix = listed.clone();
-        let mut followed = Vec::new();
-        let last = loop {
-            if let Some(last) = known.get(&suffix) {
-                break last.clone();
-            }
-            followed.push(suffix.clone());
-            let address = self.address_of(suffix.clone());
-            let found = self.backend.read(&address.key).await?;
-            let what = match self.open(&found, self.config.unix_now()) {
-                Opened::Record(record) => {
-                    let handle = self.handle_at(&record, &address);
-                    What::Record(record, handle)
-                }
-                Opened::Missing => What::Missing,
-                Opened::Tombstone(Tombstone::Moved(to)) if followed.len() < MAX_HOPS => {
-                    match Identity::parse(&to) {
-                        Some(to) => {
-                            suffix = to.text();
-                            continue;
-                        }
-                        None => What::Other,
-                    }
-                }
-                _ => What::Other,
-            };
-            break Last { suffix, what };
-        };
-        for suffix in followed {
-            known.insert(suffix, last.clone());
-        }
-        let is_listed = last.suffix == *listed;
-        Ok(match last.what {
-            What::Record(record, _) if is_listed => At::Record(record),
-            What::Record(record, handle) => At::Moved(record, handle),
-            What::Missing if is_listed => At::Gone,
-            What::Missing | What::Other => At::Ended,
-        })
-    }
-}
-
-/// Where the tombstones of renewals lead.
-#[derive(Clone)]
-struct Last {
-    suffix: Arc<str>,
-    what: What,
-}
-
-/// What the last key holds.
-#[derive(Clone)]
-enum What {
-    /// A record, with the handle there.
-    Record(Arc<Record>, Box<str>),
-    Missing,
-    Other,
-}
-
-/// Where a listed session is.
-enum At {
-    Record(Arc<Record>),
-    /// Where a renewal moved it, with the handle there.
-    Moved(Arc<Record>, Box<str>),
-    /// It has ended, and its key holds something else.
-    Ended,
-    /// The key that the index lists is missing.
-    Gone,
 }

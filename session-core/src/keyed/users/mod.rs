@@ -9,6 +9,7 @@ mod enlist;
 mod index;
 mod limit;
 mod list;
+mod listed;
 mod own;
 mod revoke;
 
