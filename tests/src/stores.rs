@@ -294,11 +294,12 @@ fn down() -> Error {
 
 wrap_backend!(Failing<B>, B);
 
-/// Carries out each call after a delay. A call that is dropped before that never reaches the store.
+/// Delays each call. With [`When::Before`] it is carried out after the delay: a call that is dropped
+/// before that never reaches the store. With [`When::After`] its response is late.
 #[derive(Debug)]
 pub struct Slow<B> {
     inner: B,
-    delay: Mutex<Duration>,
+    delay: Mutex<(Duration, When)>,
 }
 
 impl<B> Slow<B> {
@@ -306,21 +307,29 @@ impl<B> Slow<B> {
     pub fn new(inner: B) -> Self {
         Self {
             inner,
-            delay: Mutex::new(Duration::ZERO),
+            delay: Mutex::new((Duration::ZERO, When::Before)),
         }
     }
 
     /// Delays each call from now on.
-    pub fn delay(&self, delay: Duration) {
-        *lock(&self.delay) = delay;
+    pub fn delay(&self, delay: Duration, when: When) {
+        *lock(&self.delay) = (delay, when);
     }
 
     async fn around<T>(&self, _call: Call, _key: &str, inner: impl Future<Output = T>) -> T {
         let delay = *lock(&self.delay);
-        if !delay.is_zero() {
-            sleep(delay).await;
+        match delay {
+            (Duration::ZERO, _) => inner.await,
+            (delay, When::Before) => {
+                sleep(delay).await;
+                inner.await
+            }
+            (delay, When::After) => {
+                let response = inner.await;
+                sleep(delay).await;
+                response
+            }
         }
-        inner.await
     }
 }
 

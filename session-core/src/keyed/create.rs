@@ -4,6 +4,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::keyed::KeyedStorage;
 use crate::keyed::backend::{Backend, Found, OnlyIf, Outcome, Write};
 use crate::keyed::load::Opened;
+use crate::keyed::save::LAST_TIMEOUTS;
 use crate::keyed::tombstone::{self, Tombstone};
 use crate::keyed::users::Listing;
 use crate::record::stored::Stored;
@@ -39,10 +40,10 @@ impl<B: Backend> KeyedStorage<B> {
                 )
             };
             let is_chosen = chosen.is_some();
-            let (identity, before) = match (pending, chosen) {
-                (Some(pending), _) => (pending.identity, pending.written),
-                (None, Some(chosen)) => (chosen, Vec::new()),
-                (None, None) => (self.draw()?, Vec::new()),
+            let (identity, before, stored) = match (pending, chosen) {
+                (Some(pending), _) => (pending.identity, pending.written, pending.stored),
+                (None, Some(chosen)) => (chosen, Vec::new(), None),
+                (None, None) => (self.draw()?, Vec::new(), None),
             };
             if !self.accepts(&identity) {
                 return Err(identity_error(
@@ -60,6 +61,7 @@ impl<B: Backend> KeyedStorage<B> {
             let pending = PendingCreate {
                 identity: identity.clone(),
                 written,
+                stored,
                 is_move,
             };
             draft.session().state().creation.pending = Some(pending);
@@ -95,6 +97,7 @@ impl<B: Backend> KeyedStorage<B> {
             }
             match outcome {
                 Outcome::Written(stored) => {
+                    draft.note_stored(stored.clone());
                     let listing = match wish {
                         None => None,
                         Some(wish) => {
@@ -145,6 +148,13 @@ impl<B: Backend> KeyedStorage<B> {
         }
     }
 
+    /// Takes back the record that this save may have created, within the time of the last step. If
+    /// this fails, no client has the identity.
+    pub(super) async fn take_back_last(&self, draft: &Draft) {
+        let taken = Box::pin(self.take_back(draft));
+        let _ = self.backend.bound(taken, LAST_TIMEOUTS).await;
+    }
+
     /// Ends a record that will not be used. Returns whether it has certainly ended.
     ///
     /// If this fails, the record stays for its time to live, but no client has its identity.
@@ -156,14 +166,24 @@ impl<B: Backend> KeyedStorage<B> {
         let write = Write::tombstone(text, tombstone::TIME_TO_LIVE);
         // End only what this save wrote. The creation may never have arrived, and another session
         // may have the identity by now if the application chose it.
-        match self.backend.read(&key).await {
-            Ok(Found::Record(found)) if pending.written.contains(found.value()) => {
-                let only_if = OnlyIf::Unchanged(&found);
-                let ended = self.backend.write(&key, write, only_if).await;
-                matches!(ended, Ok(Outcome::Written(_)))
-            }
-            found => found.is_ok(),
+        let mut found = match &pending.stored {
+            Some(stored) => Ok(Found::Record(stored.clone())),
+            None => self.backend.read(&key).await,
+        };
+        for _ in 0..=pending.written.len() {
+            let own = match &found {
+                Ok(Found::Record(record)) if pending.written.contains(record.value()) => record,
+                Ok(_) => return true,
+                Err(_) => return false,
+            };
+            let only_if = OnlyIf::Unchanged(own);
+            found = match self.backend.write(&key, write.clone(), only_if).await {
+                Ok(Outcome::Written(_)) => return true,
+                Ok(Outcome::Found(now)) => Ok(now),
+                Err(error) => Err(error),
+            };
         }
+        false
     }
 }
 

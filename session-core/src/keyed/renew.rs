@@ -7,12 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::keyed::backend::{Backend, Found, OnlyIf, Outcome, Write};
 use crate::keyed::create::Created;
 use crate::keyed::lineage::Lineage;
 use crate::keyed::load::Opened;
-use crate::keyed::save::Saved;
+use crate::keyed::save::{LAST_TIMEOUTS, STEPS_TIMEOUTS, Saved};
 use crate::keyed::swap::{Change, Next, Swapped};
 use crate::keyed::tombstone::{self, Tombstone};
 use crate::keyed::users::Listing;
@@ -25,19 +25,68 @@ use crate::session::state::Place;
 impl<B: Backend> KeyedStorage<B> {
     /// Stores the draft's record under a fresh identity and leaves a tombstone at the old key.
     /// Changes that another request stores there in between move along.
-    pub(super) async fn renew(
+    pub(super) async fn renew(&self, draft: &mut Draft) -> Result<Saved> {
+        let Place::InStore {
+            identity: old,
+            seen,
+            emptied,
+        } = draft.place.clone()
+        else {
+            return self.lost(draft, None);
+        };
+        let mut target = None;
+        let steps = Box::pin(self.move_session(draft, &old, seen, emptied, &mut target));
+        let moved = self.backend.bound(steps, STEPS_TIMEOUTS).await;
+        let is_late = moved.is_err();
+        let (is_moved, target) = match (moved.and_then(|moved| moved), target) {
+            (Ok(is_moved), Some(target)) => (is_moved, target),
+            (Err(error), Some(mut target)) => {
+                let settled = self.settle(draft, &old, &target, error);
+                self.backend.bound(settled, LAST_TIMEOUTS).await??;
+                // No time is left to enforce the limit of sessions. The next login does it.
+                target.listing = None;
+                (true, target)
+            }
+            (moved, None) => {
+                // If the creation itself failed, the next save goes on with it.
+                if is_late {
+                    self.take_back_last(draft).await;
+                }
+                return Err(moved.err().unwrap_or_else(|| ErrorKind::Unavailable.into()));
+            }
+        };
+        if !is_moved {
+            self.take_back_last(draft).await;
+            return self.lost(draft, Some(&old));
+        }
+        let cookie = self.set_cookie(draft, &target.identity);
+        let emptied = draft.record.is_empty();
+        draft.commit(Place::InStore {
+            identity: target.identity,
+            seen: target.stored,
+            emptied,
+        });
+        Ok(Saved {
+            cookie,
+            listing: target.listing,
+        })
+    }
+    /// Creates the new record and leaves the tombstone. Returns whether the session moved: not if
+    /// another request ended it. `target` is set once the new record is there.
+    async fn move_session(
         &self,
         draft: &mut Draft,
-        old: Identity,
+        old: &Identity,
         seen: Stored,
         was_emptied: bool,
-    ) -> Result<Saved> {
+        target: &mut Option<Target>,
+    ) -> Result<bool> {
         let lineage = if was_emptied {
             // A new session gets a new handle, and begins now. The emptied record has the old one.
             self.note_start(draft);
-            self.lineage_at(&seen, &old)
+            self.lineage_at(&seen, old)
         } else {
-            let lineage = Lineage::of(&draft.record, &old);
+            let lineage = Lineage::of(&draft.record, old);
             Arc::make_mut(&mut draft.record).handle = Some(lineage.handle());
             lineage
         };
@@ -46,47 +95,30 @@ impl<B: Backend> KeyedStorage<B> {
         let Created {
             identity,
             stored,
-            mut listing,
+            listing,
         } = self.create(draft, true).await?;
-        let new = self.address(&identity);
-        let new_suffix = new.suffix.clone();
-        let tombstone = Tombstone::Moved(new_suffix.to_string()).to_text();
-        let tombstone = Bytes::from(self.config.encode(tombstone)?);
-        let address = self.address(&old);
+        let address = self.address(&identity);
+        let tombstone = Tombstone::Moved(address.suffix.to_string()).to_text();
         let mut change = Move {
             storage: self,
             base: seen.value().clone(),
-            draft: &mut *draft,
+            draft,
             lineage,
             handle,
             started,
-            new,
-            stored,
-            listing: &mut listing,
-            tombstone: tombstone.clone(),
+            target: target.insert(Target {
+                identity,
+                address,
+                stored,
+                listing,
+                tombstone: self.config.encode(tombstone)?.into(),
+            }),
         };
-        let swapped = self.swap(&address, Some(seen), &mut change).await;
-        let stored = change.stored;
-        let is_moved = match swapped {
-            Ok(Swapped::Written(_) | Swapped::Stopped(Moved::Already)) => true,
-            Ok(Swapped::Stopped(Moved::Ended)) => false,
-            Err(error) => {
-                self.settle(draft, &address, &new_suffix, &tombstone, error)
-                    .await?
-            }
-        };
-        if !is_moved {
-            self.take_back(draft).await;
-            return self.lost(draft, Some(&old));
-        }
-        let cookie = self.set_cookie(draft, &identity);
-        let emptied = draft.record.is_empty();
-        draft.commit(Place::InStore {
-            identity,
-            seen: stored,
-            emptied,
-        });
-        Ok(Saved { cookie, listing })
+        let swapped = self.swap(&self.address(old), Some(seen), &mut change).await;
+        Ok(match swapped? {
+            Swapped::Written(_) | Swapped::Stopped(Moved::Already) => true,
+            Swapped::Stopped(Moved::Ended) => false,
+        })
     }
 
     /// Returns whether this is the tombstone of a renewal to the key with this suffix. Only this
@@ -106,26 +138,38 @@ impl<B: Backend> KeyedStorage<B> {
         }
     }
 
-    /// Reads once to see whether the tombstone is there, after its write failed with `error`.
+    /// Reads once to see whether the tombstone is there, after its write failed with `error` or was
+    /// cut short. If not, takes the new record back and returns the error.
     async fn settle(
         &self,
         draft: &Draft,
-        old: &Address,
-        new_suffix: &str,
-        tombstone: &Bytes,
+        old: &Identity,
+        target: &Target,
         error: Error,
-    ) -> Result<bool> {
-        let Ok(found) = self.backend.read(&old.key).await else {
+    ) -> Result<()> {
+        let Ok(found) = self.backend.read(&self.address(old).key).await else {
             return Err(error);
         };
         // This save tried to write this value, so finding it means that the write succeeded.
-        let is_own = matches!(&found, Found::Record(stored) if stored.value() == tombstone);
-        if is_own || self.is_moved_to(&found, new_suffix) {
-            return Ok(true);
+        let is_own = matches!(&found, Found::Record(stored) if *stored.value() == target.tombstone);
+        if is_own || self.is_moved_to(&found, &target.address.suffix) {
+            return Ok(());
         }
         self.take_back(draft).await;
         Err(error)
     }
+}
+
+/// Where a renewal moves a session.
+struct Target {
+    identity: Identity,
+    address: Address,
+    /// What the store holds there.
+    stored: Stored,
+    /// How the new record is listed.
+    listing: Option<Box<Listing>>,
+    /// The tombstone for the old key. It names the new one.
+    tombstone: Bytes,
 }
 
 struct Move<'a, B> {
@@ -139,12 +183,7 @@ struct Move<'a, B> {
     handle: Option<Box<str>>,
     /// When the session began, if it is a new one.
     started: Option<u64>,
-    new: Address,
-    /// What the store holds at the new key.
-    stored: Stored,
-    /// How the new record is listed.
-    listing: &'a mut Option<Box<Listing>>,
-    tombstone: Bytes,
+    target: &'a mut Target,
 }
 
 enum Moved {
@@ -160,7 +199,7 @@ impl<B: Backend> Change for Move<'_, B> {
     async fn next(&mut self, found: &Found) -> Result<Next<Moved>> {
         let is_base = matches!(found, Found::Record(stored) if *stored.value() == self.base);
         if !is_base {
-            if self.storage.is_moved_to(found, &self.new.suffix) {
+            if self.storage.is_moved_to(found, &self.target.address.suffix) {
                 return Ok(Next::Stop(Moved::Already));
             }
             match (
@@ -177,14 +216,14 @@ impl<B: Backend> Change for Move<'_, B> {
                     if !self.rewrite().await? {
                         return Ok(Next::Stop(Moved::Ended));
                     }
-                    if let (true, Some(listing)) = (is_login, self.listing.as_deref_mut()) {
+                    if let (true, Some(listing)) = (is_login, self.target.listing.as_deref_mut()) {
                         listing.note_login();
                     }
                 }
                 _ => return Ok(Next::Stop(Moved::Ended)),
             }
         }
-        let tombstone = Write::tombstone(self.tombstone.clone(), tombstone::TIME_TO_LIVE);
+        let tombstone = Write::tombstone(self.target.tombstone.clone(), tombstone::TIME_TO_LIVE);
         Ok(Next::Write(tombstone))
     }
 }
@@ -192,17 +231,24 @@ impl<B: Backend> Change for Move<'_, B> {
 impl<B: Backend> Move<'_, B> {
     /// Stores the merged record at the new key; false if another request ended the session there.
     async fn rewrite(&mut self) -> Result<bool> {
-        let storage = self.storage;
+        let Self {
+            storage,
+            draft,
+            target,
+            ..
+        } = self;
         storage
-            .cover_again(self.draft, &self.new, self.listing)
+            .cover_again(draft, &target.address, &mut target.listing)
             .await?;
-        let (value, ttl) = storage.record_to_store(self.draft)?;
+        let (value, ttl) = storage.record_to_store(draft)?;
         let write = Write::record(value, ttl);
-        self.draft.note_written(write.value().clone());
-        let only_if = OnlyIf::Unchanged(&self.stored);
-        match storage.backend.write(&self.new.key, write, only_if).await? {
+        draft.note_written(write.value().clone());
+        let only_if = OnlyIf::Unchanged(&target.stored);
+        let outcome = storage.backend.write(&target.address.key, write, only_if);
+        match outcome.await? {
             Outcome::Written(stored) => {
-                self.stored = stored;
+                draft.note_stored(stored.clone());
+                target.stored = stored;
                 Ok(true)
             }
             Outcome::Found(_) => Ok(false),

@@ -21,13 +21,16 @@ use crate::storage::Storage as _;
 /// session can still save it.
 pub(super) const GRACE: Duration = Duration::from_secs(300);
 
-/// How many times the backend's limit for one call a whole save may take, not counting a wait for
-/// another save of the same handle.
+/// The time limit of a whole save, in timeouts of the backend. Waiting for another save of the same
+/// `Session` is not included.
 const SAVE_TIMEOUTS: u32 = RETRY_TIMEOUTS + 1;
 
-/// How many of them are left for what follows the steps of a save: the limit of sessions of a user,
-/// or taking back what a login has stored.
+/// The part of it that is left for the last step: enforcing the limit of sessions of a user, taking
+/// back what a login or a creation has stored, or finding out whether a renewal is done.
 pub(super) const LAST_TIMEOUTS: u32 = 1;
+
+/// The part of it that the other steps may take, if there can be a last step.
+pub(super) const STEPS_TIMEOUTS: u32 = SAVE_TIMEOUTS - LAST_TIMEOUTS;
 
 /// How many times that limit the ends of the client's other cookies may take after a logout has
 /// stored a new session.
@@ -72,23 +75,27 @@ impl<B: Backend> KeyedStorage<B> {
             is_empty: draft.record.is_empty(),
             is_login: self.is_login(&draft),
         });
+        let is_refresh = plan == Plan::Refresh;
+        // All but the usual plans are boxed, because their futures are many times larger.
         let saved = match plan {
             Plan::Nothing => Ok(CookieChange::Keep.into()),
             Plan::Refuse => self.lost(&draft, None),
             // Its loop has a limit of its own.
             Plan::Update | Plan::Refresh if !self.may_list(&draft) => {
-                self.update(&mut draft, plan == Plan::Refresh).await
+                self.update(&mut draft, is_refresh).await
             }
+            Plan::Update | Plan::Refresh => {
+                let update = Box::pin(self.update(&mut draft, is_refresh));
+                self.backend.bound(update, STEPS_TIMEOUTS).await?
+            }
+            Plan::Create => Box::pin(self.start(&mut draft)).await,
+            Plan::Renew => Box::pin(self.renew(&mut draft)).await,
             Plan::Login => Box::pin(self.log_in(&mut draft)).await,
-            // The rare plans are boxed, because their futures are many times larger than an
-            // update's.
-            _ => {
-                // Only what lists a session may have to enforce the limit afterwards.
-                let may_list = self.users.is_some() && !draft.record.is_empty();
-                let last = if may_list { LAST_TIMEOUTS } else { 0 };
-                let rare = Box::pin(self.carry_out(plan, &mut draft));
-                self.backend.bound(rare, SAVE_TIMEOUTS - last).await?
+            Plan::Clear => {
+                let clear = Box::pin(self.clear(&mut draft));
+                self.backend.bound(clear, SAVE_TIMEOUTS).await?
             }
+            Plan::End => Box::pin(self.end_session(&mut draft)).await,
         };
         let saved = saved?;
         draft.note_cookie(&saved.cookie);
@@ -98,45 +105,37 @@ impl<B: Backend> KeyedStorage<B> {
         Ok(saved.cookie)
     }
 
-    async fn carry_out(&self, plan: Plan, draft: &mut Draft) -> Result<Saved> {
-        match (plan, draft.place.clone()) {
-            (
-                Plan::Renew,
-                Place::InStore {
-                    identity,
-                    seen,
-                    emptied,
-                },
-            ) => self.renew(draft, identity, seen, emptied).await,
-            (Plan::Clear, Place::InStore { identity, seen, .. }) => {
-                match self
-                    .end(
-                        &identity,
-                        Some(&seen),
-                        EndCause::Clear,
-                        draft.begin_end(),
-                        &mut false,
-                    )
-                    .await?
-                {
-                    PriorState::Live => {
-                        draft.commit_removal();
-                        Ok(CookieChange::Remove.into())
-                    }
-                    PriorState::Ended(_) | PriorState::Absent => self.lost(draft, Some(&identity)),
-                }
+    /// Ends a session that was cleared.
+    async fn clear(&self, draft: &mut Draft) -> Result<Saved> {
+        let Place::InStore { identity, seen, .. } = draft.place.clone() else {
+            return self.lost(draft, None);
+        };
+        let is_repeated = draft.begin_end();
+        let mut has_ended = false;
+        let end = self.end(
+            &identity,
+            Some(&seen),
+            EndCause::Clear,
+            is_repeated,
+            &mut has_ended,
+        );
+        match end.await? {
+            PriorState::Live => {
+                draft.commit_removal();
+                Ok(CookieChange::Remove.into())
             }
-            (Plan::Update | Plan::Refresh, _) => self.update(draft, plan == Plan::Refresh).await,
-            (Plan::Create, _) => self.start(draft).await,
-            (Plan::End, _) => self.log_out(draft).await,
-            _ => self.lost(draft, None),
+            PriorState::Ended(_) | PriorState::Absent => self.lost(draft, Some(&identity)),
         }
     }
 
     /// Stores a new session.
     async fn start(&self, draft: &mut Draft) -> Result<Saved> {
-        let created = self.create(draft, false).await?;
-        Ok(self.commit_new(draft, created))
+        let create = Box::pin(self.create(draft, false));
+        let created = self.backend.bound(create, STEPS_TIMEOUTS).await;
+        if created.is_err() {
+            self.take_back_last(draft).await;
+        }
+        Ok(self.commit_new(draft, created??))
     }
 
     /// Stores a new session, and then ends the sessions of the client's cookies. In this order, a
@@ -148,8 +147,7 @@ impl<B: Backend> KeyedStorage<B> {
             self.replace_old(draft, &new.identity, &mut has_ended_one)
                 .await
         });
-        let done = self.backend.bound(steps, SAVE_TIMEOUTS - LAST_TIMEOUTS);
-        let done = done.await;
+        let done = self.backend.bound(steps, STEPS_TIMEOUTS).await;
         let is_late = done.is_err();
         match (created, done.and_then(|done| done)) {
             (Some(created), Ok(())) => Ok(self.commit_new(draft, created)),
@@ -162,9 +160,7 @@ impl<B: Backend> KeyedStorage<B> {
             (created, done) => {
                 // If the creation itself failed, the next save goes on with it.
                 if is_late || created.is_some() {
-                    let taken = Box::pin(self.take_back(draft));
-                    // If this fails, no client has the identity.
-                    let _ = self.backend.bound(taken, LAST_TIMEOUTS).await;
+                    self.take_back_last(draft).await;
                 }
                 Err(done.err().unwrap_or_else(|| ErrorKind::Unavailable.into()))
             }
@@ -188,6 +184,19 @@ impl<B: Backend> KeyedStorage<B> {
             }
         }
         Ok(())
+    }
+
+    async fn end_session(&self, draft: &mut Draft) -> Result<Saved> {
+        if draft.record.is_empty() {
+            let end = Box::pin(self.log_out(draft));
+            return self.backend.bound(end, SAVE_TIMEOUTS).await?;
+        }
+        let end = Box::pin(self.log_out(draft));
+        let saved = self.backend.bound(end, STEPS_TIMEOUTS).await;
+        if saved.is_err() {
+            self.take_back_last(draft).await;
+        }
+        saved?
     }
 
     /// Ends the session and the sessions of the client's other cookies. Values that were set after
@@ -265,10 +274,11 @@ impl<B: Backend> KeyedStorage<B> {
             self.take_back(draft).await;
             return self.lost(draft, None);
         }
-        match new {
-            Some(created) => Ok(self.commit_new(draft, created)),
-            None => self.start(draft).await,
-        }
+        let created = match new {
+            Some(created) => created,
+            None => self.create(draft, false).await?,
+        };
+        Ok(self.commit_new(draft, created))
     }
 
     /// Ends the sessions of the client's other cookies. Returns the strongest reason among those

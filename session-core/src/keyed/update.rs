@@ -53,11 +53,11 @@ impl<B: Backend> KeyedStorage<B> {
             Swapped::Stopped(Conflict::OtherUser(found)) => {
                 // What is there now decides whether the save gives the session another user.
                 draft.place = Place::InStore {
-                    identity: identity.clone(),
-                    seen: found.clone(),
+                    identity,
+                    seen: found,
                     emptied: false,
                 };
-                Box::pin(self.renew(draft, identity, found, false)).await
+                Box::pin(self.renew(draft)).await
             }
             Swapped::Stopped(Conflict::Ended) => self.lost(draft, Some(&identity)),
         }

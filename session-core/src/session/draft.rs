@@ -11,6 +11,7 @@ use crate::config::SessionConfig;
 use crate::cookie::change::CookieChange;
 use crate::error::{Error, ErrorKind, Result};
 use crate::record::Record;
+use crate::record::stored::Stored;
 use crate::session::Session;
 use crate::session::delta::{Delta, IdentityChange};
 use crate::session::lifetime;
@@ -275,6 +276,13 @@ impl Draft {
     pub(crate) fn note_written(&self, value: Bytes) {
         if let Some(pending) = &mut self.session.state().creation.pending {
             pending.written.push(value);
+        }
+    }
+
+    /// Notes what the store holds of the record that this save creates.
+    pub(crate) fn note_stored(&self, stored: Stored) {
+        if let Some(pending) = &mut self.session.state().creation.pending {
+            pending.stored = Some(stored);
         }
     }
 

@@ -133,6 +133,8 @@ pub(crate) struct PendingCreate {
     /// The values that may have been stored. Only this session writes them, because only it knows
     /// the identity.
     pub(crate) written: Vec<Bytes>,
+    /// What the store has acknowledged last.
+    pub(crate) stored: Option<Stored>,
     /// A renewal creates it, so the tombstone at the old key may name it.
     pub(crate) is_move: bool,
 }

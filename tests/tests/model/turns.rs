@@ -34,8 +34,8 @@ struct State {
     /// Calls stand still. Those of the test's own, that look at what is there, do not.
     stepping: bool,
     standing: bool,
-    /// The inner store works on a call.
-    is_busy: bool,
+    /// How many calls the inner store works on.
+    busy: usize,
     /// The call that stands still before it is carried out.
     next: Option<Made>,
     fault: Fault,
@@ -85,7 +85,7 @@ impl Turn {
             lost: Vec::new(),
             stepping: false,
             standing: false,
-            is_busy: false,
+            busy: 0,
             next: None,
             fault: Fault::None,
             made: Vec::new(),
@@ -103,7 +103,7 @@ impl Turn {
         let came = poll_fn(|cx| match waiting.as_mut().poll(cx) {
             Poll::Ready(value) => Poll::Ready(Came::Done(value)),
             Poll::Pending if self.state().standing => Poll::Ready(Came::On),
-            Poll::Pending if self.state().is_busy => Poll::Pending,
+            Poll::Pending if self.state().busy > 0 => Poll::Pending,
             Poll::Pending => Poll::Ready(Came::Blocked),
         });
         let came = tokio::task::unconstrained(came).await;
@@ -147,6 +147,22 @@ impl Turn {
     }
 }
 
+/// A call that the inner store works on, until it is dropped.
+struct Busy<'a>(&'a Turn);
+
+impl<'a> Busy<'a> {
+    fn new(turn: &'a Turn) -> Self {
+        turn.state().busy += 1;
+        Self(turn)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.state().busy -= 1;
+    }
+}
+
 impl<B> Turns<B> {
     pub(crate) fn new(inner: Arc<B>, turn: Turn) -> Self {
         Self { inner, turn }
@@ -176,7 +192,6 @@ impl<B> Turns<B> {
             let mut state = self.turn.state();
             let fault = std::mem::replace(&mut state.fault, Fault::None);
             state.faults += usize::from(fault != Fault::None);
-            state.is_busy = fault != Fault::Refused;
             fault
         };
         let down = || Error::new(ErrorKind::Unavailable, "the store is down, says the test");
@@ -184,10 +199,11 @@ impl<B> Turns<B> {
             self.turn.state().made.push(made);
             return Err(down());
         }
+        let busy = Busy::new(&self.turn);
         let reply = inner.await;
+        drop(busy);
         {
             let mut state = self.turn.state();
-            state.is_busy = false;
             made.is_written = reply.as_ref().is_ok_and(is_written);
             state.made.push(made);
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use http::header::COOKIE;
 use http::{Request, Response};
 use session_core::{
@@ -10,7 +11,7 @@ use session_core::{
     RequestSession as _, Session, Storage as _, UserIndex, UserSessions,
 };
 use session_tests::server::BoxError;
-use session_tests::stores::{Slow, Timed};
+use session_tests::stores::{Slow, Timed, When};
 use tokio::time::Instant;
 
 use crate::ADAPTER;
@@ -116,11 +117,13 @@ async fn p6_a_whole_save_ends_within_five_limits_however_slow_the_store_is() {
                     let sent: Vec<&str> = cookies.iter().map(String::as_str).collect();
                     let session = stored.storage.load(&sent).await.unwrap();
                     change(&session).unwrap();
-                    stored.slow().delay(Duration::from_millis(milliseconds));
+                    stored
+                        .slow()
+                        .delay(Duration::from_millis(milliseconds), When::Before);
                     let start = Instant::now();
                     let saved = stored.storage.save(&session).await;
                     let took = start.elapsed();
-                    stored.slow().delay(Duration::ZERO);
+                    stored.slow().delay(Duration::ZERO, When::Before);
                     assert!(took <= WHOLE, "{case}: {took:?}");
                     // Five calls end these three sessions, so the limit has room for them.
                     assert!(saved.is_ok() || what != "a logout", "{case}: {saved:?}");
@@ -158,12 +161,14 @@ async fn p6_a_whole_login_ends_within_five_limits_however_slow_the_store_is() {
                 let header = cookies.iter().map(|value| format!("sid={value}"));
                 let header = header.collect::<Vec<_>>().join("; ");
                 let request = Request::builder().header(COOKIE, header).body(()).unwrap();
-                stored.slow().delay(Duration::from_millis(milliseconds));
+                stored
+                    .slow()
+                    .delay(Duration::from_millis(milliseconds), When::Before);
                 let start = Instant::now();
                 let response = ADAPTER.serve_once(stored.storage.clone(), request, log_in);
                 let status = response.await.unwrap().status().as_u16();
                 let took = start.elapsed();
-                stored.slow().delay(Duration::ZERO);
+                stored.slow().delay(Duration::ZERO, When::Before);
                 assert!(took <= WHOLE, "{case}: {took:?}");
                 assert!([200, 503].contains(&status), "{case}: {status}");
                 if status == 503 {
@@ -190,13 +195,13 @@ async fn p11_the_limit_holds_and_a_list_is_quick_although_each_call_takes_ten_mi
     for _ in 0..MANY {
         cookies.push(stored.client("bob").await);
     }
-    stored.slow().delay(Duration::from_millis(10));
+    stored.slow().delay(Duration::from_millis(10), When::Before);
     cookies.push(stored.client("bob").await);
     let start = Instant::now();
     let listed = UserSessions::of_user(&stored.storage, "bob").unwrap();
     let listed = listed.list().await.unwrap().len();
     assert!(start.elapsed() < LIMIT, "{:?}", start.elapsed());
-    stored.slow().delay(Duration::ZERO);
+    stored.slow().delay(Duration::ZERO, When::Before);
     assert_eq!(listed, MANY);
     assert_eq!(stored.live(&cookies[1..]).await, MANY);
     assert_eq!(stored.live(&cookies[..1]).await, 0, "the oldest");
@@ -213,10 +218,76 @@ async fn p6_a_list_of_sessions_ends_within_five_limits_however_slow_the_store_is
     for _ in 0..100 {
         stored.client("bob").await;
     }
-    stored.slow().delay(Duration::from_millis(990));
+    stored
+        .slow()
+        .delay(Duration::from_millis(990), When::Before);
     let start = Instant::now();
     let listed = UserSessions::of_user(&stored.storage, "bob").unwrap();
     let failed = listed.list().await.unwrap_err();
     assert_eq!(failed.kind(), ErrorKind::Unavailable);
     assert!(start.elapsed() <= WHOLE, "{:?}", start.elapsed());
+}
+
+/// The time of the save is over after the store wrote the tombstone, and before its response. The
+/// old cookie is dead then, so the client must get the new one.
+#[tokio::test(start_paused = true)]
+async fn p6_a_renewal_that_is_late_with_its_last_step_is_settled() {
+    let changes: [fn(&Session) -> session_core::Result<()>; 2] =
+        [Session::renew, |session| session.insert("user", "bob")];
+    for change in changes {
+        for milliseconds in (100..=990).step_by(10) {
+            let stored = Stored::new(true);
+            let cookie = stored.client("alice").await;
+            let session = stored.storage.load(&[&cookie]).await.unwrap();
+            // A conflict: this renewal has to write six times.
+            let other = stored.storage.load(&[&cookie]).await.unwrap();
+            other.insert("other", 1).unwrap();
+            stored.storage.save(&other).await.unwrap();
+            change(&session).unwrap();
+            let delay = Duration::from_millis(milliseconds);
+            stored.slow().delay(delay, When::After);
+            let start = Instant::now();
+            let saved = stored.storage.save(&session).await;
+            let took = start.elapsed();
+            stored.slow().delay(Duration::ZERO, When::Before);
+            assert!(took <= WHOLE, "{delay:?}: {took:?}");
+            let client = match &saved {
+                Ok(CookieChange::Set { value, .. }) => value.clone(),
+                _ => cookie,
+            };
+            let live = stored.live(std::slice::from_ref(&client)).await;
+            assert_eq!(
+                live, 1,
+                "{delay:?}: {saved:?}, and the client has no session"
+            );
+        }
+    }
+}
+
+/// Logins of one user wait for each other to write the index. One that fails must not leave a session
+/// that no client has.
+#[tokio::test(start_paused = true)]
+async fn p6_a_first_save_that_is_late_leaves_no_session() {
+    let mut late = 0;
+    for milliseconds in (100..=990).step_by(10) {
+        let storage = Store::new(Timed::new(Slow::new(MemoryBackend::new()), LIMIT));
+        let storage = storage.with_user_index("user");
+        let delay = Duration::from_millis(milliseconds);
+        storage.backend().inner().delay(delay, When::After);
+        let logins = (0..6).map(|_| async {
+            let session = storage.load(&[]).await.unwrap();
+            session.insert("user", "bob").unwrap();
+            let start = Instant::now();
+            let saved = storage.save(&session).await;
+            assert!(start.elapsed() <= WHOLE, "{delay:?}: {:?}", start.elapsed());
+            saved.is_ok()
+        });
+        let saved = join_all(logins).await;
+        let saved = saved.into_iter().filter(|it| *it).count();
+        storage.backend().inner().delay(Duration::ZERO, When::After);
+        late += 6 - saved;
+        let listed = UserSessions::of_user(&storage, "bob").unwrap();
+        assert_eq!(listed.list().await.unwrap().len(), saved, "{delay:?}");
+    }
+    assert!(late > 0);
 }
