@@ -176,14 +176,14 @@ impl<B: Backend> Change for End<'_, B> {
             Opened::Foreign(_) => return Ok(Next::Stop(Stop::Nothing(PriorState::Absent))),
             Opened::Missing | Opened::EndedByPython => PriorState::Absent,
             Opened::Tombstone(Tombstone::Moved(suffix)) if self.cause != EndCause::Clear => {
-                match (Identity::parse(&suffix), found) {
-                    (Some(suffix), Found::Record(tombstone)) => {
+                match found {
+                    Found::Record(tombstone) => {
                         return Ok(Next::Stop(Stop::Follow {
-                            suffix: suffix.text(),
+                            suffix,
                             tombstone: tombstone.clone(),
                         }));
                     }
-                    _ => PriorState::Absent,
+                    Found::Missing | Found::Foreign => PriorState::Absent,
                 }
             }
             Opened::Tombstone(tombstone) => match self.own {

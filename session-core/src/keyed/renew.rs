@@ -98,7 +98,7 @@ impl<B: Backend> KeyedStorage<B> {
             listing,
         } = self.create(draft, true).await?;
         let address = self.address(&identity);
-        let tombstone = Tombstone::Moved(address.suffix.to_string()).to_text();
+        let tombstone = Tombstone::Moved(address.suffix.clone()).to_text();
         let mut change = Move {
             storage: self,
             base: seen.value().clone(),
@@ -125,7 +125,7 @@ impl<B: Backend> KeyedStorage<B> {
     /// renewal knows the suffix, so an earlier try of it wrote the tombstone.
     fn is_moved_to(&self, found: &Found, suffix: &str) -> bool {
         match self.open(found, self.config.unix_now()) {
-            Opened::Tombstone(Tombstone::Moved(to)) => to == suffix,
+            Opened::Tombstone(Tombstone::Moved(to)) => *to == *suffix,
             _ => false,
         }
     }

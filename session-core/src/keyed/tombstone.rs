@@ -6,8 +6,10 @@
 //!
 //! The two bytes `{}` are not a tombstone, because Python writes them and their age is unknown.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use crate::session::identity::Identity;
 use crate::session::state::EndedBy;
 
 /// How long a tombstone stays. It must outlive the requests that were in flight when the session
@@ -18,7 +20,7 @@ pub(super) const TIME_TO_LIVE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug, Eq, PartialEq)]
 pub(super) enum Tombstone {
     /// A renewal moved it to the key with this suffix.
-    Moved(String),
+    Moved(Arc<str>),
     /// A login replaced it.
     Replaced,
     /// A logout ended it.
@@ -34,7 +36,7 @@ impl Tombstone {
             Self::Ended => (SPACE[0], ""),
             Self::Replaced => (SPACE[1], ""),
             Self::Revoked => (SPACE[2], ""),
-            Self::Moved(suffix) => (SPACE[3], suffix.as_str()),
+            Self::Moved(suffix) => (SPACE[3], &**suffix),
         };
         let digits = suffix
             .bytes()
@@ -78,8 +80,8 @@ fn digit(space: u8) -> Option<u8> {
     u8::try_from(at).ok()
 }
 
-/// Reads the suffix of a key: four digits a byte, of the shape that identities have.
-fn suffix(digits: &[u8]) -> Option<String> {
+/// Reads the suffix of a key, with four digits for each byte; `None` if no identity has its shape.
+fn suffix(digits: &[u8]) -> Option<Arc<str>> {
     let (bytes, []) = digits.as_chunks::<4>() else {
         return None;
     };
@@ -88,7 +90,8 @@ fn suffix(digits: &[u8]) -> Option<String> {
             .try_fold(0_u8, |byte, space| Some(byte << 2 | digit(*space)?))
     };
     let bytes: Option<Vec<u8>> = bytes.iter().map(byte).collect();
-    String::from_utf8(bytes?).ok()
+    let text = String::from_utf8(bytes?).ok()?;
+    Identity::parse(&text).map(|suffix| suffix.text())
 }
 
 #[cfg(test)]

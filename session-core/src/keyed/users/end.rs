@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::error::{ErrorChain, Result};
 use crate::keyed::KeyedStorage;
@@ -26,7 +26,7 @@ impl<B: Backend> KeyedStorage<B> {
         current: Option<&Session>,
         which: Which<'_>,
     ) -> Result<usize> {
-        let began = self.config.now();
+        let began = (self.config.now(), Instant::now());
         let mut own = current.and_then(|session| self.own(session));
         let Some(index) = self.read_index(user, own.as_ref()).await? else {
             return Ok(0);
@@ -77,14 +77,16 @@ impl<B: Backend> KeyedStorage<B> {
         Ok(ended.len())
     }
 
-    /// Gives up before a tombstone that was there at the beginning can expire.
-    fn check_time(&self, began: SystemTime) -> Result<()> {
-        match self.config.now().duration_since(began) {
-            Ok(elapsed) if elapsed >= TIME_LIMIT => Err(Self::unavailable(
-                "ending the sessions took longer than 30 seconds",
-            )),
-            _ => Ok(()),
+    /// Gives up before a tombstone that was there at the beginning can expire. The operating
+    /// system's clock can be set back meanwhile, so a clock that only goes forward counts too.
+    fn check_time(&self, began: (SystemTime, Instant)) -> Result<()> {
+        let elapsed = self.config.now().duration_since(began.0);
+        if elapsed.unwrap_or_default().max(began.1.elapsed()) < TIME_LIMIT {
+            return Ok(());
         }
+        Err(Self::unavailable(
+            "ending the sessions took longer than 30 seconds",
+        ))
     }
 
     /// Takes sessions that are gone out of the index. If this fails, a later login does it.

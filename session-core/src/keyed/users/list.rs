@@ -1,7 +1,5 @@
 //! Listing a user's sessions for the application.
 
-use std::sync::Arc;
-
 use crate::error::Result;
 use crate::keyed::KeyedStorage;
 use crate::keyed::backend::Backend;
@@ -46,7 +44,7 @@ impl<B: Backend> KeyedStorage<B> {
                     Opened::Record(record) if self.is_live(&record, user) => record,
                     Opened::Tombstone(Tombstone::Moved(to)) => {
                         if let Some(own) = own {
-                            own.note_move(&entry.suffix, &Arc::from(to));
+                            own.note_move(&entry.suffix, &to);
                         }
                         continue;
                     }

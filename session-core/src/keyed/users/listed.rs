@@ -14,7 +14,6 @@ use crate::keyed::load::Opened;
 use crate::keyed::tombstone::Tombstone;
 use crate::keyed::users::index::Entry;
 use crate::record::Record;
-use crate::session::identity::Identity;
 
 /// How many records are read at the same time. One request must not take all connections of a pool.
 pub(super) const AT_ONCE: usize = 8;
@@ -109,10 +108,7 @@ impl<'a, B: Backend> ListedKeys<'a, B> {
                 Held::Record(record, handle)
             }
             Opened::Missing => Held::Missing,
-            Opened::Tombstone(Tombstone::Moved(to)) => match Identity::parse(&to) {
-                Some(to) => Held::Moved(to.text()),
-                None => Held::Other,
-            },
+            Opened::Tombstone(Tombstone::Moved(to)) => Held::Moved(to),
             _ => Held::Other,
         };
         self.held.insert(suffix.clone(), held);

@@ -93,10 +93,7 @@ impl<B: Backend> KeyedStorage<B> {
                 .read(&self.address_of(suffix.clone()).key)
                 .await?;
             match self.open(&found, self.config.unix_now()) {
-                Opened::Tombstone(Tombstone::Moved(to)) => match Identity::parse(&to) {
-                    Some(to) => own.note_move(&suffix, &to.text()),
-                    None => return Ok(()),
-                },
+                Opened::Tombstone(Tombstone::Moved(to)) => own.note_move(&suffix, &to),
                 _ => return Ok(()),
             }
         }

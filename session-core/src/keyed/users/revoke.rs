@@ -13,7 +13,6 @@ use crate::keyed::swap::{Change, Next, Swapped};
 use crate::keyed::tombstone::{self, Tombstone};
 use crate::keyed::users::own::Own;
 use crate::keyed::{Address, KeyedStorage};
-use crate::session::identity::Identity;
 use crate::users::User;
 
 /// What came of ending a listed session.
@@ -112,10 +111,7 @@ impl<B: Backend> Change for Revoke<'_, B> {
             Opened::Record(record) => record,
             Opened::Missing => return nothing(true),
             Opened::Tombstone(Tombstone::Moved(to)) => {
-                return match Identity::parse(&to) {
-                    Some(to) => Ok(Next::Stop(Stop::Follow(to.text()))),
-                    None => nothing(false),
-                };
+                return Ok(Next::Stop(Stop::Follow(to)));
             }
             _ => return nothing(false),
         };
