@@ -5,6 +5,7 @@
 //! here, once.
 
 mod backend;
+mod base;
 mod check;
 mod create;
 mod end;

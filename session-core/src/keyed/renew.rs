@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyed::backend::{Backend, Found, OnlyIf, Outcome, Write};
+use crate::keyed::base::{Base, Rebased};
 use crate::keyed::create::Created;
 use crate::keyed::lineage::Lineage;
 use crate::keyed::load::Opened;
@@ -101,9 +102,8 @@ impl<B: Backend> KeyedStorage<B> {
         let tombstone = Tombstone::Moved(address.suffix.clone()).to_text();
         let mut change = Move {
             storage: self,
-            base: seen.value().clone(),
+            base: Base::new(&seen, lineage),
             draft,
-            lineage,
             handle,
             started,
             target: target.insert(Target {
@@ -175,10 +175,8 @@ struct Target {
 struct Move<'a, B> {
     storage: &'a KeyedStorage<B>,
     draft: &'a mut Draft,
-    /// The stored value that the draft's record contains.
-    base: Bytes,
     /// The session at the old key.
-    lineage: Lineage,
+    base: Base,
     /// The handle that the new record carries.
     handle: Option<Box<str>>,
     /// When the session began, if it is a new one.
@@ -197,30 +195,23 @@ impl<B: Backend> Change for Move<'_, B> {
     type Stop = Moved;
 
     async fn next(&mut self, found: &Found) -> Result<Next<Moved>> {
-        let is_base = matches!(found, Found::Record(stored) if *stored.value() == self.base);
-        if !is_base {
+        if !self.base.is(found) {
             if self.storage.is_moved_to(found, &self.target.address.suffix) {
                 return Ok(Next::Stop(Moved::Already));
             }
-            match (
-                self.storage.open(found, self.storage.config.unix_now()),
-                found,
-            ) {
-                (Opened::Record(record), Found::Record(stored)) if self.lineage.owns(&record) => {
-                    let is_login = self.storage.gives_user(self.draft, &record);
-                    self.draft.merge(record);
-                    let merged = Arc::make_mut(&mut self.draft.record);
-                    merged.handle.clone_from(&self.handle);
-                    merged.started = self.started.or(merged.started);
-                    self.base = stored.value().clone();
-                    if !self.rewrite().await? {
-                        return Ok(Next::Stop(Moved::Ended));
-                    }
-                    if let (true, Some(listing)) = (is_login, self.target.listing.as_deref_mut()) {
-                        listing.note_login();
-                    }
-                }
-                _ => return Ok(Next::Stop(Moved::Ended)),
+            let Rebased::Merged { is_login, .. } =
+                self.base.rebase(self.storage, self.draft, found)
+            else {
+                return Ok(Next::Stop(Moved::Ended));
+            };
+            let merged = Arc::make_mut(&mut self.draft.record);
+            merged.handle.clone_from(&self.handle);
+            merged.started = self.started.or(merged.started);
+            if !self.rewrite().await? {
+                return Ok(Next::Stop(Moved::Ended));
+            }
+            if let (true, Some(listing)) = (is_login, self.target.listing.as_deref_mut()) {
+                listing.note_login();
             }
         }
         let tombstone = Write::tombstone(self.target.tombstone.clone(), tombstone::TIME_TO_LIVE);

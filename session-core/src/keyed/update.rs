@@ -1,12 +1,10 @@
 //! Updating: the identity stays, and the changes are merged with those of other requests.
 
-use bytes::Bytes;
-
 use crate::cookie::change::CookieChange;
 use crate::error::Result;
 use crate::keyed::backend::{Backend, Found, Write};
+use crate::keyed::base::{Base, Rebased};
 use crate::keyed::lineage::Lineage;
-use crate::keyed::load::Opened;
 use crate::keyed::save::Saved;
 use crate::keyed::swap::{Change, Next, Swapped};
 use crate::keyed::users::Listing;
@@ -25,8 +23,7 @@ impl<B: Backend> KeyedStorage<B> {
         let address = self.address(&identity);
         let mut change = Update {
             storage: self,
-            base: seen.value().clone(),
-            lineage: Lineage::of(&draft.record, &identity),
+            base: Base::new(&seen, Lineage::of(&draft.record, &identity)),
             draft: &mut *draft,
             is_refresh,
             address: &address,
@@ -72,9 +69,7 @@ impl<B: Backend> KeyedStorage<B> {
 struct Update<'a, B> {
     storage: &'a KeyedStorage<B>,
     draft: &'a mut Draft,
-    /// The stored value that the draft's record contains.
-    base: Bytes,
-    lineage: Lineage,
+    base: Base,
     is_refresh: bool,
     address: &'a Address,
     listing: Option<Box<Listing>>,
@@ -94,24 +89,17 @@ impl<B: Backend> Change for Update<'_, B> {
     type Stop = Conflict;
 
     async fn next(&mut self, found: &Found) -> Result<Next<Conflict>> {
-        let is_base = matches!(found, Found::Record(stored) if *stored.value() == self.base);
-        if !is_base {
+        if !self.base.is(found) {
             if self.is_refresh {
                 return Ok(Next::Stop(Conflict::OfARead));
             }
-            match (
-                self.storage.open(found, self.storage.config.unix_now()),
-                found,
-            ) {
-                (Opened::Record(record), Found::Record(stored)) if self.lineage.owns(&record) => {
-                    let is_login = self.storage.gives_user(self.draft, &record);
-                    self.draft.merge(record);
-                    self.base = stored.value().clone();
-                    if is_login {
-                        return Ok(Next::Stop(Conflict::OtherUser(stored.clone())));
-                    }
-                }
-                _ => return Ok(Next::Stop(Conflict::Ended)),
+            match self.base.rebase(self.storage, self.draft, found) {
+                Rebased::Gone => return Ok(Next::Stop(Conflict::Ended)),
+                Rebased::Merged {
+                    stored,
+                    is_login: true,
+                } => return Ok(Next::Stop(Conflict::OtherUser(stored))),
+                Rebased::Merged { .. } => {}
             }
         }
         if let Some(listing) = self.storage.cover(self.draft, self.address).await? {
