@@ -11,6 +11,8 @@ mod create;
 mod end;
 mod lineage;
 mod load;
+mod login;
+mod logout;
 mod memory;
 mod newtype;
 mod plan;

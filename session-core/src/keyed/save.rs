@@ -8,12 +8,11 @@ use crate::error::{Error, ErrorChain, ErrorKind, Result};
 use crate::keyed::KeyedStorage;
 use crate::keyed::backend::Backend;
 use crate::keyed::create::Created;
-use crate::keyed::end::{EndCause, PriorState};
 use crate::keyed::plan::{Plan, Situation};
 use crate::keyed::swap::RETRY_TIMEOUTS;
 use crate::keyed::users::Listing;
 use crate::session::identity::Identity;
-use crate::session::state::{EndedBy, Place};
+use crate::session::state::Place;
 use crate::session::{Draft, IdentityChange, Session, lifetime};
 use crate::storage::Storage as _;
 
@@ -23,7 +22,7 @@ pub(super) const GRACE: Duration = Duration::from_secs(300);
 
 /// The time limit of a whole save, in timeouts of the backend. Waiting for another save of the same
 /// `Session` is not included.
-const SAVE_TIMEOUTS: u32 = RETRY_TIMEOUTS + 1;
+pub(super) const SAVE_TIMEOUTS: u32 = RETRY_TIMEOUTS + 1;
 
 /// The part of it that is left for the last step: enforcing the limit of sessions of a user, taking
 /// back what a login or a creation has stored, or finding out whether a renewal is done.
@@ -31,10 +30,6 @@ pub(super) const LAST_TIMEOUTS: u32 = 1;
 
 /// The part of it that the other steps may take, if there can be a last step.
 pub(super) const STEPS_TIMEOUTS: u32 = SAVE_TIMEOUTS - LAST_TIMEOUTS;
-
-/// How many times that limit the ends of the client's other cookies may take after a logout has
-/// stored a new session.
-const OTHERS_TIMEOUTS: u32 = 2;
 
 /// What a save did.
 pub(super) struct Saved {
@@ -105,29 +100,6 @@ impl<B: Backend> KeyedStorage<B> {
         Ok(saved.cookie)
     }
 
-    /// Ends a session that was cleared.
-    async fn clear(&self, draft: &mut Draft) -> Result<Saved> {
-        let Place::InStore { identity, seen, .. } = draft.place.clone() else {
-            return self.lost(draft, None);
-        };
-        let is_repeated = draft.begin_end();
-        let mut has_ended = false;
-        let end = self.end(
-            &identity,
-            Some(&seen),
-            EndCause::Clear,
-            is_repeated,
-            &mut has_ended,
-        );
-        match end.await? {
-            PriorState::Live => {
-                draft.commit_removal();
-                Ok(CookieChange::Remove.into())
-            }
-            PriorState::Ended(_) | PriorState::Absent => self.lost(draft, Some(&identity)),
-        }
-    }
-
     /// Stores a new session.
     async fn start(&self, draft: &mut Draft) -> Result<Saved> {
         let create = Box::pin(self.create(draft, false));
@@ -138,185 +110,7 @@ impl<B: Backend> KeyedStorage<B> {
         Ok(self.commit_new(draft, created??))
     }
 
-    /// Stores a new session, and then ends the sessions of the client's cookies. In this order, a
-    /// failure leaves the client with the session that it had.
-    async fn log_in(&self, draft: &mut Draft) -> Result<Saved> {
-        let (mut created, mut has_ended_one) = (None, false);
-        let steps = Box::pin(async {
-            let new = created.insert(self.create(draft, false).await?);
-            self.replace_old(draft, &new.identity, &mut has_ended_one)
-                .await
-        });
-        let done = self.backend.bound(steps, STEPS_TIMEOUTS).await;
-        let is_late = done.is_err();
-        match (created, done.and_then(|done| done)) {
-            (Some(created), Ok(())) => Ok(self.commit_new(draft, created)),
-            (Some(created), Err(error)) if has_ended_one => {
-                // The client's old session may have ended, so failing now would leave it without a
-                // session.
-                self.log_not_ended(&error, "login");
-                Ok(self.commit_new(draft, created))
-            }
-            (created, done) => {
-                // If the creation itself failed, the next save goes on with it.
-                if is_late || created.is_some() {
-                    self.take_back_last(draft).await;
-                }
-                Err(done.err().unwrap_or_else(|| ErrorKind::Unavailable.into()))
-            }
-        }
-    }
-
-    /// Ends the sessions of the client's cookies in favour of a login.
-    async fn replace_old(
-        &self,
-        draft: &Draft,
-        new: &Identity,
-        has_ended_one: &mut bool,
-    ) -> Result<()> {
-        let cookies = draft.origin.cookies.iter();
-        for cookie in cookies.filter(|it| *it != new && self.accepts(it)) {
-            let end = self.end(cookie, None, EndCause::Login, false, has_ended_one);
-            match end.await {
-                Ok(_) => {}
-                Err(error) if !*has_ended_one => return Err(error),
-                Err(error) => self.log_not_ended(&error, "login"),
-            }
-        }
-        Ok(())
-    }
-
-    async fn end_session(&self, draft: &mut Draft) -> Result<Saved> {
-        if draft.record.is_empty() {
-            let end = Box::pin(self.log_out(draft));
-            return self.backend.bound(end, SAVE_TIMEOUTS).await?;
-        }
-        let end = Box::pin(self.log_out(draft));
-        let saved = self.backend.bound(end, STEPS_TIMEOUTS).await;
-        if saved.is_err() {
-            self.take_back_last(draft).await;
-        }
-        saved?
-    }
-
-    /// Ends the session and the sessions of the client's other cookies. Values that were set after
-    /// the end start another session, unless another request has replaced or ended this one first.
-    async fn log_out(&self, draft: &mut Draft) -> Result<Saved> {
-        let has_cookie = draft.origin.sent_cookie || matches!(draft.place, Place::InStore { .. });
-        let restarts = !draft.record.is_empty();
-        draft.set_stale_creation_aside(restarts);
-        let (mut new, mut failed) = (None, None);
-        if restarts && matches!(draft.place, Place::InStore { .. }) {
-            // Created first, so that a failure leaves the client with the session that it had.
-            match self.create(draft, false).await {
-                Ok(created) => new = Some(created),
-                Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
-                // The new values cannot be stored. The session ends nevertheless.
-                Err(error) => failed = Some(error),
-            }
-        }
-        let is_repeated = draft.begin_end();
-        if let Place::InStore { identity, seen, .. } = draft.place.clone() {
-            let mut has_ended = false;
-            let ended = self.end(
-                &identity,
-                Some(&seen),
-                EndCause::Logout,
-                is_repeated,
-                &mut has_ended,
-            );
-            match ended.await {
-                Ok(PriorState::Live | PriorState::Absent) => draft.note_ended_here(None),
-                Ok(PriorState::Ended(by)) => draft.note_ended_here(Some(by)),
-                Err(error) => {
-                    self.take_back(draft).await;
-                    return Err(error);
-                }
-            }
-        }
-        // This comes after the end, which may have to follow a renewal to that record.
-        for stale in draft.stale_creations() {
-            if self.discard(&stale).await {
-                draft.forget_stale(&stale);
-            }
-        }
-        let others = self.end_others(draft, is_repeated, new.is_some()).await?;
-        // The loaded session decides, also if an earlier save has ended it. Without one, the
-        // strongest reason of the others decides.
-        let ended_by = if draft.was_ended_here() {
-            draft.origin.ended_by
-        } else {
-            others
-        };
-        let is_replaced = ended_by.is_some_and(EndedBy::is_replacement);
-        if !restarts {
-            if is_replaced {
-                draft.forget_cookie();
-            }
-            draft.commit_removal();
-            // The cookie of the login that replaced this session stays.
-            let cookie = if has_cookie && !is_replaced {
-                CookieChange::Remove
-            } else {
-                CookieChange::Keep
-            };
-            return Ok(cookie.into());
-        }
-        draft.note_ended();
-        if let Some(error) = failed {
-            // The cookie of the login that replaced this session stays.
-            if !is_replaced {
-                draft.note_removal();
-            }
-            return Err(error);
-        }
-        if is_replaced || ended_by == Some(EndedBy::Logout) {
-            self.take_back(draft).await;
-            return self.lost(draft, None);
-        }
-        let created = match new {
-            Some(created) => created,
-            None => self.create(draft, false).await?,
-        };
-        Ok(self.commit_new(draft, created))
-    }
-
-    /// Ends the sessions of the client's other cookies. Returns the strongest reason among those
-    /// that had already ended. `goes_on` means that the client has a new session, which a failure
-    /// must not cost it.
-    async fn end_others(
-        &self,
-        draft: &Draft,
-        is_repeated: bool,
-        goes_on: bool,
-    ) -> Result<Option<EndedBy>> {
-        let mut ended_by = None;
-        let ends = async {
-            for cookie in draft.origin.cookies.iter().filter(|it| self.accepts(it)) {
-                let mut has_ended = false;
-                let end = self.end(cookie, None, EndCause::Logout, is_repeated, &mut has_ended);
-                match end.await {
-                    Ok(PriorState::Ended(by)) => ended_by = ended_by.max(Some(by)),
-                    Ok(PriorState::Live | PriorState::Absent) => {}
-                    Err(error) if goes_on => self.log_not_ended(&error, "logout"),
-                    Err(error) => return Err(error),
-                }
-            }
-            Ok(())
-        };
-        if goes_on {
-            // This leaves the save time to send the new session.
-            let ended = self.backend.bound(Box::pin(ends), OTHERS_TIMEOUTS).await;
-            if let Err(error) = ended.and_then(|ended| ended) {
-                self.log_not_ended(&error, "logout");
-            }
-        } else {
-            ends.await?;
-        }
-        Ok(ended_by)
-    }
-
-    fn log_not_ended(&self, error: &Error, op: &'static str) {
+    pub(super) fn log_not_ended(&self, error: &Error, op: &'static str) {
         tracing::error!(
             target: "session::save",
             cookie = self.config.cookie().name(),
@@ -327,7 +121,7 @@ impl<B: Backend> KeyedStorage<B> {
         );
     }
 
-    fn commit_new(&self, draft: &mut Draft, created: Created) -> Saved {
+    pub(super) fn commit_new(&self, draft: &mut Draft, created: Created) -> Saved {
         let Created {
             identity,
             stored: seen,
