@@ -53,7 +53,7 @@ impl<B: Backend> KeyedStorage<B> {
             if !is_move {
                 self.note_start(draft);
             }
-            let mut wish = self.wish(draft);
+            let mut request = self.listing_request(draft);
             let (value, ttl) = self.record_to_store(draft)?;
             let write = Write::record(value, ttl);
             let mut written = before.clone();
@@ -71,9 +71,9 @@ impl<B: Backend> KeyedStorage<B> {
                 .backend
                 .write(key, write.clone(), OnlyIf::Missing)
                 .await?;
-            // Own bytes count only if an earlier try may have written them. Under an identity of
-            // 128 random bits, that is the only way they can be there: the connection itself may
-            // have repeated the first try, as that of a Redis Cluster does.
+            // The key may hold our own bytes: an earlier save wrote them, or the connection repeated
+            // this write, as a Redis Cluster connection does. The second case counts only for a
+            // random identity, because nothing else can have written under it.
             let is_random = !is_chosen && self.key_factory.is_none();
             if let Outcome::Found(Found::Record(found)) = &outcome
                 && (before.contains(found.value()) || (is_random && found.value() == write.value()))
@@ -85,7 +85,7 @@ impl<B: Backend> KeyedStorage<B> {
                         self.open(&Found::Record(found.clone()), self.config.unix_now())
                 {
                     draft.merge(record);
-                    wish = self.wish(draft);
+                    request = self.listing_request(draft);
                     let (value, ttl) = self.record_to_store(draft)?;
                     again = Write::record(value, ttl);
                     draft.note_written(again.value().clone());
@@ -98,12 +98,13 @@ impl<B: Backend> KeyedStorage<B> {
             match outcome {
                 Outcome::Written(stored) => {
                     draft.note_stored(stored.clone());
-                    let listing = match wish {
+                    let listing = match request {
                         None => None,
-                        Some(wish) => {
-                            // The tombstone at the old key may name the record of an earlier try.
+                        Some(request) => {
+                            // An earlier try may have left a tombstone at the old key that points
+                            // to this record.
                             let is_needed = is_move && !before.is_empty();
-                            let listed = self.enlist(wish, &draft.record, &address);
+                            let listed = self.enlist(request, &draft.record, &address);
                             Some(self.or_take_back(listed.await, draft, is_needed).await?)
                         }
                     };

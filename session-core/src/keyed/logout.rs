@@ -9,8 +9,8 @@ use crate::keyed::save::{SAVE_TIMEOUTS, STEPS_TIMEOUTS, Saved};
 use crate::session::Draft;
 use crate::session::state::{EndedBy, Place};
 
-/// How many times that limit the ends of the client's other cookies may take after a logout has
-/// stored a new session.
+/// After a logout has stored a new session, ending the client's other sessions may take this many
+/// timeouts of the backend.
 const OTHERS_TIMEOUTS: u32 = 2;
 
 impl<B: Backend> KeyedStorage<B> {
@@ -37,6 +37,8 @@ impl<B: Backend> KeyedStorage<B> {
         }
     }
 
+    /// Ends the session of the request. Takes a new session back if the time is over before its
+    /// cookie can be sent.
     pub(super) async fn end_session(&self, draft: &mut Draft) -> Result<Saved> {
         if draft.record.is_empty() {
             let end = Box::pin(self.log_out(draft));
@@ -67,45 +69,23 @@ impl<B: Backend> KeyedStorage<B> {
             }
         }
         let is_repeated = draft.begin_end();
-        if let Place::InStore { identity, seen, .. } = draft.place.clone() {
-            let mut has_ended = false;
-            let ended = self.end(
-                &identity,
-                Some(&seen),
-                EndCause::Logout,
-                is_repeated,
-                &mut has_ended,
-            );
-            match ended.await {
-                Ok(PriorState::Live | PriorState::Absent) => draft.note_ended_here(None),
-                Ok(PriorState::Ended(by)) => draft.note_ended_here(Some(by)),
-                Err(error) => {
-                    self.take_back(draft).await;
-                    return Err(error);
-                }
-            }
-        }
-        // This comes after the end, which may have to follow a renewal to that record.
-        for stale in draft.stale_creations() {
-            if self.discard(&stale).await {
-                draft.forget_stale(&stale);
-            }
-        }
+        self.end_loaded(draft, is_repeated).await?;
+        self.discard_stale(draft).await;
         let others = self.end_others(draft, is_repeated, new.is_some()).await?;
-        // The loaded session decides, also if an earlier save has ended it. Without one, the
-        // strongest reason of the others decides.
+        // If the request had loaded a session, the way that session ended decides, even if an
+        // earlier save ended it. Otherwise the strongest reason among the other cookies decides.
         let ended_by = if draft.was_ended_here() {
             draft.origin.ended_by
         } else {
             others
         };
+        // The cookie of a login that replaced this session stays.
         let is_replaced = ended_by.is_some_and(EndedBy::is_replacement);
         if !restarts {
             if is_replaced {
                 draft.forget_cookie();
             }
             draft.commit_removal();
-            // The cookie of the login that replaced this session stays.
             let cookie = if has_cookie && !is_replaced {
                 CookieChange::Remove
             } else {
@@ -115,7 +95,6 @@ impl<B: Backend> KeyedStorage<B> {
         }
         draft.note_ended();
         if let Some(error) = failed {
-            // The cookie of the login that replaced this session stays.
             if !is_replaced {
                 draft.note_removal();
             }
@@ -132,9 +111,38 @@ impl<B: Backend> KeyedStorage<B> {
         Ok(self.commit_new(draft, created))
     }
 
+    /// Ends the session that the request has loaded, if any.
+    async fn end_loaded(&self, draft: &mut Draft, is_repeated: bool) -> Result<()> {
+        let Place::InStore { identity, seen, .. } = draft.place.clone() else {
+            return Ok(());
+        };
+        let cause = EndCause::Logout;
+        let mut has_ended = false;
+        let end = self.end(&identity, Some(&seen), cause, is_repeated, &mut has_ended);
+        match end.await {
+            Ok(PriorState::Live | PriorState::Absent) => draft.note_ended_here(None),
+            Ok(PriorState::Ended(by)) => draft.note_ended_here(Some(by)),
+            Err(error) => {
+                self.take_back(draft).await;
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// Ends the records that the end has made useless. This comes after the end, which may have to
+    /// follow a renewal to one of them.
+    async fn discard_stale(&self, draft: &Draft) {
+        for stale in draft.stale_creations() {
+            if self.discard(&stale).await {
+                draft.forget_stale(&stale);
+            }
+        }
+    }
+
     /// Ends the sessions of the client's other cookies. Returns the strongest reason among those
-    /// that had already ended. `goes_on` means that the client has a new session, which a failure
-    /// must not cost it.
+    /// that had already ended. `goes_on` means that a new session is already stored. A failure is
+    /// then only logged.
     async fn end_others(
         &self,
         draft: &Draft,

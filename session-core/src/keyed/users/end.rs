@@ -9,7 +9,7 @@ use crate::keyed::KeyedStorage;
 use crate::keyed::backend::{Backend, Found};
 use crate::keyed::swap::{Change, Next};
 use crate::keyed::users::index::Entry;
-use crate::keyed::users::own::Own;
+use crate::keyed::users::own::CallerSession;
 use crate::metrics::Count;
 use crate::session::Session;
 use crate::users::{User, Which};
@@ -54,7 +54,7 @@ impl<B: Backend> KeyedStorage<B> {
                 gone.insert(entry.suffix);
             }
             if let Some(it) = revoked.ended {
-                let is_own = |own: &Own| own.is(&it.suffix, &it.handle);
+                let is_own = |own: &CallerSession| own.is(&it.suffix, &it.handle);
                 if let Some(session) = current.filter(|_| own.is_some_and(is_own)) {
                     session.state().invalidate();
                 }
@@ -64,7 +64,7 @@ impl<B: Backend> KeyedStorage<B> {
             }
         }
         self.check_time(began)?;
-        self.take_out(user, gone).await;
+        self.remove_entries(user, gone).await;
         if !ended.is_empty() {
             tracing::info!(
                 target: "session::users",
@@ -90,16 +90,16 @@ impl<B: Backend> KeyedStorage<B> {
     }
 
     /// Takes sessions that are gone out of the index. If this fails, a later login does it.
-    pub(super) async fn take_out(&self, user: &User, gone: HashSet<Arc<str>>) {
+    pub(super) async fn remove_entries(&self, user: &User, gone: HashSet<Arc<str>>) {
         if gone.is_empty() {
             return;
         }
-        let mut change = TakeOut {
+        let mut change = RemoveEntries {
             storage: self,
             gone,
         };
-        let place = self.index_address(user);
-        if let Err(error) = self.swap(&place, None, &mut change).await {
+        let address = self.index_address(user);
+        if let Err(error) = self.swap(&address, None, &mut change).await {
             tracing::warn!(
                 target: "session::users",
                 cookie = self.config.cookie().name(),
@@ -112,12 +112,12 @@ impl<B: Backend> KeyedStorage<B> {
     }
 }
 
-struct TakeOut<'a, B> {
+struct RemoveEntries<'a, B> {
     storage: &'a KeyedStorage<B>,
     gone: HashSet<Arc<str>>,
 }
 
-impl<B: Backend> Change for TakeOut<'_, B> {
+impl<B: Backend> Change for RemoveEntries<'_, B> {
     type Stop = ();
 
     async fn next(&mut self, found: &Found) -> Result<Next<()>> {

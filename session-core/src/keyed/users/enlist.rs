@@ -28,46 +28,46 @@ pub(in crate::keyed) struct Listing {
 }
 
 impl Listing {
-    /// Takes the place of an earlier listing by the same save. It remains a login if that was one,
-    /// although the session is in the index by now.
+    /// Replaces an earlier listing of the same save. If that one was a login, this one is too.
     pub(in crate::keyed) fn put(mut self: Box<Self>, place: &mut Option<Box<Self>>) {
         let earlier = place.take();
         self.is_login |= earlier.is_some_and(|it| it.is_login && it.user == self.user);
         *place = Some(self);
     }
 
-    /// Notes that the save gives the session this user, whose index had it from an earlier time.
+    /// Marks this as a login although the index already lists the session, from an earlier time
+    /// when it had the same user.
     pub(in crate::keyed) fn note_login(&mut self) {
         self.is_login = true;
     }
 }
 
 /// What is to be listed: the user of a record, and until when.
-pub(in crate::keyed) struct Wish {
+pub(in crate::keyed) struct ListingRequest {
     user: User,
     until: Until,
-    /// The save gives the session another user. The index of the new one may list it still, from an
-    /// earlier time.
+    /// The save gives the session another user. Then it is a login, although the index of that user
+    /// may list the session already, from an earlier time.
     is_login: bool,
 }
 
 impl<B: Backend> KeyedStorage<B> {
     /// Notes in a record that is about to be stored under a new key until when the index will cover
     /// it. Returns what is to be listed.
-    pub(in crate::keyed) fn wish(&self, draft: &mut Draft) -> Option<Wish> {
-        let wish = self.user_of(&draft.record).map(|user| Wish {
+    pub(in crate::keyed) fn listing_request(&self, draft: &mut Draft) -> Option<ListingRequest> {
+        let request = self.user_of(&draft.record).map(|user| ListingRequest {
             user,
             until: self.covered_until(&draft.record),
             is_login: self.is_login(draft),
         });
-        set_listed(draft, wish.as_ref().map(|wish| wish.until));
-        wish
+        set_listed(draft, request.as_ref().map(|request| request.until));
+        request
     }
 
     /// Lists the session that the draft's record holds under `address`.
     pub(in crate::keyed) async fn enlist(
         &self,
-        wish: Wish,
+        request: ListingRequest,
         record: &Record,
         address: &Address,
     ) -> Result<Box<Listing>> {
@@ -76,20 +76,20 @@ impl<B: Backend> KeyedStorage<B> {
             storage: self,
             entry: Entry {
                 suffix: address.suffix.clone(),
-                until: wish.until,
+                until: request.until,
                 handle: handle.clone(),
             },
             gone: None,
             is_login: false,
             index: Index::default(),
         };
-        let place = self.index_address(&wish.user);
-        match self.swap(&place, None, &mut change).await? {
+        let index = self.index_address(&request.user);
+        match self.swap(&index, None, &mut change).await? {
             Swapped::Written(_) | Swapped::Stopped(Covered) => Ok(Box::new(Listing {
-                user: wish.user,
-                until: wish.until,
+                user: request.user,
+                until: request.until,
                 handle,
-                is_login: change.is_login || wish.is_login,
+                is_login: change.is_login || request.is_login,
                 index: change.index,
             })),
         }
@@ -105,9 +105,9 @@ impl<B: Backend> KeyedStorage<B> {
         if self.is_covered(&draft.record) {
             return Ok(None);
         }
-        match self.wish(draft) {
+        match self.listing_request(draft) {
             None => Ok(None),
-            Some(wish) => Box::pin(self.enlist(wish, &draft.record, address))
+            Some(request) => Box::pin(self.enlist(request, &draft.record, address))
                 .await
                 .map(Some),
         }
@@ -128,8 +128,8 @@ impl<B: Backend> KeyedStorage<B> {
                 set_listed(draft, Some(listed.until));
             }
             _ => {
-                if let Some(wish) = self.wish(draft) {
-                    let again = Box::pin(self.enlist(wish, &draft.record, address)).await?;
+                if let Some(request) = self.listing_request(draft) {
+                    let again = Box::pin(self.enlist(request, &draft.record, address)).await?;
                     again.put(listing);
                 }
             }
@@ -208,8 +208,8 @@ impl<B: Backend> KeyedStorage<B> {
         ))
     }
 
-    /// Asks the store which of the listed sessions are gone. A session whose key holds a tombstone
-    /// is not: a slow Python service may write it again.
+    /// Finds out which of the listed sessions are missing from the store. A session whose key holds a
+    /// tombstone is not: a slow Python service may write it again.
     ///
     /// This is housekeeping, so a store that fails or is slow only ends it.
     async fn find_gone(&self, index: &Index, except: &str) -> HashSet<Arc<str>> {
@@ -245,7 +245,7 @@ fn set_listed(draft: &mut Draft, until: Option<Until>) {
 struct Enlist<'a, B> {
     storage: &'a KeyedStorage<B>,
     entry: Entry,
-    /// The sessions that are gone, once the store was asked. They never come back.
+    /// The sessions that are gone, once that is known. They never come back.
     gone: Option<HashSet<Arc<str>>>,
     is_login: bool,
     index: Index,

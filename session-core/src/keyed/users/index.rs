@@ -22,7 +22,7 @@ const MIN_CHECKED: usize = 16;
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
 pub(super) struct Index {
     pub(super) entries: Vec<Entry>,
-    /// How many entries there were when the store was last asked which of them are gone.
+    /// How many entries there were when those that are gone were last taken out.
     pub(super) checked: usize,
 }
 

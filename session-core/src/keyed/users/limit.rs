@@ -8,7 +8,7 @@ use crate::keyed::backend::Backend;
 use crate::keyed::save::LAST_TIMEOUTS;
 use crate::keyed::users::enlist::Listing;
 use crate::keyed::users::listed::{Held, ListedKeys};
-use crate::keyed::users::own::Own;
+use crate::keyed::users::own::CallerSession;
 use crate::metrics::Count;
 
 impl<B: Backend> KeyedStorage<B> {
@@ -68,7 +68,7 @@ impl<B: Backend> KeyedStorage<B> {
                 surplus -= 1;
             }
         }
-        let own = Own::of_handle(listing.handle.clone());
+        let own = CallerSession::of_handle(listing.handle.clone());
         let mut visited = HashSet::new();
         for handle in live.into_iter().take(surplus) {
             let mut has_ended = false;
@@ -80,7 +80,7 @@ impl<B: Backend> KeyedStorage<B> {
                 self.config.metrics().count(Count::RevokedByLimit);
             }
         }
-        self.take_out(&listing.user, gone).await;
+        self.remove_entries(&listing.user, gone).await;
         Ok(())
     }
 }

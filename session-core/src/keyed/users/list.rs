@@ -7,7 +7,7 @@ use crate::keyed::load::Opened;
 use crate::keyed::tombstone::Tombstone;
 use crate::keyed::users::index::Index;
 use crate::keyed::users::listed::AT_ONCE;
-use crate::keyed::users::own::Own;
+use crate::keyed::users::own::CallerSession;
 use crate::record::Record;
 use crate::session::{Session, lifetime};
 use crate::users::{User, UserSession};
@@ -34,7 +34,7 @@ impl<B: Backend> KeyedStorage<B> {
         &self,
         index: &Index,
         user: &User,
-        own: &mut Option<Own>,
+        own: &mut Option<CallerSession>,
     ) -> Result<Vec<UserSession>> {
         let mut sessions: Vec<UserSession> = Vec::new();
         for entries in index.entries.chunks(AT_ONCE) {

@@ -18,7 +18,7 @@ use crate::users::User;
 
 /// The caller's session, as its request loaded it or saved it last.
 #[derive(Clone)]
-pub(super) struct Own {
+pub(super) struct CallerSession {
     pub(super) handle: Box<str>,
     /// The keys under which it is known: where it was loaded, and where renewals moved it since.
     suffixes: Vec<Arc<str>>,
@@ -26,7 +26,7 @@ pub(super) struct Own {
     is_covered: bool,
 }
 
-impl Own {
+impl CallerSession {
     /// Makes the session of a save that has just listed it.
     pub(super) fn of_handle(handle: Box<str>) -> Self {
         Self {
@@ -60,7 +60,7 @@ impl Own {
 
 impl<B: Backend> KeyedStorage<B> {
     /// Returns what identifies the caller's session; `None` if it is not in the store.
-    pub(super) fn own(&self, session: &Session) -> Option<Own> {
+    pub(super) fn own(&self, session: &Session) -> Option<CallerSession> {
         let state = session.state();
         let Place::InStore {
             identity,
@@ -74,16 +74,16 @@ impl<B: Backend> KeyedStorage<B> {
         let key = self.users.as_ref().map_or("", |index| &*index.key);
         let is_covered = state.record.listed >= Some(Until::At(self.config.unix_now()))
             && !state.delta.sets(&state.record, key);
-        Some(Own {
+        Some(CallerSession {
             handle: Lineage::of(&state.record, identity).handle(),
             suffixes: vec![self.address(identity).suffix],
             is_covered,
         })
     }
 
-    /// Finds out where renewals have moved the caller's session. Its handle alone does not tell if
-    /// a Python service has dropped it.
-    pub(super) async fn follow_own(&self, own: &mut Own) -> Result<()> {
+    /// Finds out where renewals have moved the caller's session. The handle is not enough, because a
+    /// Python service may have dropped it from the record.
+    pub(super) async fn follow_own(&self, own: &mut CallerSession) -> Result<()> {
         for _ in 0..MAX_HOPS {
             let Some(suffix) = own.suffixes.last().cloned() else {
                 return Ok(());
@@ -102,9 +102,13 @@ impl<B: Backend> KeyedStorage<B> {
 
     /// Reads the index of a user; `None` if there is none.
     ///
-    /// If the caller's own live session should be in it and is not, the index has been lost, and
-    /// what is left of it does not tell which sessions there are.
-    pub(super) async fn read_index(&self, user: &User, own: Option<&Own>) -> Result<Option<Index>> {
+    /// If the caller's live session is missing from the index, entries have been lost. The index is
+    /// then not complete, and this is an error.
+    pub(super) async fn read_index(
+        &self,
+        user: &User,
+        own: Option<&CallerSession>,
+    ) -> Result<Option<Index>> {
         let found = self.backend.read(&self.index_address(user).key).await?;
         let index = self.open_index(&found)?;
         let Some(own) = own.filter(|own| own.is_covered) else {
@@ -120,7 +124,7 @@ impl<B: Backend> KeyedStorage<B> {
     }
 
     /// Returns whether the record of the caller's session is where the request found it.
-    async fn is_alive(&self, own: &Own) -> Result<bool> {
+    async fn is_alive(&self, own: &CallerSession) -> Result<bool> {
         let Some(suffix) = own.suffixes.first().cloned() else {
             return Ok(false);
         };

@@ -11,7 +11,7 @@ use crate::keyed::end::MAX_HOPS;
 use crate::keyed::load::Opened;
 use crate::keyed::swap::{Change, Next, Swapped};
 use crate::keyed::tombstone::{self, Tombstone};
-use crate::keyed::users::own::Own;
+use crate::keyed::users::own::CallerSession;
 use crate::keyed::{Address, KeyedStorage};
 use crate::users::User;
 
@@ -34,14 +34,13 @@ impl<B: Backend> KeyedStorage<B> {
     /// Ends the session that the index lists under this key, if it still belongs to `user`, and
     /// follows renewals. `kept` is never ended.
     ///
-    /// `visited` has the keys that this call of the application has read already, and gets those
-    /// that are read now. What was found there is final, or leads to what is. Each renewal lists a
-    /// key. Without `visited` the tombstones of a session would be followed once for each renewal.
+    /// `visited` holds the keys that this call of the application has already handled. Without it,
+    /// a chain of renewals would be followed once for each of its entries.
     pub(super) async fn revoke(
         &self,
         suffix: &Arc<str>,
         user: &User,
-        kept: Option<&Own>,
+        kept: Option<&CallerSession>,
         visited: &mut HashSet<Arc<str>>,
     ) -> Result<Revoked> {
         let mut change = Revoke {
@@ -86,7 +85,7 @@ impl<B: Backend> KeyedStorage<B> {
 struct Revoke<'a, B> {
     storage: &'a KeyedStorage<B>,
     user: &'a User,
-    kept: Option<&'a Own>,
+    kept: Option<&'a CallerSession>,
     /// Where the session is now.
     address: Address,
     tombstone: Bytes,
@@ -119,7 +118,7 @@ impl<B: Backend> Change for Revoke<'_, B> {
             return nothing(false);
         }
         self.handle = storage.handle_at(&record, &self.address);
-        let is_kept = |own: &Own| own.is(&self.address.suffix, &self.handle);
+        let is_kept = |own: &CallerSession| own.is(&self.address.suffix, &self.handle);
         if self.kept.is_some_and(is_kept) {
             return nothing(false);
         }
