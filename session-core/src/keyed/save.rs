@@ -93,7 +93,7 @@ impl<B: Backend> KeyedStorage<B> {
             Plan::End => Box::pin(self.end_session(&mut draft)).await,
         };
         let saved = saved?;
-        draft.note_cookie(&saved.cookie);
+        draft.finish(&saved.cookie);
         if let Some(listing) = saved.listing {
             Box::pin(self.enforce_limit(listing)).await;
         }

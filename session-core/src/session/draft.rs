@@ -3,7 +3,7 @@
 use std::fmt;
 use std::mem;
 use std::sync::Arc;
-use std::task::{Poll, Waker};
+use std::task::Poll;
 
 use bytes::Bytes;
 
@@ -35,9 +35,18 @@ pub(crate) struct Draft {
     pub(crate) refresh: bool,
     /// The handler still runs and saves explicitly, so its response has to carry the cookie.
     is_explicit: bool,
-    is_committed: bool,
-    /// The tasks that wait for this save, once it is committed.
-    waiting: Vec<Waker>,
+    progress: Progress,
+}
+
+/// How far a save is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+enum Progress {
+    /// Its changes are not stored yet.
+    Begun,
+    /// Its changes are stored, and the session has its new state. The save still counts as in
+    /// progress, because what it means for the cookie is not noted yet.
+    Committed,
+    Finished,
 }
 
 impl Session {
@@ -91,8 +100,7 @@ impl State {
             origin: self.origin.clone(),
             refresh,
             is_explicit: !self.is_committed,
-            is_committed: false,
-            waiting: Vec::new(),
+            progress: Progress::Begun,
         })
     }
 
@@ -218,17 +226,30 @@ impl Draft {
         self.session.state().unsent = CookieChange::Remove;
     }
 
-    /// Notes what an explicit save means for the cookie: the response carries it. A save of the
-    /// adapter returns it.
-    pub(crate) fn note_cookie(&self, change: &CookieChange) {
-        if self.is_explicit && *change != CookieChange::Keep {
-            self.session.state().unsent = change.clone();
+    /// Ends a committed save, and notes what it means for the cookie. The response carries the
+    /// cookie of an explicit save; a save of the adapter returns it.
+    ///
+    /// Both happen under one lock. A response on another thread that sees no save in progress also
+    /// sees the cookie.
+    pub(crate) fn finish(&mut self, change: &CookieChange) {
+        if self.progress != Progress::Committed {
+            return;
         }
+        self.progress = Progress::Finished;
+        let saving = {
+            let mut state = self.session.state();
+            if self.is_explicit && *change != CookieChange::Keep {
+                state.unsent = change.clone();
+            }
+            state.end_save()
+        };
+        saving.wake();
     }
 
-    /// Ends the save: the record is stored at `place`.
+    /// Notes that the record is stored at `place`. The save is in progress until it is
+    /// [finished](Self::finish) or dropped.
     pub(crate) fn commit(&mut self, place: Place) {
-        self.is_committed = true;
+        self.progress = Progress::Committed;
         if let Place::InStore { emptied: true, .. } = place {
             // Values that are set next belong to a new session, with its own dates and lifetime.
             self.record = Arc::new(Record::new(self.config.unix_now()));
@@ -253,13 +274,13 @@ impl Draft {
         };
         state.creation = Creation::default();
         state.is_lost = false;
-        self.waiting = state.end_save().waiting;
     }
 
-    /// Ends the save: the record and the cookie are removed. The session becomes a new one, with
-    /// only the values that were set during the save.
+    /// Notes that the record and the cookie are removed. The session becomes a new one, with only
+    /// the values that were set during the save. The save is in progress until it is
+    /// [finished](Self::finish) or dropped.
     pub(crate) fn commit_removal(&mut self) {
-        self.is_committed = true;
+        self.progress = Progress::Committed;
         let mut guard = self.session.state();
         let state = &mut *guard;
         state.rebase(Record::new(self.config.unix_now()));
@@ -269,7 +290,6 @@ impl Draft {
         state.creation.is_ending = false;
         state.creation.is_ended_here = false;
         state.is_lost = false;
-        self.waiting = state.end_save().waiting;
     }
 
     /// Notes that the record that this save creates may be stored with this value.
@@ -319,16 +339,19 @@ impl State {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        if !self.is_committed {
+        if self.progress == Progress::Finished {
+            return;
+        }
+        let saving = {
             let mut state = self.session.state();
             let saving = state.end_save();
-            if !saving.is_unwanted {
+            if self.progress == Progress::Begun && !saving.is_unwanted {
                 state.delta.put_below(&self.delta);
                 state.refresh |= self.refresh;
             }
-            self.waiting = saving.waiting;
-        }
-        self.waiting.drain(..).for_each(Waker::wake);
+            saving
+        };
+        saving.wake();
     }
 }
 

@@ -58,12 +58,12 @@ impl Staged {
 
     /// Marks the change as stored. `change` is what the storage does with the cookie.
     pub fn commit(mut self, change: &CookieChange) {
-        self.draft.note_cookie(change);
         if self.payload.is_some() {
             self.draft.commit(Place::InCookie);
         } else {
             self.draft.commit_removal();
         }
+        self.draft.finish(change);
     }
 }
 

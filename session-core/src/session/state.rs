@@ -109,6 +109,13 @@ pub(crate) struct Saving {
     pub(crate) is_unwanted: bool,
 }
 
+impl Saving {
+    /// Wakes the tasks that wait for it. The session must not be locked.
+    pub(crate) fn wake(self) {
+        self.waiting.into_iter().for_each(Waker::wake);
+    }
+}
+
 /// What a save needs to create a record, and what an earlier save left unfinished.
 #[derive(Default)]
 pub(crate) struct Creation {

@@ -2,16 +2,23 @@
 
 use std::future::poll_fn;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use http::header::{COOKIE, SET_COOKIE};
 use http::{Request, Response};
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
-use session_core::{CookieChange, Error, ErrorKind, RequestSession, Result, Session, Storage};
+use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Write};
+use session_core::{
+    CookieChange, CookieSettings, Error, ErrorKind, KeyedStorage, MemoryBackend, RequestSession,
+    Result, Session, Storage,
+};
 use session_tests::logs::Logs;
 use session_tests::server::BoxError;
 use session_tests::stores::{Call, Calls, When};
+use tokio::sync::Notify;
 
 use crate::ADAPTER;
 use crate::app::{App, HOUR};
@@ -596,4 +603,67 @@ async fn a_session_without_a_service_is_saved_by_its_storage() {
     assert_eq!(told.kind(), ErrorKind::Settings);
     assert!(told.to_string().contains("Storage::save"), "{told}");
     app.storage.save(&session).await.unwrap();
+}
+
+/// A store in memory whose timer returns late: it holds the thread of the first wait that is over.
+#[derive(Debug)]
+struct LateTimer {
+    inner: MemoryBackend,
+    is_over: Notify,
+    held: Mutex<Option<Receiver<()>>>,
+}
+
+impl Backend for LateTimer {
+    async fn read(&self, key: &str) -> Result<Found> {
+        self.inner.read(key).await
+    }
+
+    async fn write(&self, key: &str, write: Write, only_if: OnlyIf<'_>) -> Result<Outcome> {
+        self.inner.write(key, write, only_if).await
+    }
+
+    async fn bound<F: Future + Send>(&self, waiting: F, _times: u32) -> Result<F::Output> {
+        let returned = waiting.await;
+        let held = self.held.lock().unwrap().take();
+        if let Some(held) = held {
+            self.is_over.notify_one();
+            held.recv().unwrap();
+        }
+        Ok(returned)
+    }
+}
+
+/// On another thread, a save has stored the record but has not returned when the handler responds.
+/// The response waits for it, because it must carry the cookie.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_response_carries_the_cookie_of_a_save_that_is_just_ending() {
+    let (go_on, held) = channel();
+    let backend = LateTimer {
+        inner: MemoryBackend::new(),
+        is_over: Notify::new(),
+        held: Mutex::new(Some(held)),
+    };
+    let cookie = CookieSettings::builder("sid").build().unwrap();
+    let storage = Arc::new(KeyedStorage::new(backend).with_cookie(cookie));
+    let has_responded = AtomicBool::new(false);
+    let mut response = pin!(serve(storage.clone(), None, async |request| {
+        let session = request.session().await?;
+        session.insert("k", 1)?;
+        tokio::spawn(async move { session.save().await });
+        storage.backend().is_over.notified().await;
+        has_responded.store(true, Ordering::SeqCst);
+        Ok(with_status(200))
+    }));
+    let mut polls_after = 0;
+    while polls_after < 20 {
+        polls_after += usize::from(has_responded.load(Ordering::SeqCst));
+        let polled = poll_fn(|cx| Poll::Ready(response.as_mut().poll(cx))).await;
+        assert!(polled.is_pending(), "it does not wait: {polled:?}");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(storage.backend().inner.len(), 1, "the record is stored");
+    go_on.send(()).unwrap();
+    let response = response.await.unwrap();
+    let cookie = cookie_of(&response).unwrap();
+    assert_eq!(storage.load(&[cookie]).await.unwrap().keys(), ["k"]);
 }
