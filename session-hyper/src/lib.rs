@@ -75,11 +75,12 @@
 //! | the session is too large; a value has another type; anything else | 500 |
 //!
 //! By default the body is empty, and `Cache-Control: no-store` is set. A session error is an `Err`
-//! that is an [`Error`](session_core::Error) or a `Box<dyn std::error::Error + Send + Sync>` of
-//! one. A response with an `Error` in its extensions also counts as a session error.
+//! that is an [`Error`](session_core::Error), or a `Box<dyn std::error::Error + Send + Sync>` that
+//! has one among its sources. A response with an `Error` in its extensions also counts as a session
+//! error.
 //!
-//! **Turn your own errors into responses.** Any other `Err` goes to hyper, which closes the
-//! connection without a response.
+//! **Turn your own errors into responses.** Any other `Err` goes to hyper, also after a failed load.
+//! hyper closes the connection without a response.
 //!
 //! # What it logs
 //!

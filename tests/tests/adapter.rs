@@ -5,6 +5,7 @@
     reason = "these are tests"
 )]
 
+use std::ops::RangeInclusive;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -20,6 +21,7 @@ use session_core::{
 };
 use session_hyper::SessionService;
 use session_tests::logs::Logs;
+use session_tests::server::BoxError;
 use session_tests::stores::{Call, Calls, Counting, Failing, Gate, Hold, When};
 
 type Store = KeyedStorage<Counting<Failing<Gate<MemoryBackend>>>>;
@@ -165,6 +167,77 @@ async fn a_failed_load_gives_every_caller_the_same_error() {
         ..Calls::default()
     };
     assert_eq!(storage.backend().take(), expected);
+}
+
+/// An error of an application. It may have a session error as its source.
+#[derive(Debug)]
+struct Failure(Option<Error>);
+
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the database is down")
+    }
+}
+
+impl std::error::Error for Failure {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.0.as_ref().map(|error| error as _)
+    }
+}
+
+/// The handler goes on without its session, and then fails for another reason.
+#[tokio::test]
+async fn an_error_of_the_application_goes_to_the_server_also_after_a_failed_load() {
+    let (storage, cookie) = store("sid").await;
+    let load_fails = || {
+        storage.backend().inner().fail(0..=0, When::Before);
+        request(&[("sid", &cookie)])
+    };
+    let own = async |request: Request<String>| {
+        request.session().await.unwrap_err();
+        Err::<Response<String>, _>(Failure(None))
+    };
+    let service = SessionService::new(storage.clone(), service_fn(own));
+    let error = service.call(load_fails()).await.unwrap_err();
+    assert_eq!(error.to_string(), "the database is down");
+    let boxed = async |request: Request<String>| {
+        request.session().await.unwrap_err();
+        Err::<Response<String>, BoxError>(Failure(None).into())
+    };
+    let service = SessionService::new(storage.clone(), service_fn(boxed));
+    let error = service.call(load_fails()).await.unwrap_err();
+    assert!(error.is::<Failure>());
+}
+
+#[tokio::test]
+async fn a_session_error_inside_a_boxed_error_of_the_application_is_a_response() {
+    let (storage, cookie) = store("sid").await;
+    let handler = async |request: Request<String>| -> Result<Response<String>, BoxError> {
+        let wrap = |error| Failure(Some(error));
+        let session = request.session().await.map_err(wrap)?;
+        session.insert("k", 2)?;
+        session.get::<Vec<String>>("k").map_err(wrap)?;
+        unreachable!("it is a number")
+    };
+    let service = SessionService::new(storage.clone(), service_fn(handler));
+    for status in [
+        StatusCode::SERVICE_UNAVAILABLE,
+        StatusCode::INTERNAL_SERVER_ERROR,
+    ] {
+        let is_load = status == StatusCode::SERVICE_UNAVAILABLE;
+        let failing = RangeInclusive::new(usize::from(!is_load), 0);
+        storage.backend().inner().fail(failing, When::Before);
+        let (logs, _capture) = Logs::capture();
+        let response = service.call(request(&[("sid", &cookie)])).await.unwrap();
+        assert_eq!(response.status(), status);
+        assert_eq!(logs.text().matches("ERROR ").count(), 1, "{}", logs.text());
+    }
+    let session = storage.load(&[&cookie]).await.unwrap();
+    assert_eq!(
+        session.get::<i32>("k").unwrap(),
+        Some(1),
+        "nothing is saved"
+    );
 }
 
 #[tokio::test]

@@ -23,9 +23,10 @@ pin_project! {
     /// - After a session error, changes are dropped. After a server error (5xx) they are dropped
     ///   too, unless the service [saves them](crate::adapter::Storages::save_server_errors). An
     ///   [`invalidate`](crate::Session::invalidate) is carried out before every response.
-    /// - A session error is the handler's `Err`, if that is an [`Error`] or a box of one, or an
-    ///   [`Error`] in the response's extensions. The [`ErrorResponse`] writes the response to it.
-    ///   Any other `Err` goes to the server, and nothing is saved.
+    /// - A session error is an [`Error`] in the response's extensions, or the handler's `Err` if that
+    ///   is an [`Error`], or a `Box<dyn std::error::Error + Send + Sync>` that has one among its
+    ///   sources. The [`ErrorResponse`] writes the response to it. Any other `Err` goes to the
+    ///   server, also after a failed load, and nothing is saved.
     /// - Dropping the future ends the request: its sessions refuse changes from then on.
     pub struct SessionFuture<F, A, B> {
         #[pin]
@@ -92,7 +93,7 @@ where
                     }
                 },
                 Err(error) => {
-                    let Some(error) = session_error(&error).or_else(|| context.load_error()) else {
+                    let Some(error) = session_error(&error) else {
                         context.close();
                         return Poll::Ready(Err(error));
                     };
@@ -190,14 +191,24 @@ fn respond<B>(
     response
 }
 
-/// Returns a handler's error if it is a session error, or a box of one.
+/// Returns the session error that a handler's error is, or that its box contains.
+///
+/// An error of another type may also have a session error as its source. It goes to the server,
+/// because nothing here can look into it.
 fn session_error<E: 'static>(error: &E) -> Option<Error> {
     let error: &dyn Any = error;
     if let Some(error) = error.downcast_ref::<Error>() {
         return Some(error.clone());
     }
     let boxed = error.downcast_ref::<Box<dyn StdError + Send + Sync>>()?;
-    boxed.downcast_ref::<Error>().cloned()
+    let mut next: Option<&(dyn StdError + 'static)> = Some(&**boxed);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<Error>() {
+            return Some(error.clone());
+        }
+        next = error.source();
+    }
+    None
 }
 
 impl<F, A, B> fmt::Debug for SessionFuture<F, A, B> {
