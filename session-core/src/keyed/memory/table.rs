@@ -6,7 +6,6 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use foldhash::fast::RandomState;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::keyed::backend::{Found, OnlyIf, Outcome, Write};
@@ -22,8 +21,9 @@ const SWEEP_BATCH: usize = 64;
 
 /// Records by their keys.
 pub(super) struct Table {
-    /// A fast hash is safe here: clients look keys up, and only the server's random keys are added.
-    slots: HashMap<Arc<str>, Slot, RandomState>,
+    /// The standard hash withstands keys that a client chose. A login adds such keys: it leaves a
+    /// tombstone at the key of each cookie that the client sent.
+    slots: HashMap<Arc<str>, Slot>,
     /// The keys in the order in which the sweep checks them, one for each `Slot::check`.
     checks: BTreeSet<(SystemTime, Arc<str>)>,
     room: Room,
@@ -49,7 +49,7 @@ impl Table {
     /// Makes an empty table with room for `capacity` bytes.
     pub(super) fn new(capacity: usize) -> Self {
         Self {
-            slots: HashMap::default(),
+            slots: HashMap::new(),
             checks: BTreeSet::new(),
             room: Room { capacity, used: 0 },
         }
