@@ -54,15 +54,10 @@ impl Created {
         }
     }
 
-    /// Returns the time, at most the year 9999 away from 1970.
+    /// Returns the time, at most the year 9999 away from 1970. A time that the operating system
+    /// cannot represent, such as one before 1601 on Windows, is 1970.
     pub(super) fn time(&self) -> SystemTime {
-        let seconds = self.seconds();
-        let distance = Duration::from_secs_f64(seconds.abs().min(LATEST));
-        if seconds < 0.0 {
-            UNIX_EPOCH - distance
-        } else {
-            UNIX_EPOCH + distance
-        }
+        moved(UNIX_EPOCH, self.seconds())
     }
 
     fn seconds(&self) -> f64 {
@@ -71,6 +66,18 @@ impl Created {
             Self::Other { seconds, .. } => *seconds,
         }
     }
+}
+
+/// Returns the time `seconds` after `start`, at most [`LATEST`] away from it; `start` if there is no
+/// such time.
+fn moved(start: SystemTime, seconds: f64) -> SystemTime {
+    let distance = Duration::from_secs_f64(seconds.abs().min(LATEST));
+    let time = if seconds < 0.0 {
+        start.checked_sub(distance)
+    } else {
+        start.checked_add(distance)
+    };
+    time.unwrap_or(start)
 }
 
 /// Converts seconds. The result is exact up to 2^53, far beyond the year 9999.
@@ -174,5 +181,22 @@ mod tests {
             assert_eq!(read(written).unwrap().time(), time, "{written}");
         }
         assert_eq!(Created::At(u64::MAX).time(), UNIX_EPOCH + latest);
+    }
+
+    /// On Windows there is no time before 1601. A client can write such a record into a plain
+    /// cookie.
+    #[test]
+    fn a_time_that_cannot_be_represented_is_no_panic() {
+        for (direction, is_possible) in [
+            (-1.0, SystemTime::checked_sub as fn(&_, _) -> _),
+            (1.0, SystemTime::checked_add),
+        ] {
+            let mut edge = UNIX_EPOCH;
+            for exponent in (0..64).rev() {
+                edge = is_possible(&edge, Duration::from_secs(1 << exponent)).unwrap_or(edge);
+            }
+            assert_eq!(moved(edge, direction * 1e12), edge);
+            assert_ne!(moved(edge, direction * -1e12), edge);
+        }
     }
 }
