@@ -4,8 +4,9 @@ use std::any::Any;
 use std::error::Error as StdError;
 use std::fmt;
 use std::future::Future;
+use std::mem;
 use std::pin::Pin;
-use std::task::{Poll, ready};
+use std::task::Poll;
 
 use http::Response;
 use pin_project_lite::pin_project;
@@ -34,11 +35,19 @@ pin_project! {
         // None: an outer service with the same storages serves the request.
         request: Option<OpenRequest>,
         error_response: A,
-        // Boxed, but only for the requests that changed their session.
-        saving: Option<(Saving, Outcome<B>)>,
+        stage: Stage<B>,
     }
 }
 
+/// What the request waits for.
+enum Stage<B> {
+    Handler,
+    /// The saves, for the response to this outcome.
+    Saving(Saving, Outcome<B>),
+    Done,
+}
+
+/// Boxed, but only for the requests that changed their session.
 type Saving = Pin<Box<dyn Future<Output = Saved> + Send>>;
 
 /// What the handler returned.
@@ -62,7 +71,7 @@ impl<F, A, B> SessionFuture<F, A, B> {
             handler,
             request: context.map(OpenRequest),
             error_response,
-            saving: None,
+            stage: Stage::Handler,
         }
     }
 }
@@ -80,50 +89,67 @@ where
         let Some(OpenRequest(context)) = this.request else {
             return this.handler.poll(cx);
         };
-        let context = &*context;
-        if this.saving.is_none() {
-            let outcome = match ready!(this.handler.poll(cx)) {
-                Ok(mut response) => match response.extensions_mut().remove::<Error>() {
-                    Some(error) => Outcome::SessionError(error),
-                    None if context.is_asked() => Outcome::Response(response),
-                    None => {
-                        // The handler requested no session, so this request costs almost nothing.
+        let (mut saving, outcome) = match mem::replace(this.stage, Stage::Done) {
+            Stage::Handler => {
+                let Poll::Ready(returned) = this.handler.poll(cx) else {
+                    *this.stage = Stage::Handler;
+                    return Poll::Pending;
+                };
+                let outcome = match Outcome::of(returned, context) {
+                    Ok(outcome) => outcome,
+                    Err(returned) => {
                         context.close();
-                        return Poll::Ready(Ok(response));
+                        return Poll::Ready(returned);
                     }
-                },
-                Err(error) => {
-                    let Some(error) = session_error(&error) else {
-                        context.close();
-                        return Poll::Ready(Err(error));
-                    };
-                    Outcome::SessionError(error)
+                };
+                let jobs = context.finish(outcome.keep(context));
+                if !jobs.is_due() {
+                    return Poll::Ready(Ok(match outcome {
+                        Outcome::Response(mut response) if jobs.is_empty() => {
+                            headers::vary(response.headers_mut());
+                            response
+                        }
+                        outcome => respond(context, this.error_response, outcome, jobs.unsaved()),
+                    }));
                 }
-            };
-            let jobs = context.finish(outcome.keep(context));
-            if !jobs.is_due() {
-                return Poll::Ready(Ok(match outcome {
-                    Outcome::Response(mut response) if jobs.is_empty() => {
-                        headers::vary(response.headers_mut());
-                        response
-                    }
-                    outcome => respond(context, this.error_response, outcome, jobs.unsaved()),
-                }));
+                let saving: Saving = Box::pin(jobs.save());
+                (saving, outcome)
             }
-            *this.saving = Some((Box::pin(jobs.save()), outcome));
+            Stage::Saving(saving, outcome) => (saving, outcome),
+            Stage::Done => panic!("a SessionFuture was polled after it had returned"),
+        };
+        match saving.as_mut().poll(cx) {
+            Poll::Pending => {
+                *this.stage = Stage::Saving(saving, outcome);
+                Poll::Pending
+            }
+            Poll::Ready(saved) => {
+                Poll::Ready(Ok(respond(context, this.error_response, outcome, saved)))
+            }
         }
-        let Some((saving, _)) = this.saving else {
-            return Poll::Pending;
-        };
-        let saved = ready!(saving.as_mut().poll(cx));
-        let Some((_, outcome)) = this.saving.take() else {
-            return Poll::Pending;
-        };
-        Poll::Ready(Ok(respond(context, this.error_response, outcome, saved)))
     }
 }
 
 impl<B> Outcome<B> {
+    /// Returns the outcome of a handler that returned `returned`. `Err`: there is nothing to do for
+    /// sessions, so that a request whose handler requested none costs almost nothing.
+    fn of<E: 'static>(
+        returned: Result<Response<B>, E>,
+        context: &Context,
+    ) -> Result<Self, Result<Response<B>, E>> {
+        match returned {
+            Ok(mut response) => match response.extensions_mut().remove::<Error>() {
+                Some(error) => Ok(Self::SessionError(error)),
+                None if context.is_asked() => Ok(Self::Response(response)),
+                None => Err(Ok(response)),
+            },
+            Err(error) => match session_error(&error) {
+                Some(error) => Ok(Self::SessionError(error)),
+                None => Err(Err(error)),
+            },
+        }
+    }
+
     fn keep(&self, context: &Context) -> Keep {
         match self {
             Self::SessionError(error) => {
