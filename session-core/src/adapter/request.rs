@@ -128,7 +128,8 @@ pub(super) fn has_context(parts: &request::Parts) -> bool {
     parts.extensions.get::<Context>().is_some()
 }
 
-/// Returns the place of the storage whose cookie is called `name`, or of the first one.
+/// Returns the context, and the index of the storage whose cookie is called `name`, or of the first
+/// storage.
 pub(super) fn find_context<'a>(
     context: Option<&'a Context>,
     name: Option<&str>,
@@ -137,26 +138,28 @@ pub(super) fn find_context<'a>(
         let why = "the request did not pass a session service: wrap the handler in a \
                    session_hyper::SessionService, or add a session_tower::SessionLayer to the \
                    router after its routes";
-        return Err(misconfigured(why.into()));
+        let error = Error::with_message(ErrorKind::Settings, why);
+        tracing::error!(
+            target: "session::request",
+            op = "load",
+            kind = ?error.kind(),
+            %error,
+            "no session service"
+        );
+        return Err(error.logged());
     };
-    match context.find(name) {
-        Some(at) => Ok((context, at)),
-        None => Err(misconfigured(format!(
-            "no storage of the session service has a cookie called {}",
-            name.unwrap_or_default()
-        ))),
-    }
-}
-
-/// Makes and logs the error for a mistake in the application's set-up.
-fn misconfigured(why: String) -> Error {
-    let error = Error::with_message(ErrorKind::Settings, why);
-    tracing::error!(
-        target: "session::request",
-        op = "load",
-        kind = ?error.kind(),
-        %error,
-        "no session service"
-    );
-    error.logged()
+    let Some(at) = context.find(name) else {
+        let name = name.unwrap_or_default();
+        let why = format!("no storage of the session service has a cookie called {name}");
+        let error = Error::with_message(ErrorKind::Settings, why);
+        tracing::error!(
+            target: "session::request",
+            op = "load",
+            kind = ?error.kind(),
+            %error,
+            "no storage has this cookie name"
+        );
+        return Err(error.logged());
+    };
+    Ok((context, at))
 }

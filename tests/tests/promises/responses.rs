@@ -400,6 +400,7 @@ async fn a_request_without_a_service_is_an_error_of_settings_and_one_event() {
             errors[0].contains("SessionService"),
             "it names the remedy: {errors:?}"
         );
+        assert!(errors[0].contains("no session service"), "{errors:?}");
     }
 }
 
@@ -417,6 +418,8 @@ async fn a_storage_that_the_service_does_not_have_is_an_error_of_settings_and_on
     let errors = lines(&logs, "ERROR ");
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert!(errors[0].contains("cart"), "{errors:?}");
+    let event = "no storage has this cookie name";
+    assert!(errors[0].contains(event), "{errors:?}");
 }
 
 /// F6: the handler gave the load up, so the response depends on the cookie all the same.
