@@ -75,6 +75,11 @@ impl SessionConfig {
         self
     }
 
+    /// Returns whether the application draws identities.
+    pub(crate) fn has_key_factory(&self) -> bool {
+        self.0.has_key_factory
+    }
+
     /// Returns whether the storage makes such identities.
     ///
     /// An identity with a `_` could spell the key of another cookie name: `a` with `b_1`, `a_b`

@@ -17,7 +17,7 @@ use hyper_util::service::TowerToHyperService;
 use session_core::adapter::{DefaultErrorResponse, SessionFuture, Storages};
 use session_core::{
     CookieChange, CookieSettings, Error, ErrorKind, KeyedStorage, MemoryBackend, RequestSession,
-    Session, Storage, keyed,
+    Session, Sessions, Storage, keyed,
 };
 use session_hyper::SessionService;
 use session_tests::logs::Logs;
@@ -272,6 +272,26 @@ async fn a_load_that_is_overtaken_by_a_login_yields_the_logins_session() {
         ok()
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_future_from_before_a_login_yields_the_logins_session() {
+    let (storage, cookie) = store("sid").await;
+    for is_loaded in [false, true] {
+        let response = serve(&storage, &cookie, async |request| {
+            if is_loaded {
+                request.session().await?;
+            }
+            let (first, second) = (request.session(), Sessions::of(&request).session());
+            request.new_session()?.insert("user", "alice")?;
+            first.await?.insert("first", 1)?;
+            let session = second.await?;
+            assert_eq!(session.keys(), ["user", "first"], "{is_loaded}");
+            ok()
+        })
+        .await;
+        assert_eq!(response.status(), 200);
+    }
 }
 
 /// The error names the remedy, and so does one event in the log for each call.

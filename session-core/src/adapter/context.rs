@@ -7,13 +7,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::adapter::load_once::{LoadOnce, Turn};
 use crate::adapter::storages::{Inner, Mount};
-use crate::cookie::change::CookieChange;
 use crate::cookie::request::{CookieLines, MAX_TRIED_COOKIES};
 use crate::error::{Error, ErrorChain, ErrorKind, Result};
 use crate::metrics::Count;
 use crate::session::Session;
 use crate::session::identity::Identity;
-use crate::session::state::Place;
 
 /// The sessions of one request, not loaded yet. Clones are the same context.
 ///
@@ -68,7 +66,7 @@ impl Context {
             && pairs.all(|(ours, theirs)| ours.storage.config().is_same(theirs.storage.config()))
     }
 
-    /// Returns the storage of the cookie called `name`, or the first one, and its place.
+    /// Returns the index of the storage whose cookie is called `name`, or of the first storage.
     pub(super) fn find(&self, name: Option<&str>) -> Option<usize> {
         match name {
             None => Some(0),
@@ -92,8 +90,8 @@ impl Context {
         if activity == Activity::Counts {
             self.slot(at).is_active.store(true, Ordering::SeqCst);
         }
-        let ready = self.slot(at).current();
-        let cookies = if ready.is_some() {
+        // A session that is there stays, or a login replaces it. Then nothing is left to load.
+        let cookies = if self.slot(at).current().is_some() {
             CookieLines::default()
         } else {
             cookies()
@@ -102,7 +100,6 @@ impl Context {
             context: self.clone(),
             at,
             cookies,
-            ready,
         }
     }
 
@@ -116,25 +113,29 @@ impl Context {
             return Err(ErrorKind::Committed.into());
         }
         let name = mount.cookie_name();
-        let mut cookies: Vec<Identity> = Vec::new();
-        // The request's cookies do not name a session that this request itself has saved.
-        let mut unsent = CookieChange::Keep;
+        let session = mount.storage.config().login_session(lines.have(name));
+        let mut state = session.state();
+        state.hook = Some(mount.clone());
         let earlier = login.take().map(Ok).or_else(|| slot.loaded.get());
         if let Some(Ok(earlier)) = earlier {
-            let mut state = earlier.state();
-            // The cookie of an explicit save is still sent if this login fails or is dropped.
-            unsent = std::mem::replace(&mut state.unsent, CookieChange::Keep);
-            state.is_committed = true; // only an end is still saved
-            if let Place::InStore { identity, .. } = &state.place {
-                cookies.push(identity.clone());
+            let is_saving = {
+                let mut earlier = earlier.state();
+                earlier.is_committed = true; // only an end is still saved
+                earlier.is_saving()
+            };
+            // The request's cookies do not name a session that this request itself has saved.
+            if is_saving {
+                state.earlier = Some(earlier);
+            } else {
+                state.take_over(&earlier);
             }
-            cookies.append(&mut state.origin.cookies.clone());
         }
+        let cookies = &mut state.origin.cookies;
         for value in lines.values(name) {
             if cookies.len() >= MAX_TRIED_COOKIES {
                 break;
             }
-            // What no session of the storage has must not take the place of one that it has.
+            // Skip identities that this storage cannot have issued. They would use up the limit.
             if let Some(identity) = Identity::parse(&value)
                 && mount.storage.config().accepts(identity.as_str())
                 && !cookies.contains(&identity)
@@ -142,12 +143,7 @@ impl Context {
                 cookies.push(identity);
             }
         }
-        let session = mount
-            .storage
-            .config()
-            .login_session(lines.have(name), cookies);
-        session.state().hook = Some(mount.clone());
-        session.state().unsent = unsent;
+        drop(state);
         *login = Some(session.clone());
         Ok(session)
     }
@@ -226,16 +222,15 @@ pub(super) struct Asked {
     context: Context,
     at: usize,
     cookies: CookieLines,
-    ready: Option<Result<Session>>,
 }
 
 impl Asked {
     /// Returns the session, loading it if no other task of the request has.
     pub(super) async fn session(&self) -> Result<Session> {
-        if let Some(ready) = &self.ready {
-            return ready.clone();
-        }
         let slot = self.context.slot(self.at);
+        if let Some(current) = slot.current() {
+            return current;
+        }
         let turn = match slot.loaded.turn().await {
             Turn::Ready(ready) => return slot.login().clone().map_or(ready, Ok),
             Turn::Load(turn) => turn,
@@ -293,7 +288,7 @@ impl<'a> Values<'a> {
     }
 }
 
-/// Returns as what a load counts.
+/// Returns the counter for a successful load.
 fn outcome(session: &Session) -> Count {
     let state = session.state();
     if !state.is_new() {

@@ -55,6 +55,10 @@ pub trait RequestSession: sealed::Sealed {
     ///
     /// This is aiohttp_session's `new_session`. It loads nothing.
     ///
+    /// A [`Session`] that the handler got earlier refuses changes from now on, with
+    /// [`ErrorKind::Committed`]. Its unsaved changes are dropped, except an
+    /// [`invalidate`](Session::invalidate).
+    ///
     /// When the new session is saved, the sessions of the client's cookies end. If the new session
     /// stays empty, the client's cookie is removed. If the handler responds with a server error
     /// (5xx), the login is dropped and the old session stays.

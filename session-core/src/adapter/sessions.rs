@@ -71,7 +71,8 @@ impl Sessions {
         self.find(Some(name), Activity::Counts)
     }
 
-    /// Starts a new session, as [`RequestSession::new_session`] does.
+    /// Starts a new session, as [`RequestSession::new_session`] does. A [`Session`] that the handler
+    /// got earlier refuses changes from now on.
     ///
     /// # Errors
     /// Those of that method.

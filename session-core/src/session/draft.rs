@@ -60,7 +60,7 @@ impl Session {
                 "the session belongs to another storage: save it with the one that loaded it",
             ));
         }
-        if state.saving.is_some() {
+        if state.is_saving() {
             return Ok(Poll::Pending);
         }
         Ok(Poll::Ready(state.begin_save(self)))
@@ -70,8 +70,7 @@ impl Session {
     pub(crate) async fn begin_next_save(&self) -> Option<Draft> {
         std::future::poll_fn(|cx| {
             let mut state = self.state();
-            if let Some(saving) = &mut state.saving {
-                saving.waiting.push(cx.waker().clone());
+            if state.wait_for_save(cx) {
                 return Poll::Pending;
             }
             Poll::Ready(state.begin_save(self))
@@ -83,6 +82,9 @@ impl Session {
 impl State {
     /// Begins a save; `None` if there is nothing to save.
     fn begin_save(&mut self, session: &Session) -> Option<Draft> {
+        if let Some(earlier) = self.earlier.take() {
+            self.take_over(&earlier);
+        }
         if !self.is_due() {
             return None;
         }

@@ -8,7 +8,6 @@ use crate::config::{Content, SessionConfig};
 use crate::metrics::Count;
 use crate::record::{Record, Unreadable};
 use crate::session::Session;
-use crate::session::identity::Identity;
 use crate::session::lifetime;
 use crate::session::state::{Origin, Place, State};
 
@@ -51,14 +50,13 @@ impl SessionConfig {
     }
 
     /// Makes the session of a login. Saving it ends the sessions of the client's cookies.
-    pub(crate) fn login_session(&self, sent_cookie: bool, cookies: Vec<Identity>) -> Session {
+    pub(crate) fn login_session(&self, sent_cookie: bool) -> Session {
         self.empty_session(
             Place::Unsaved,
             Origin {
                 sent_cookie,
                 is_login: true,
-                cookies,
-                ended_by: None,
+                ..Origin::default()
             },
         )
     }

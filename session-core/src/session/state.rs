@@ -1,7 +1,8 @@
 //! The state that all clones of a session share.
 
+use std::mem;
 use std::sync::Arc;
-use std::task::Waker;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +12,7 @@ use crate::cookie::change::CookieChange;
 use crate::metrics::SaveKind;
 use crate::record::stored::Stored;
 use crate::record::{Lifetime, Record};
+use crate::session::Session;
 use crate::session::delta::{Delta, EntrySet, IdentityChange};
 use crate::session::hook::Save;
 use crate::session::identity::Identity;
@@ -37,6 +39,9 @@ pub(crate) struct State {
     pub(crate) unsent: CookieChange,
     /// The save that works on this session.
     pub(crate) saving: Option<Saving>,
+    /// The session that this login replaces, if a save of it was in progress at that time. A save
+    /// of the login waits for that one, because the login ends what it stores.
+    pub(crate) earlier: Option<Session>,
     /// How `Session::save` reaches the storage.
     pub(crate) hook: Option<Arc<dyn Save>>,
 }
@@ -104,12 +109,19 @@ impl EndedBy {
 #[derive(Default)]
 pub(crate) struct Saving {
     /// The tasks that wait for it to finish.
-    pub(crate) waiting: Vec<Waker>,
+    waiting: Vec<Waker>,
     /// If it fails, its changes are dropped.
     pub(crate) is_unwanted: bool,
 }
 
 impl Saving {
+    /// Notes a task that waits for it.
+    pub(crate) fn wait(&mut self, waker: &Waker) {
+        if !self.waiting.iter().any(|it| it.will_wake(waker)) {
+            self.waiting.push(waker.clone());
+        }
+    }
+
     /// Wakes the tasks that wait for it. The session must not be locked.
     pub(crate) fn wake(self) {
         self.waiting.into_iter().for_each(Waker::wake);
@@ -165,6 +177,7 @@ impl State {
             creation: Creation::default(),
             unsent: CookieChange::Keep,
             saving: None,
+            earlier: None,
             hook: None,
         }
     }
@@ -191,9 +204,61 @@ impl State {
         self.refresh && (self.is_committed || self.hook.is_none())
     }
 
-    /// Returns whether a save has anything to do, or to wait for.
+    /// Returns whether a save has anything to do, to wait for or to take over.
     pub(crate) fn needs_save(&self) -> bool {
-        self.is_due() || self.saving.is_some()
+        self.is_due() || self.saving.is_some() || self.earlier.is_some()
+    }
+
+    /// Returns whether a save of this session, or of the one that it replaces, is in progress.
+    pub(crate) fn is_saving(&self) -> bool {
+        let earlier = self.earlier.as_ref();
+        self.saving.is_some() || earlier.is_some_and(|earlier| earlier.state().is_saving())
+    }
+
+    /// Returns whether a save is in progress, and lets it wake this task when it is over.
+    pub(crate) fn wait_for_save(&mut self, cx: &mut Context<'_>) -> bool {
+        match (&mut self.saving, &self.earlier) {
+            (Some(saving), _) => {
+                saving.wait(cx.waker());
+                true
+            }
+            (None, Some(earlier)) => earlier.state().wait_for_save(cx),
+            (None, None) => false,
+        }
+    }
+
+    /// Takes over what a login needs of the session that it replaces: the identities to end, and
+    /// the cookie of an explicit save, which is still sent if the login fails or is dropped.
+    pub(crate) fn take_over(&mut self, earlier: &Session) {
+        let mut earlier = earlier.state();
+        if let Some(before) = earlier.earlier.take() {
+            earlier.take_over(&before);
+        }
+        for identity in earlier.identities() {
+            if !self.origin.cookies.contains(identity) {
+                self.origin.cookies.push(identity.clone());
+            }
+        }
+        let unsent = mem::replace(&mut earlier.unsent, CookieChange::Keep);
+        if self.unsent == CookieChange::Keep {
+            self.unsent = unsent;
+        }
+    }
+
+    /// Returns the identities under which the session and those of the client's other cookies are
+    /// stored, and those under which a save that failed may have stored the session.
+    fn identities(&self) -> impl Iterator<Item = &Identity> {
+        let stored = match &self.place {
+            Place::InStore { identity, .. } => Some(identity),
+            Place::Unsaved | Place::InCookie => None,
+        };
+        // If the application chose an identity, another session may have it by now.
+        let is_random = |identity: &&Identity| {
+            !self.config.has_key_factory() && self.creation.chosen.as_ref() != Some(*identity)
+        };
+        let creations = self.creation.pending.iter().chain(&self.creation.stale);
+        let tried = creations.map(|it| &it.identity).filter(is_random);
+        stored.into_iter().chain(&self.origin.cookies).chain(tried)
     }
 
     /// Returns as what the next save counts; `None` if it has nothing to do.

@@ -12,8 +12,8 @@ use http::{Request, Response};
 use session_cookie::{EncryptedCookieStorage, Key, NaClCookieStorage, SimpleCookieStorage};
 use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Write};
 use session_core::{
-    CookieChange, CookieSettings, Error, ErrorKind, KeyedStorage, MemoryBackend, RequestSession,
-    Result, Session, Storage,
+    CookieChange, CookieSettings, Error, ErrorKind, Identity, KeyedStorage, MemoryBackend,
+    RequestSession, Result, Session, Storage,
 };
 use session_tests::logs::Logs;
 use session_tests::server::BoxError;
@@ -603,6 +603,95 @@ async fn a_session_without_a_service_is_saved_by_its_storage() {
     assert_eq!(told.kind(), ErrorKind::Settings);
     assert!(told.to_string().contains("Storage::save"), "{told}");
     app.storage.save(&session).await.unwrap();
+}
+
+/// The reply to the creation is lost, so the save that failed may have stored its record.
+#[tokio::test]
+async fn p4_a_login_ends_the_record_of_a_save_that_failed_before() {
+    for is_login in [false, true] {
+        let app = App::new();
+        app.failing().fail(0..=0, When::After);
+        let response = serve(app.storage.clone(), None, async |request| {
+            let session = if is_login {
+                request.new_session()?
+            } else {
+                request.session().await?
+            };
+            session.insert("k", 1)?;
+            session.save().await.unwrap_err();
+            request.new_session()?.insert("user", 1)?;
+            let refused = session.insert("late", 1).unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Committed);
+            Ok(with_status(200))
+        });
+        let response = response.await.unwrap();
+        let cookie = cookie_of(&response).unwrap();
+        assert_eq!(app.live().await, [cookie], "{is_login}");
+        assert_eq!(app.keys(cookie).await.unwrap(), ["user"]);
+    }
+}
+
+/// The identity that an application chose may belong to another session by now.
+#[tokio::test]
+async fn a_login_leaves_an_identity_alone_that_a_failed_save_had_chosen() {
+    let app = App::new();
+    let cookie = app.client().await;
+    app.failing().fail(0..=0, When::Before);
+    let response = serve(app.storage.clone(), None, async |request| {
+        let session = request.session().await?;
+        session.set_new_identity(Identity::parse(&cookie).unwrap())?;
+        session.insert("mine", 1)?;
+        session.save().await.unwrap_err();
+        request.new_session()?.insert("user", 1)?;
+        Ok(with_status(200))
+    });
+    assert!(cookie_of(&response.await.unwrap()).is_some());
+    assert_eq!(app.keys(&cookie).await.unwrap(), ["k"]);
+}
+
+/// A task saves the session while the handler logs in. The login waits for that save, so that it
+/// ends what it stores. If the login is dropped, the response carries the cookie of that save.
+#[tokio::test]
+async fn p4_a_login_ends_the_record_of_a_save_in_progress() {
+    for (status, when, is_login) in [
+        (200, When::Before, false),
+        (200, When::After, true),
+        (500, When::Before, true),
+        (500, When::After, false),
+    ] {
+        let app = App::new();
+        let create = app.gate().hold(Call::Create, when);
+        let has_responded = AtomicBool::new(false);
+        let mut response = pin!(serve(app.storage.clone(), None, async |request| {
+            let session = if is_login {
+                request.new_session()?
+            } else {
+                request.session().await?
+            };
+            session.insert("k", 1)?;
+            tokio::spawn(async move { session.save().await });
+            create.reached().await;
+            request.new_session()?.insert("user", 1)?;
+            // A second login takes over what the first one has to end.
+            request.new_session()?.insert("user", 2)?;
+            has_responded.store(true, Ordering::SeqCst);
+            Ok(with_status(status))
+        }));
+        let mut polls_after = 0;
+        while polls_after < 20 {
+            polls_after += usize::from(has_responded.load(Ordering::SeqCst));
+            let polled = poll_fn(|cx| Poll::Ready(response.as_mut().poll(cx))).await;
+            assert!(polled.is_pending(), "it does not wait: {polled:?}");
+            tokio::task::yield_now().await;
+        }
+        create.open();
+        let response = response.await.unwrap();
+        assert_eq!(response.status().as_u16(), status);
+        let cookie = cookie_of(&response).unwrap();
+        assert_eq!(app.live().await, [cookie], "{status} {when:?}");
+        let expected = if status == 200 { "user" } else { "k" };
+        assert_eq!(app.keys(cookie).await.unwrap(), [expected]);
+    }
 }
 
 /// A store in memory whose timer returns late: it holds the thread of the first wait that is over.
