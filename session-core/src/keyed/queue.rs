@@ -7,8 +7,8 @@
 //! The queue is an optimization, not a lock. Correctness comes from the compare-and-swap alone.
 
 use std::collections::VecDeque;
-use std::fmt;
 use std::future::Future;
+use std::hash::{BuildHasher, RandomState};
 use std::mem;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,6 +20,8 @@ use crate::record::stored::Stored;
 #[derive(Default)]
 pub(super) struct Queues {
     shards: [Shard; SHARDS],
+    /// Spreads the suffixes over the shards. An application may choose identities of any alphabet.
+    hash: RandomState,
 }
 
 /// The queues are sharded to reduce lock contention.
@@ -109,7 +111,8 @@ impl Queues {
             lines.swap_remove(at);
             return;
         };
-        // This happens while the shard is locked, so that a waiter which leaves now sees it.
+        // Tell the waiter while the shard is locked, so that a waiter that leaves at the same time
+        // passes the turn on.
         let waker = next.tell(Call::Turn(written));
         drop(lines);
         waker.into_iter().for_each(Waker::wake);
@@ -129,9 +132,12 @@ impl Queues {
     }
 
     fn shard(&self, suffix: &str) -> MutexGuard<'_, Vec<Line>> {
-        // Identities are random, so their last character spreads them.
-        let last = suffix.as_bytes().last().copied().unwrap_or_default();
-        lock(&self.shards[usize::from(last) % SHARDS])
+        lock(&self.shards[self.shard_of(suffix)])
+    }
+
+    fn shard_of(&self, suffix: &str) -> usize {
+        let [byte, ..] = self.hash.hash_one(suffix).to_le_bytes();
+        usize::from(byte) % SHARDS
     }
 }
 
@@ -218,8 +224,23 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl fmt::Debug for Queues {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Queues").finish_non_exhaustive()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Identities are written in hexadecimal digits, and an application's own may be numbers.
+    #[test]
+    fn identities_use_all_shards() {
+        let queues = Queues::default();
+        let hexadecimal = |number: u32| format!("{number:032x}");
+        let decimal = |number: u32| format!("session-{number:08}");
+        for write in [hexadecimal, decimal] {
+            let mut used = [0; SHARDS];
+            for number in 0..1600 {
+                used[queues.shard_of(&write(number))] += 1;
+            }
+            // Of 100 each; with a fair hash, fewer than 40 would be a miracle.
+            assert!(used.iter().all(|used| *used > 40), "{used:?}");
+        }
     }
 }
