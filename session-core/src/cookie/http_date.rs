@@ -1,7 +1,7 @@
 //! Dates as HTTP writes them (RFC 9110, section 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
 
 /// The end of the year 9999, in Unix seconds: the format has four digits for the year.
-const LAST_DATE: u64 = 253_402_300_799;
+pub(crate) const LAST_DATE: u64 = 253_402_300_799;
 
 const DAY: u64 = 24 * 60 * 60;
 

@@ -2,7 +2,7 @@
 
 pub(crate) mod builder;
 pub(crate) mod change;
-mod http_date;
+pub(crate) mod http_date;
 mod quote;
 pub(crate) mod request;
 pub(crate) mod same_site;

@@ -1,5 +1,7 @@
 //! The application's prefix of all its keys.
 
+use std::borrow::Cow;
+
 use crate::error::{Error, ErrorKind, Result};
 
 /// How long a prefix may be.
@@ -17,10 +19,12 @@ impl KeyPrefix {
     /// Returns the prefix that `text` spells.
     pub(super) fn parse(text: &str) -> Result<Self> {
         if text.len() > MAX_PREFIX {
-            return Err(refused("a key prefix has at most 100 bytes"));
+            return Err(refused(format!(
+                "a key prefix has at most {MAX_PREFIX} bytes"
+            )));
         }
-        // An index of users is told from a session by its `@`, which no cookie's name has. The
-        // others mean something else in a pattern of Redis, such as that of a user's rights.
+        // `@` marks the index of a user, and no cookie's name has it. The other characters are
+        // special in Redis key patterns, for example in ACL rules.
         let is_allowed = |b: u8| b.is_ascii_graphic() && !b"@*?[]\\".contains(&b);
         if !text.bytes().all(is_allowed) {
             let why = "a key prefix is printable ASCII, without spaces and @ * ? [ ] \\";
@@ -32,8 +36,9 @@ impl KeyPrefix {
     /// Checks that a store accepts the keys of a cookie of this name.
     pub(super) fn check(&self, cookie: &str) -> Result<()> {
         if !self.0.is_empty() && self.0.len() + cookie.len() > MAX_WITH_NAME {
-            let why = "the key prefix and the cookie's name have at most 121 bytes together";
-            return Err(refused(why));
+            return Err(refused(format!(
+                "the key prefix and the cookie's name have at most {MAX_WITH_NAME} bytes together"
+            )));
         }
         Ok(())
     }
@@ -43,7 +48,7 @@ impl KeyPrefix {
     }
 }
 
-fn refused(why: &'static str) -> Error {
+fn refused(why: impl Into<Cow<'static, str>>) -> Error {
     Error::with_message(ErrorKind::Settings, why)
 }
 
@@ -77,6 +82,8 @@ mod tests {
             let error = KeyPrefix::parse(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Settings, "{text:?}");
         }
+        let error = KeyPrefix::parse(&too_long).unwrap_err();
+        assert_eq!(error.to_string(), "a key prefix has at most 100 bytes");
     }
 
     #[test]
@@ -96,6 +103,7 @@ mod tests {
             assert_eq!(longest_key(&prefix, name).len() <= 250, is_fine);
             if let Err(error) = checked {
                 assert_eq!(error.kind(), ErrorKind::Settings);
+                assert!(error.to_string().contains("at most 121 bytes together"));
             }
         }
     }

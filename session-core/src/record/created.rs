@@ -2,8 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// The end of the year 9999 in Unix seconds, the last year of HTTP dates and of many calendars.
-const LATEST: f64 = 253_402_300_799.0;
+use crate::cookie::http_date::LAST_DATE;
 
 /// The value of the member `created`.
 #[derive(Clone)]
@@ -68,10 +67,10 @@ impl Created {
     }
 }
 
-/// Returns the time `seconds` after `start`, at most [`LATEST`] away from it; `start` if there is no
-/// such time.
+/// Returns the time `seconds` after `start`; `start` if there is no such time. It is at most as far
+/// away as the end of the year 9999 is from 1970, the last year of HTTP dates and of many calendars.
 fn moved(start: SystemTime, seconds: f64) -> SystemTime {
-    let distance = Duration::from_secs_f64(seconds.abs().min(LATEST));
+    let distance = Duration::from_secs_f64(seconds.abs().min(float(LAST_DATE)));
     let time = if seconds < 0.0 {
         start.checked_sub(distance)
     } else {
@@ -169,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_time_is_at_most_the_year_9999_away_from_1970() {
-        let latest = Duration::from_secs(253_402_300_799);
+        let latest = Duration::from_secs(LAST_DATE);
         for (written, time) in [
             ("0", UNIX_EPOCH),
             ("1.5", UNIX_EPOCH + Duration::from_millis(1500)),

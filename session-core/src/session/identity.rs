@@ -84,10 +84,8 @@ impl Identity {
 /// Returns the lowercase hexadecimal digits of `bytes`.
 pub(crate) fn hex(bytes: &[u8]) -> impl Iterator<Item = char> {
     let digits = bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]);
-    digits.map(|digit| char::from(HEX[usize::from(digit)]))
+    digits.filter_map(|digit| char::from_digit(digit.into(), 16))
 }
-
-const HEX: &[u8; 16] = b"0123456789abcdef";
 
 /// The characters that an identity may contain: those of URL-safe base64 (RFC 4648, section 5).
 const URL_SAFE: [bool; 256] = {
