@@ -160,8 +160,8 @@ impl Draft {
         self.session.state().is_lost
     }
 
-    /// Sets a creation aside that began before the session ended and is now useless. That is the
-    /// creation of a renewal, and any creation if the session does not start again.
+    /// Moves a pending creation that the end made useless to `stale`: always that of a renewal, and
+    /// any other if the session does not restart.
     pub(crate) fn set_stale_creation_aside(&self, restarts: bool) {
         let creation = &mut self.session.state().creation;
         let pending = &mut creation.pending;
@@ -186,8 +186,8 @@ impl Draft {
         mem::replace(&mut self.session.state().creation.is_ending, true)
     }
 
-    /// Notes that the session was ended where it lived. Other cookies of the client are left to be
-    /// ended. `ended_by` is what had ended it before; `None`: it was alive.
+    /// Notes that the session was ended at its own key. The client's other cookies are still to be
+    /// ended. `ended_by` says what had ended it before; `None` if it was live.
     pub(crate) fn note_ended_here(&mut self, ended_by: Option<EndedBy>) {
         self.place = Place::Unsaved;
         self.origin.ended_by = ended_by;
@@ -360,5 +360,33 @@ impl Drop for Draft {
 impl fmt::Debug for Draft {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Draft").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::pin;
+    use std::task::Context;
+
+    use super::*;
+
+    /// A wait inside a `select!` or `join!` is polled whenever one of the others makes progress.
+    #[test]
+    fn a_task_that_waits_for_a_save_is_noted_once() {
+        let config = SessionConfig::default();
+        let session = config.new_session(false);
+        session.insert("k", 1).unwrap();
+        let Poll::Ready(Some(draft)) = session.begin_save(&config).unwrap() else {
+            panic!("there is a change")
+        };
+        let mut waiting = pin!(session.begin_next_save());
+        let mut cx = Context::from_waker(std::task::Waker::noop());
+        for _ in 0..3 {
+            assert!(waiting.as_mut().poll(&mut cx).is_pending());
+        }
+        assert_eq!(session.state().saving.as_ref().unwrap().waiting.len(), 1);
+        drop(draft);
+        assert!(waiting.as_mut().poll(&mut cx).is_ready());
     }
 }

@@ -78,6 +78,10 @@ pub(crate) struct Origin {
 }
 
 /// Why a session ended, according to its tombstone.
+///
+/// The order is that of strength. If the sessions of several cookies of a client ended, the greatest
+/// reason counts. A replacement is greater than a logout, because the client has a newer cookie,
+/// which a response must not remove. A revocation is the least, because it refuses nothing.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum EndedBy {
     /// It was ended from elsewhere: "log out everywhere" or a limit.
@@ -109,7 +113,7 @@ impl EndedBy {
 #[derive(Default)]
 pub(crate) struct Saving {
     /// The tasks that wait for it to finish.
-    waiting: Vec<Waker>,
+    pub(super) waiting: Vec<Waker>,
     /// If it fails, its changes are dropped.
     pub(crate) is_unwanted: bool,
 }
@@ -135,8 +139,9 @@ pub(crate) struct Creation {
     pub(crate) chosen: Option<Identity>,
     /// A creation whose outcome is unknown. A second save continues with it.
     pub(crate) pending: Option<PendingCreate>,
-    /// Records that an end has made useless and that are not ended yet. They stay here if a save
-    /// fails or is cancelled, so that a second save ends them.
+    /// Records that are no longer needed because the session ended, and that still have to be ended
+    /// in the store. They stay here if a save fails or is cancelled, so that a second save ends
+    /// them.
     pub(crate) stale: Vec<PendingCreate>,
     /// A save tried to end the session, with an unknown outcome. A tombstone at its key may be this
     /// session's own.
@@ -261,7 +266,7 @@ impl State {
         stored.into_iter().chain(&self.origin.cookies).chain(tried)
     }
 
-    /// Returns as what the next save counts; `None` if it has nothing to do.
+    /// Returns the kind under which the next save is counted; `None` if there is nothing to save.
     pub(crate) fn save_kind(&self) -> Option<SaveKind> {
         let is_empty = self.record.is_empty();
         let ends = self.delta.identity == IdentityChange::End
@@ -356,5 +361,23 @@ pub(crate) fn max_age(config: &SessionConfig, record: &Record) -> Option<Duratio
         Lifetime::Default => config.cookie().max_age(),
         Lifetime::Unlimited => None,
         Lifetime::For(max_age) => Some(max_age),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_stronger_of_two_reasons_refuses_and_keeps_at_least_as_much() {
+        let reasons = [
+            EndedBy::Revoked,
+            EndedBy::Logout,
+            EndedBy::Login,
+            EndedBy::Renewal,
+        ];
+        assert!(reasons.is_sorted());
+        assert!(reasons.is_sorted_by_key(|reason| reason.refuses_changes()));
+        assert!(reasons.is_sorted_by_key(|reason| reason.is_replacement()));
     }
 }
