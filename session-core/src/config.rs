@@ -80,7 +80,7 @@ impl SessionConfig {
         self.0.has_key_factory
     }
 
-    /// Returns whether the storage makes such identities.
+    /// Returns whether this storage could have issued `identity`.
     ///
     /// An identity with a `_` could spell the key of another cookie name: `a` with `b_1`, `a_b`
     /// with `1`. Only an application's own factory makes one.
@@ -93,7 +93,7 @@ impl SessionConfig {
         &self.0.cookie
     }
 
-    /// Returns what counts for this storage.
+    /// Returns the metrics of this storage.
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.0.metrics
     }
@@ -121,7 +121,7 @@ impl SessionConfig {
         }
     }
 
-    /// Takes stored bytes apart. `now`, in Unix seconds, replaces a `created` that is missing.
+    /// Decodes and parses stored bytes. A record without `created` gets `now`, in Unix seconds.
     pub(crate) fn read(&self, stored: Bytes, now: u64) -> Content {
         let Some(text) = self.decode(stored) else {
             return Content::Foreign(Unreadable("the codec refused it"));

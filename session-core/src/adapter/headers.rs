@@ -14,7 +14,8 @@ pub(super) fn set_cookie(
     header: HeaderValue,
     former_removals: &[HeaderValue],
 ) -> bool {
-    // The removals come first, because to a browser a former place may equal the present one.
+    // The removals come first. A browser may treat a former domain and path as the present ones,
+    // and the later header wins.
     replace_cookie(headers, header, former_removals);
     let is_for_all = is_for_all_caches(headers);
     if is_for_all || may_be_shared(headers, &CACHE_CONTROL) {
@@ -40,7 +41,8 @@ pub(super) fn is_public(headers: &HeaderMap) -> bool {
     is_for_all_caches(headers) || targeted(headers).next().is_some()
 }
 
-/// Returns whether Cache-Control allows that (RFC 9111, sections 5.2.2.9 and 5.2.2.10).
+/// Returns whether Cache-Control allows shared caches to store the response (RFC 9111, sections
+/// 5.2.2.9 and 5.2.2.10).
 fn is_for_all_caches(headers: &HeaderMap) -> bool {
     let mut lines = headers.get_all(CACHE_CONTROL).iter();
     lines.any(|line| directives(line).any(is_for_shared_caches))

@@ -155,7 +155,7 @@ impl CookieBuilder {
     ///
     /// The record contains the start. A Python service that writes the session drops it. The time
     /// then counts from that write. A start in the future, from a process whose clock is ahead,
-    /// counts as now, and the next write keeps that.
+    /// is treated as now. The next write stores that time.
     pub fn absolute_max_age(mut self, absolute_max_age: impl Into<Option<Duration>>) -> Self {
         self.absolute_max_age = absolute_max_age.into();
         self

@@ -11,7 +11,8 @@ use crate::users::User;
 /// How long a trial stays in the store.
 const TRIED: Duration = Duration::from_secs(60);
 
-/// What a trial stores first, and what ends it. Every reader takes both for an ended session.
+/// What a trial stores first, and what ends it. Without a codec, readers take both for an
+/// ended session.
 const CREATED: &str = "{ }";
 const ENDED: &str = "{  }";
 
@@ -51,7 +52,7 @@ impl<B: Backend> KeyedStorage<B> {
     }
 
     async fn check_key(&self, key: &str) -> Result<()> {
-        // Not a tombstone, which a full store need not keep.
+        // Not written as a tombstone, because a full store may drop a tombstone.
         let create = || Write::record(CREATED, Some(TRIED));
         match self.backend.write(key, create(), OnlyIf::Missing).await? {
             Outcome::Written(_) => {}

@@ -137,7 +137,7 @@ impl<B: Backend> KeyedStorage<B> {
     }
 }
 
-/// Returns as what a tombstone counts that a load found.
+/// Returns the counter for a tombstone that a load found.
 fn met(ended_by: EndedBy) -> Count {
     match ended_by {
         EndedBy::Logout => Count::TombstoneOfLogout,

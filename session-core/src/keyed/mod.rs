@@ -196,7 +196,7 @@ impl<B: Backend> KeyedStorage<B> {
         Identity::parse(cookie).filter(|identity| self.accepts(identity))
     }
 
-    /// Returns whether this storage makes such identities.
+    /// Returns whether this storage could have issued `identity`.
     fn accepts(&self, identity: &Identity) -> bool {
         self.config.accepts(identity.as_str())
     }

@@ -61,7 +61,7 @@ impl Tombstone {
         }
     }
 
-    /// Returns the reason for the client's cookie.
+    /// Returns why the session ended.
     pub(super) fn ended_by(&self) -> EndedBy {
         match self {
             Self::Moved(_) => EndedBy::Renewal,

@@ -20,7 +20,7 @@ pub(crate) use nothing::Metrics;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[cfg_attr(
     not(feature = "metrics"),
-    expect(dead_code, reason = "the facade makes some of them")
+    expect(dead_code, reason = "some variants are constructed only by the facade")
 )]
 pub(crate) enum Count {
     /// A load found a live session.

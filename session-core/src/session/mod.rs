@@ -1,4 +1,4 @@
-//! The session that a handler sees: its handle, its state, and the changes of one request.
+//! The session that a handler sees, its state, and the changes of one request.
 
 mod delta;
 mod draft;
@@ -185,8 +185,8 @@ impl Session {
     pub fn set_max_age(&self, max_age: impl Into<Option<Duration>>) -> Result<()> {
         let mut state = self.lock_for_change()?;
         let max_age = max_age.into().map(whole_seconds);
-        // The storage's own lifetime is stored only if it makes the cookie stay when the browser
-        // closes.
+        // If the value equals the storage's `max_age`, store no lifetime, unless the cookie is not
+        // persistent. Then the stored lifetime makes the cookie persistent.
         let cookie = state.config.cookie();
         let lifetime =
             if max_age == cookie.max_age() && (max_age.is_none() || cookie.is_persistent()) {
@@ -349,7 +349,7 @@ impl fmt::Debug for Session {
         f.debug_struct("Session")
             .field("is_new", &state.is_new())
             .field("is_changed", &state.delta.is_change())
-            .field("identity", &state.delta.identity)
+            .field("identity_change", &state.delta.identity)
             .field("len", &state.record.len())
             .finish_non_exhaustive()
     }

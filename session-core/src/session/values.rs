@@ -118,9 +118,9 @@ impl Session {
     /// # }
     /// ```
     ///
-    /// The session is not locked while `change` runs. If two clones of one handle, or two requests,
+    /// The session is not locked while `change` runs. If two clones of one session, or two requests,
     /// modify one key at the same time, the last one wins. Use [`update`](Self::update) if clones
-    /// of one handle must not overwrite each other.
+    /// of one session must not overwrite each other.
     ///
     /// # Errors
     /// - [`ErrorKind::Value`] if the value is not a `T`, or if the changed value cannot be JSON.
@@ -138,7 +138,7 @@ impl Session {
 
     /// Calls `change` with the present value, or `None`, and stores and returns the result.
     ///
-    /// If another clone of this handle changes the value concurrently, `change` runs again with the
+    /// If another clone of this session changes the value concurrently, `change` runs again with the
     /// new value, so it must be callable more than once. Two *requests* that update one key at the
     /// same time are not added up: the last save wins.
     ///
@@ -210,7 +210,8 @@ impl Session {
     pub fn set_data<T: Serialize + DeserializeOwned>(&self, data: &T) -> Result<()> {
         let after = fields(data)?;
         let record = self.lock_for_change()?.record.clone();
-        // A session that is no `T` yet, a new one say, has only what is stored.
+        // If the session cannot be read as a `T` yet, for example because it is new, compare with
+        // the stored values.
         let before = data_of::<T>(&record)
             .and_then(|before| fields(&before))
             .ok();

@@ -7,7 +7,7 @@ use serde_json::{Error, Result};
 
 /// A serializer that writes nothing and refuses NaN and the infinities, which JSON does not have.
 ///
-/// It accepts all else, so it is used after `serde_json` has written the value.
+/// It accepts everything else, so run it only on a value that `serde_json` has already written.
 pub(super) struct Finite;
 
 fn check(is_finite: bool) -> Result<()> {
