@@ -367,9 +367,15 @@ impl fmt::Debug for Draft {
 mod tests {
     use std::future::Future;
     use std::pin::pin;
-    use std::task::Context;
+    use std::task::{Context, Wake, Waker};
 
     use super::*;
+
+    struct Task;
+
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
 
     /// A wait inside a `select!` or `join!` is polled whenever one of the others makes progress.
     #[test]
@@ -381,7 +387,9 @@ mod tests {
             panic!("there is a change")
         };
         let mut waiting = pin!(session.begin_next_save());
-        let mut cx = Context::from_waker(std::task::Waker::noop());
+        // Clones of `Waker::noop()` do not all count as the same task.
+        let waker = Waker::from(Arc::new(Task));
+        let mut cx = Context::from_waker(&waker);
         for _ in 0..3 {
             assert!(waiting.as_mut().poll(&mut cx).is_pending());
         }
