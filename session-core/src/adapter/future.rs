@@ -24,9 +24,9 @@ pin_project! {
     /// - After a session error, changes are dropped. After a server error (5xx) they are dropped
     ///   too, unless the service [saves them](crate::adapter::Storages::save_server_errors). An
     ///   [`invalidate`](crate::Session::invalidate) is carried out before every response.
-    /// - A session error is an [`Error`] in the response's extensions, or the handler's `Err` if that
-    ///   is an [`Error`], or a `Box<dyn std::error::Error + Send + Sync>` that has one among its
-    ///   sources. The [`ErrorResponse`] writes the response to it. Any other `Err` goes to the
+    /// - A session error is an [`Error`] in the response's extensions, or the handler's `Err` if
+    ///   that is an [`Error`], or a `Box<dyn std::error::Error + Send + Sync>` that has one among
+    ///   its sources. The [`ErrorResponse`] writes the response to it. Any other `Err` goes to the
     ///   server, also after a failed load, and nothing is saved.
     /// - Dropping the future ends the request: its sessions refuse changes from then on.
     pub struct SessionFuture<F, A, B> {

@@ -71,8 +71,10 @@ impl Sessions {
         self.find(Some(name), Activity::Counts)
     }
 
-    /// Starts a new session, as [`RequestSession::new_session`] does. A [`Session`] that the handler
-    /// got earlier refuses changes from now on.
+    /// Starts a new session, as [`RequestSession::new_session`] does.
+    ///
+    /// A [`Session`] that the handler got earlier refuses changes from now on, with
+    /// [`ErrorKind::Committed`](crate::ErrorKind::Committed).
     ///
     /// # Errors
     /// Those of that method.

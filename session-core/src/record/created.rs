@@ -68,7 +68,8 @@ impl Created {
 }
 
 /// Returns the time `seconds` after `start`; `start` if there is no such time. It is at most as far
-/// away as the end of the year 9999 is from 1970, the last year of HTTP dates and of many calendars.
+/// away as 1970 is from the end of the year 9999, the last year of HTTP dates and of many
+/// calendars.
 fn moved(start: SystemTime, seconds: f64) -> SystemTime {
     let distance = Duration::from_secs_f64(seconds.abs().min(float(LAST_DATE)));
     let time = if seconds < 0.0 {

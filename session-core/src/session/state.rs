@@ -79,9 +79,9 @@ pub(crate) struct Origin {
 
 /// Why a session ended, according to its tombstone.
 ///
-/// The order is that of strength. If the sessions of several cookies of a client ended, the greatest
-/// reason counts. A replacement is greater than a logout, because the client has a newer cookie,
-/// which a response must not remove. A revocation is the least, because it refuses nothing.
+/// The order is that of strength. If the sessions of several cookies of a client ended, the
+/// greatest reason counts. A replacement is greater than a logout, because the client has a newer
+/// cookie, which a response must not remove. A revocation is the least, because it refuses nothing.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd)]
 pub(crate) enum EndedBy {
     /// It was ended from elsewhere: "log out everywhere" or a limit.

@@ -118,9 +118,9 @@ impl Session {
     /// # }
     /// ```
     ///
-    /// The session is not locked while `change` runs. If two clones of one session, or two requests,
-    /// modify one key at the same time, the last one wins. Use [`update`](Self::update) if clones
-    /// of one session must not overwrite each other.
+    /// The session is not locked while `change` runs. If two clones of one session, or two
+    /// requests, modify one key at the same time, the last one wins. Use [`update`](Self::update)
+    /// if clones of one session must not overwrite each other.
     ///
     /// # Errors
     /// - [`ErrorKind::Value`] if the value is not a `T`, or if the changed value cannot be JSON.
@@ -138,9 +138,9 @@ impl Session {
 
     /// Calls `change` with the present value, or `None`, and stores and returns the result.
     ///
-    /// If another clone of this session changes the value concurrently, `change` runs again with the
-    /// new value, so it must be callable more than once. Two *requests* that update one key at the
-    /// same time are not added up: the last save wins.
+    /// If another clone of this session changes the value concurrently, `change` runs again with
+    /// the new value, so it must be callable more than once. Two *requests* that update one key at
+    /// the same time are not added up: the last save wins.
     ///
     /// # Errors
     /// - [`ErrorKind::Value`] if the value is not a `T`, or if the new one cannot be JSON.
