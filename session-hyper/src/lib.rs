@@ -79,8 +79,9 @@
 //! has one among its sources. A response with an `Error` in its extensions also counts as a session
 //! error.
 //!
-//! **Turn your own errors into responses.** Any other `Err` goes to hyper, also after a failed
-//! load. hyper closes the connection without a response.
+//! **Turn your own errors into responses.** Any other `Err` goes to hyper, which closes the
+//! connection without a response. Only after a failed load, an `Err` of your own type that is not
+//! in a box counts as that failure.
 //!
 //! # What it logs
 //!

@@ -294,8 +294,8 @@ fn down() -> Error {
 
 wrap_backend!(Failing<B>, B);
 
-/// Delays each call. With [`When::Before`] it is carried out after the delay: a call that is dropped
-/// before that never reaches the store. With [`When::After`] its response is late.
+/// Delays each call. With [`When::Before`] it is carried out after the delay: a call that is
+/// dropped before that never reaches the store. With [`When::After`] its response is late.
 #[derive(Debug)]
 pub struct Slow<B> {
     inner: B,

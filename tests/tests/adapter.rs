@@ -185,21 +185,35 @@ impl std::error::Error for Failure {
     }
 }
 
+/// It cannot be inspected. Most likely it wraps the failure.
+#[tokio::test]
+async fn after_a_failed_load_an_error_of_an_own_type_is_a_503() {
+    let (storage, cookie) = store("sid").await;
+    let own = async |request: Request<String>| -> Result<Response<String>, Failure> {
+        request
+            .session()
+            .await
+            .map_err(|error| Failure(Some(error)))?;
+        Err(Failure(None))
+    };
+    let service = SessionService::new(storage.clone(), service_fn(own));
+    storage.backend().inner().fail(0..=0, When::Before);
+    let (logs, _capture) = Logs::capture();
+    let response = service.call(request(&[("sid", &cookie)])).await.unwrap();
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(logs.text().matches("ERROR ").count(), 1, "{}", logs.text());
+    let error = service.call(request(&[("sid", &cookie)])).await;
+    assert_eq!(error.unwrap_err().to_string(), "the database is down");
+}
+
 /// The handler goes on without its session, and then fails for another reason.
 #[tokio::test]
-async fn an_error_of_the_application_goes_to_the_server_also_after_a_failed_load() {
+async fn a_boxed_error_of_the_application_goes_to_the_server_also_after_a_failed_load() {
     let (storage, cookie) = store("sid").await;
     let load_fails = || {
         storage.backend().inner().fail(0..=0, When::Before);
         request(&[("sid", &cookie)])
     };
-    let own = async |request: Request<String>| {
-        request.session().await.unwrap_err();
-        Err::<Response<String>, _>(Failure(None))
-    };
-    let service = SessionService::new(storage.clone(), service_fn(own));
-    let error = service.call(load_fails()).await.unwrap_err();
-    assert_eq!(error.to_string(), "the database is down");
     let boxed = async |request: Request<String>| {
         request.session().await.unwrap_err();
         Err::<Response<String>, BoxError>(Failure(None).into())

@@ -148,6 +148,14 @@ impl Context {
         Ok(session)
     }
 
+    /// Returns the error of a failed load.
+    pub(super) fn load_error(&self) -> Option<Error> {
+        self.slots().find_map(|slot| match slot.current() {
+            Some(Err(error)) => Some(error),
+            _ => None,
+        })
+    }
+
     /// Ends the request: changes are refused from now on.
     pub(super) fn close(&self) {
         if self.0.is_closed.swap(true, Ordering::SeqCst) || !self.is_asked() {

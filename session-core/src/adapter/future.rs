@@ -26,8 +26,9 @@ pin_project! {
     ///   [`invalidate`](crate::Session::invalidate) is carried out before every response.
     /// - A session error is an [`Error`] in the response's extensions, or the handler's `Err` if
     ///   that is an [`Error`], or a `Box<dyn std::error::Error + Send + Sync>` that has one among
-    ///   its sources. The [`ErrorResponse`] writes the response to it. Any other `Err` goes to the
-    ///   server, also after a failed load, and nothing is saved.
+    ///   its sources. After a failed load, an `Err` of any type but these counts as that failure.
+    ///   The [`ErrorResponse`] writes the response to it. Any other `Err` goes to the server, and
+    ///   nothing is saved.
     /// - Dropping the future ends the request: its sessions refuse changes from then on.
     pub struct SessionFuture<F, A, B> {
         #[pin]
@@ -143,7 +144,7 @@ impl<B> Outcome<B> {
                 None if context.is_asked() => Ok(Self::Response(response)),
                 None => Err(Ok(response)),
             },
-            Err(error) => match session_error(&error) {
+            Err(error) => match session_error(&error, context) {
                 Some(error) => Ok(Self::SessionError(error)),
                 None => Err(Err(error)),
             },
@@ -219,14 +220,16 @@ fn respond<B>(
 
 /// Returns the session error that a handler's error is, or that its box contains.
 ///
-/// An error of another type may also have a session error as its source. It goes to the server,
-/// because nothing here can look into it.
-fn session_error<E: 'static>(error: &E) -> Option<Error> {
+/// Nothing here can look into an error of another type. After a failed load it most likely wraps
+/// that failure, and the client must get its 503 and not a closed connection.
+fn session_error<E: 'static>(error: &E, context: &Context) -> Option<Error> {
     let error: &dyn Any = error;
     if let Some(error) = error.downcast_ref::<Error>() {
         return Some(error.clone());
     }
-    let boxed = error.downcast_ref::<Box<dyn StdError + Send + Sync>>()?;
+    let Some(boxed) = error.downcast_ref::<Box<dyn StdError + Send + Sync>>() else {
+        return context.load_error();
+    };
     let mut next: Option<&(dyn StdError + 'static)> = Some(&**boxed);
     while let Some(error) = next {
         if let Some(error) = error.downcast_ref::<Error>() {

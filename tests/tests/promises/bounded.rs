@@ -264,8 +264,8 @@ async fn p6_a_renewal_that_is_late_with_its_last_step_is_settled() {
     }
 }
 
-/// Logins of one user wait for each other to write the index. One that fails must not leave a session
-/// that no client has.
+/// Logins of one user wait for each other to write the index. One that fails must not leave a
+/// session that no client has.
 #[tokio::test(start_paused = true)]
 async fn p6_a_first_save_that_is_late_leaves_no_session() {
     let mut late = 0;
