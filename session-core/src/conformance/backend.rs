@@ -22,12 +22,14 @@
 use std::fmt::{self, Write as _};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
+use super::races::{Rounds, Start, parallel};
 use crate::error::{Error, ErrorKind};
 use crate::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
 use crate::session::identity::Identity;
@@ -612,9 +614,10 @@ pub async fn keys_do_not_disturb_one_another(make: impl Maker) {
 /// Of many simultaneous creates of one key one wins, and the others return its value.
 pub async fn of_simultaneous_creates_one_wins(make: impl Maker) {
     let backend = Arc::new(make.make().await);
-    for _ in 0..4 {
-        let key = key();
-        one_wins(&backend, &key, None).await;
+    let mut rounds = Rounds::start();
+    while let Some((writers, count)) = rounds.next() {
+        let keys = (0..count).map(|_| (key(), None));
+        one_wins(writers, &backend, keys.collect()).await;
     }
 }
 
@@ -622,43 +625,54 @@ pub async fn of_simultaneous_creates_one_wins(make: impl Maker) {
 /// return its value.
 pub async fn of_simultaneous_updates_one_wins(make: impl Maker) {
     let backend = Arc::new(make.make().await);
-    for _ in 0..4 {
-        let key = key();
-        create(&*backend, &key, "begin", None).await;
-        let was = stored(&*backend, &key).await;
-        one_wins(&backend, &key, Some(was)).await;
+    let mut rounds = Rounds::start();
+    while let Some((writers, count)) = rounds.next() {
+        let mut keys = Vec::new();
+        for _ in 0..count {
+            let key = key();
+            let was = create(&*backend, &key, "begin", None).await;
+            keys.push((key, Some(was)));
+        }
+        one_wins(writers, &backend, keys).await;
     }
 }
 
 /// Writers that retry with what a conflict returns all get their update in, each exactly once.
 pub async fn no_update_is_lost(make: impl Maker) {
     const WRITERS: usize = 8;
-    const ROUNDS: usize = 16;
+    const LEAST: usize = 16;
     let backend = Arc::new(make.make().await);
     let key = key();
     let begin = create(&*backend, &key, "00", None).await;
+    let start = Arc::new(Start::of(WRITERS));
     let mut all = JoinSet::new();
     for _ in 0..WRITERS {
         let (backend, key, mut was) = (backend.clone(), key.clone(), begin.clone());
-        all.spawn(async move {
+        let start = start.clone();
+        parallel(&mut all, async move {
             let (mut written, mut refused) = (0, 0);
-            while written < ROUNDS {
+            start.wait();
+            let rounds = Rounds::start();
+            while written < LEAST || !rounds.is_time_up() {
                 let count: usize = std::str::from_utf8(was.value()).unwrap().parse().unwrap();
+                // Each refusal means that another writer has written since.
+                assert!(
+                    refused <= count,
+                    "refused without a reason, or an update is lost"
+                );
                 let write = Write::record(format!("{:02}", count + 1), None);
                 match write_to(&*backend, &key, write, OnlyIf::Unchanged(&was)).await {
                     Outcome::Written(stored) => (was, written) = (stored, written + 1),
                     Outcome::Found(Found::Record(stored)) => (was, refused) = (stored, refused + 1),
                     Outcome::Found(found) => panic!("the record is gone: {found:?}"),
                 }
-                // Each refusal means that another writer has written since.
-                assert!(refused <= WRITERS * ROUNDS, "refused without a reason");
                 yield_now().await;
             }
+            written
         });
     }
-    finish(all).await;
-    let value = (WRITERS * ROUNDS).to_string();
-    assert_eq!(stored(&*backend, &key).await.value(), &value);
+    let written: usize = all.join_all().await.into_iter().sum();
+    assert_eq!(stored(&*backend, &key).await.value(), &written.to_string());
 }
 
 /// A read during writes returns the whole old value or the whole new one.
@@ -967,33 +981,64 @@ fn assert_is_of(key: &str, found: Option<Found>) {
     }
 }
 
-/// Writes to `key` many times at once, and checks that one write wins.
-async fn one_wins<B: Backend>(backend: &Arc<B>, key: &str, was: Option<Stored>) {
-    const WRITERS: usize = 32;
+/// Writes to one key after the other from several tasks at once, and checks that one write wins.
+/// Each key comes with the record that the writes expect.
+async fn one_wins<B: Backend>(
+    writers: usize,
+    backend: &Arc<B>,
+    keys: Vec<(String, Option<Stored>)>,
+) {
+    let keys = Arc::new(keys);
+    let next = Arc::new(AtomicUsize::new(0));
+    let start = Arc::new(Start::of(writers));
     let mut all = JoinSet::new();
-    for number in 0..WRITERS {
-        let (backend, key, was) = (Arc::clone(backend), key.to_owned(), was.clone());
-        all.spawn(async move {
+    for number in 0..writers {
+        let (backend, keys) = (backend.clone(), keys.clone());
+        let (next, start) = (next.clone(), start.clone());
+        parallel(&mut all, async move {
             let value = format!("{number:02}");
-            let write = match number % 2 {
-                0 => Write::record(value.clone(), None),
-                _ => Write::tombstone(value.clone(), MINUTE),
-            };
-            let only_if = was.as_ref().map_or(OnlyIf::Missing, OnlyIf::Unchanged);
-            (value, write_to(&*backend, &key, write, only_if).await)
+            let mut outcomes = Vec::new();
+            start.wait();
+            // A task that was held up goes on where the others are, so that writes meet again.
+            loop {
+                let at = next.load(Ordering::Acquire);
+                let Some((key, was)) = keys.get(at) else {
+                    return (value, outcomes);
+                };
+                let write = match number % 2 {
+                    0 => Write::record(value.clone(), None),
+                    _ => Write::tombstone(value.clone(), MINUTE),
+                };
+                let only_if = was.as_ref().map_or(OnlyIf::Missing, OnlyIf::Unchanged);
+                outcomes.push((at, write_to(&*backend, key, write, only_if).await));
+                next.fetch_max(at + 1, Ordering::AcqRel);
+            }
         });
     }
-    let (mut winners, mut told) = (Vec::new(), Vec::new());
-    for (value, outcome) in all.join_all().await {
-        match outcome {
-            Outcome::Written(_) => winners.push(value),
-            Outcome::Found(Found::Record(there)) => told.push(there),
-            Outcome::Found(found) => panic!("there is a record: {found:?}"),
+    let mut winners = vec![None; keys.len()];
+    let mut refused = Vec::new();
+    for (value, outcomes) in all.join_all().await {
+        for (at, outcome) in outcomes {
+            match outcome {
+                Outcome::Written(_) => {
+                    let other = winners[at].replace(value.clone());
+                    assert_eq!(other, None, "two writes win");
+                }
+                Outcome::Found(Found::Record(there)) => refused.push((at, there)),
+                Outcome::Found(found) => panic!("there is a record: {found:?}"),
+            }
         }
     }
-    assert_eq!((winners.len(), told.len()), (1, WRITERS - 1));
-    assert!(told.iter().all(|there| *there.value() == winners[0]));
-    assert_eq!(stored(&**backend, key).await.value(), &winners[0]);
+    let winners: Vec<String> = winners
+        .into_iter()
+        .map(|it| it.expect("no write wins"))
+        .collect();
+    for (at, there) in refused {
+        assert_eq!(there.value(), &winners[at]);
+    }
+    for ((key, _), winner) in keys.iter().zip(&winners) {
+        assert_eq!(stored(&**backend, key).await.value(), winner);
+    }
 }
 
 /// Runs `call`, and drops it if it has not ended after `patience` steps: turns of the other tasks
