@@ -20,9 +20,11 @@
 //! [`Found::Foreign`] for a value of another type.
 
 use std::fmt::{self, Write as _};
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -57,7 +59,7 @@ where
 }
 
 mod sealed {
-    /// Only functions are makers, so that a later version can ask them for more.
+    /// Sealed: only functions implement it, so a later version may require more of them.
     pub trait Sealed {}
 
     impl<F: Fn() -> Made, Made: Future> Sealed for F {}
@@ -150,7 +152,7 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 /// Longer than a record of one second lives, in a store that counts whole seconds.
 const OVER: Duration = Duration::from_millis(2200);
 
-/// A key that reads as missing, and that no condition but [`OnlyIf::Missing`] can write.
+/// A key that was never written reads as missing. Only [`OnlyIf::Missing`] can write it.
 pub async fn a_key_that_was_never_written_is_missing(make: impl Maker) {
     let backend = make.make().await;
     assert_missing(&backend, &key()).await;
@@ -389,8 +391,8 @@ pub async fn a_record_expires(make: impl Maker) {
     assert_eq!(stored(&backend, &live).await.value(), "value");
 }
 
-/// A store that takes short times and dates differently, as memcached does beyond 30 days, is given
-/// what it understands.
+/// A long time to live is kept, also in a store that needs a date for it, as memcached does beyond
+/// 30 days.
 pub async fn a_long_time_to_live_is_kept(make: impl Maker) {
     let backend = make.make().await;
     for days in [29, 30, 31, 365, 3650] {
@@ -719,15 +721,16 @@ pub async fn a_dropped_call_leaves_nothing_behind(make: impl Maker) {
         let backend = backend.clone();
         all.spawn(async move {
             for round in 0..40 {
-                let patience = (turn * 7 + round * 13) % 200;
-                let read = dropped_after(patience, backend.read(&key)).await;
+                // Few polls for a fast store, many for a slow one.
+                let polls = ((turn * 7 + round * 13) % 15_usize).pow(2);
+                let read = dropped_after(polls, backend.read(&key)).await;
                 assert_is_of(&key, read.map(Result::unwrap));
 
                 // No value is empty, so this write is refused.
                 let nothing = Stored::new("");
                 let write = Write::record("nothing", None);
                 let refused = backend.write(&key, write, OnlyIf::Unchanged(&nothing));
-                match dropped_after(patience, refused).await {
+                match dropped_after(polls, refused).await {
                     Some(Ok(Outcome::Found(found))) => assert_is_of(&key, Some(found)),
                     Some(outcome) => panic!("{outcome:?}"),
                     None => {}
@@ -737,7 +740,7 @@ pub async fn a_dropped_call_leaves_nothing_behind(make: impl Maker) {
                 let was = stored(&*backend, &key).await;
                 let write = Write::record(format!("{key} {turn} {round}"), None);
                 let update = backend.write(&key, write, OnlyIf::Unchanged(&was));
-                match dropped_after(patience, update).await.map(Result::unwrap) {
+                match dropped_after(polls, update).await.map(Result::unwrap) {
                     Some(Outcome::Found(found)) => assert_is_of(&key, Some(found)),
                     Some(Outcome::Written(stored)) => {
                         assert_is_of(&key, Some(Found::Record(stored)));
@@ -770,8 +773,8 @@ pub async fn bound_returns_what_the_future_returns(make: impl Maker) {
     assert_eq!(missing.unwrap().unwrap(), Found::Missing);
 }
 
-/// A future that never ends is an error of kind `Unavailable`. The limit here is nothing times the
-/// backend's own, so that no test has to wait for it.
+/// A future that never ends is an error of kind `Unavailable`. The test passes `times: 0`, so it
+/// does not wait.
 pub async fn bound_gives_up_when_the_time_is_up(make: impl Maker) {
     let backend = make.make().await;
     let never = std::future::pending::<()>();
@@ -1041,23 +1044,18 @@ async fn one_wins<B: Backend>(
     }
 }
 
-/// Runs `call`, and drops it if it has not ended after `patience` steps: turns of the other tasks
-/// if the number is even, microseconds if it is odd.
-async fn dropped_after<T>(patience: usize, call: impl Future<Output = T>) -> Option<T> {
-    let patience_ends = async {
-        if patience % 2 == 1 {
-            return sleep(Duration::from_micros(patience as u64)).await;
+/// Polls `call` until it ends, but at most so many times, and then drops it. Between two polls
+/// other tasks have a turn.
+async fn dropped_after<T>(polls: usize, call: impl Future<Output = T>) -> Option<T> {
+    let mut call = pin!(call);
+    for _ in 0..polls {
+        let poll = poll_fn(|context| Poll::Ready(call.as_mut().poll(context)));
+        if let Poll::Ready(reply) = poll.await {
+            return Some(reply);
         }
-        for _ in 0..patience / 8 {
-            yield_now().await;
-        }
-    };
-    let (call, patience_ends) = (pin!(call), pin!(patience_ends));
-    tokio::select! {
-        biased;
-        reply = call => Some(reply),
-        () = patience_ends => None,
+        yield_now().await;
     }
+    None
 }
 
 /// Waits for all tasks. A panic in one of them is a panic of the test.

@@ -40,12 +40,12 @@ macro_rules! __keyed_storage {
             a_logout_ends_every_session_of_the_clients_cookies,
             clearing_takes_out_what_another_request_added,
             an_end_ends_the_old_identity,
-            a_slow_writer_is_told,
-            a_slow_toucher_is_told,
-            a_slow_renewer_is_told,
-            a_slow_emptier_is_told,
-            a_slow_reader_is_fine,
-            a_slow_rolling_reader_is_fine,
+            a_slow_writer_is_refused,
+            a_slow_toucher_is_refused,
+            a_slow_renewer_is_refused,
+            a_slow_emptier_is_refused,
+            a_slow_reader_succeeds,
+            a_slow_rolling_reader_succeeds,
             a_renewal_carries_what_another_request_saved,
             an_invalidated_session_starts_under_another_identity,
             sixty_four_simultaneous_writers_keep_their_keys,
@@ -83,7 +83,7 @@ pub async fn an_unknown_identity_is_never_adopted(make: impl Maker) {
     assert_eq!(client.load(&storage).await.keys(), ["k"]);
 }
 
-/// A session that was ended, in whatever way, lends its identity to no other.
+/// No new session gets the identity of a session that has ended.
 pub async fn an_ended_identity_is_never_adopted(make: impl Maker) {
     let storage: Arc<dyn Storage> = Arc::new(fresh(&make).await);
     for end in End::ALL {
@@ -209,7 +209,8 @@ pub async fn a_merge_leaves_untouched_values_alone(make: impl Maker) {
     assert_eq!(raw.get(), text);
 }
 
-/// Taking out every key that was there is no end, if another request added one meanwhile.
+/// If one request removes every key that it loaded, and another adds one meanwhile, the session
+/// goes on.
 pub async fn emptying_key_by_key_keeps_what_another_request_added(make: impl Maker) {
     let storage = fresh(&make).await;
     let mut client = Client::with(&storage, "k", 1).await;
@@ -222,7 +223,8 @@ pub async fn emptying_key_by_key_keeps_what_another_request_added(make: impl Mak
     assert_eq!(client.load(&storage).await.keys(), ["added"]);
 }
 
-/// ... and in the other order: the emptied record stays for requests that are in flight.
+/// An emptied record stays in the store, so that a request that loaded it earlier can still add
+/// keys.
 pub async fn an_emptied_session_keeps_what_an_older_request_adds(make: impl Maker) {
     let (storage, _) = timed(&make, settings().max_age(HOUR)).await;
     let mut client = Client::with(&storage, "k", 1).await;
@@ -392,27 +394,28 @@ pub async fn an_end_ends_the_old_identity(make: impl Maker) {
     }
 }
 
-/// A request that changed a session which another one ended meanwhile is told, and changes nothing.
-pub async fn a_slow_writer_is_told(make: impl Maker) {
-    told(make, |slow| slow.insert("k", "slow")).await;
+/// A request that changed a session that has ended meanwhile gets `Ended`, and changes nothing.
+pub async fn a_slow_writer_is_refused(make: impl Maker) {
+    refused(make, |slow| slow.insert("k", "slow")).await;
 }
 
-/// ... one that called `changed()` too,
-pub async fn a_slow_toucher_is_told(make: impl Maker) {
-    told(make, Session::changed).await;
+/// A request that called `changed()` on a session that has ended gets `Ended`.
+pub async fn a_slow_toucher_is_refused(make: impl Maker) {
+    refused(make, Session::changed).await;
 }
 
-/// ... one that renews, which would hand the data on,
-pub async fn a_slow_renewer_is_told(make: impl Maker) {
-    told(make, Session::renew).await;
+/// A request that renews a session that has ended gets `Ended`. Otherwise the data would live on.
+pub async fn a_slow_renewer_is_refused(make: impl Maker) {
+    refused(make, Session::renew).await;
 }
 
-/// ... and one that takes out the last key: its client may have another cookie by now.
-pub async fn a_slow_emptier_is_told(make: impl Maker) {
-    told(make, |slow| slow.remove("k").map(drop)).await;
+/// A request that removes the last key of a session that has ended gets `Ended`. Its client may
+/// have a newer cookie, which must stay.
+pub async fn a_slow_emptier_is_refused(make: impl Maker) {
+    refused(make, |slow| slow.remove("k").map(drop)).await;
 }
 
-async fn told(make: impl Maker, change: impl Fn(&Session) -> Result<()>) {
+async fn refused(make: impl Maker, change: impl Fn(&Session) -> Result<()>) {
     let storage: Arc<dyn Storage> = Arc::new(fresh(&make).await);
     for end in End::ALL.into_iter().filter(|end| *end != End::Emptied) {
         let client = Client::with(&*storage, "k", "v").await;
@@ -420,8 +423,8 @@ async fn told(make: impl Maker, change: impl Fn(&Session) -> Result<()>) {
         let next = end.run(&storage, client.identity()).await.unwrap();
         change(&slow).unwrap();
         for _ in 0..2 {
-            let told = storage.save(&slow).await.map_err(|error| error.kind());
-            assert_eq!(told, Err(ErrorKind::Ended), "{end:?}");
+            let refused = storage.save(&slow).await.map_err(|error| error.kind());
+            assert_eq!(refused, Err(ErrorKind::Ended), "{end:?}");
             assert_new(&client.load(&*storage).await);
         }
         if let Some(next) = next {
@@ -432,8 +435,8 @@ async fn told(make: impl Maker, change: impl Fn(&Session) -> Result<()>) {
     }
 }
 
-/// A request that only read has nothing to lose to an end, and nothing to say.
-pub async fn a_slow_reader_is_fine(make: impl Maker) {
+/// A request that only read succeeds, although another one ended the session.
+pub async fn a_slow_reader_succeeds(make: impl Maker) {
     let storage: Arc<dyn Storage> = Arc::new(fresh(&make).await);
     for end in End::ALL {
         let client = Client::with(&*storage, "k", "v").await;
@@ -445,8 +448,8 @@ pub async fn a_slow_reader_is_fine(make: impl Maker) {
     }
 }
 
-/// Nor has one whose read would have restarted the lifetime.
-pub async fn a_slow_rolling_reader_is_fine(make: impl Maker) {
+/// A rolling read succeeds, too, although another request ended the session. It writes nothing.
+pub async fn a_slow_rolling_reader_succeeds(make: impl Maker) {
     let (storage, clock) = timed(&make, settings().max_age(HOUR).rolling(true)).await;
     let storage: Arc<dyn Storage> = Arc::new(storage);
     for end in End::ALL {

@@ -1,4 +1,5 @@
-//! The contract of [`Storage`] as tests: one function for each rule. For a storage of your own.
+//! The contract of [`Storage`] as tests, one function for each rule. Use it to test your own
+//! storage.
 //!
 //! The suites come with the feature `conformance`. Turn it on in `[dev-dependencies]`:
 //!
@@ -90,7 +91,7 @@ where
 mod sealed {
     use super::{CookieSettings, ManualClock};
 
-    /// Only functions are makers, so that a later version can ask them for more.
+    /// Sealed: only functions implement it, so a later version may require more of them.
     pub trait Sealed {}
 
     impl<F: Fn(CookieSettings, ManualClock) -> Made, Made: Future> Sealed for F {}
@@ -195,7 +196,7 @@ const THREADS: usize = 4;
 /// Runs one rule in a runtime of its own. A failure names the storage and the rule.
 pub fn run(storage: &str, rule: &str, test: impl Future<Output = ()> + Send + 'static) {
     // Made here and not by an attribute in the macros: these would need the caller's own tokio.
-    // On a single thread, a write without an await point is atomic by itself, and every rule passes.
+    // On a single thread, a write without an await point is atomic by itself.
     let mut builder = Builder::new_multi_thread();
     let builder = builder.worker_threads(THREADS).enable_all();
     let runtime = builder.build().unwrap();
@@ -472,8 +473,8 @@ pub async fn an_invalidated_session_is_removed(make: impl Maker) {
     assert_eq!(storage.save(&session).await.unwrap(), CookieChange::Keep);
 }
 
-/// Invalidating a session that was never saved removes a cookie that the client sent, and says
-/// nothing to one that sent none.
+/// Invalidating a session that was never saved removes a cookie that the client sent. A client that
+/// sent none gets no Set-Cookie.
 pub async fn invalidating_removes_only_a_cookie_that_was_sent(make: impl Maker) {
     let storage = fresh(&make).await;
     for (cookies, change) in [
