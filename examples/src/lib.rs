@@ -5,6 +5,7 @@ pub mod sqlite;
 
 use std::convert::Infallible;
 use std::error::Error;
+use std::time::Duration;
 
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
@@ -12,7 +13,8 @@ use hyper::body::{Body, Incoming};
 use hyper::service::Service;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::sleep;
 
 /// Any error.
 pub type BoxError = Box<dyn Error + Send + Sync>;
@@ -86,12 +88,26 @@ where
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("Listening on http://{}", listener.local_addr()?);
     loop {
-        let (stream, _) = listener.accept().await?;
+        let stream = accept(&listener).await;
         let service = service.clone();
         tokio::spawn(async move {
             // A connection that breaks off affects only its client.
             let server = auto::Builder::new(TokioExecutor::new());
             let _ = server.serve_connection(TokioIo::new(stream), service).await;
         });
+    }
+}
+
+/// Waits for the next connection.
+pub async fn accept(listener: &TcpListener) -> TcpStream {
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return stream,
+            Err(error) => {
+                // Too many open files, say. The next attempt may succeed.
+                eprintln!("{error}");
+                sleep(Duration::from_millis(50)).await;
+            }
+        }
     }
 }

@@ -81,7 +81,7 @@ async fn main() -> Result<(), BoxError> {
     let of_users = flags.get("--user-index").map(|_| storage.clone());
     match adapter {
         "axum" => axum::serve(listener, router(storage, of_users)).await?,
-        _ => serve(listener, storage, of_users).await?,
+        _ => match serve(listener, storage, of_users).await {},
     }
     Ok(())
 }
@@ -91,11 +91,11 @@ async fn serve(
     listener: TcpListener,
     storage: Arc<dyn Storage>,
     of_users: Option<Arc<dyn Storage>>,
-) -> Result<(), BoxError> {
+) -> Infallible {
     let handler = service_fn(move |request| handle_with_users(request, of_users.clone()));
     let sessions = SessionService::new(storage, handler);
     loop {
-        let (stream, _) = listener.accept().await?;
+        let stream = session_examples::accept(&listener).await;
         let sessions = sessions.clone();
         tokio::spawn(async move {
             let connection = auto::Builder::new(TokioExecutor::new());

@@ -3,7 +3,7 @@
 //! `PORT` chooses the port (8080), `SESSION_KEY` the key: the base64 text of 32 bytes.
 
 use std::error::Error;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -87,7 +87,15 @@ async fn main() -> Result<(), BoxError> {
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     println!("Listening on http://{}", listener.local_addr()?);
     loop {
-        let (stream, _) = listener.accept().await?;
+        let stream = match listener.accept().await {
+            Ok((stream, _)) => stream,
+            Err(error) => {
+                // Too many open files, say. The next attempt may succeed.
+                eprintln!("{error}");
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                continue;
+            }
+        };
         let service = service.clone();
         tokio::spawn(async move {
             // A connection that breaks off affects only its client.

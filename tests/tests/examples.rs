@@ -1,0 +1,58 @@
+//! The example programs `login`, `quickstart` and `parity`, as clients and operators meet them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "these are tests"
+)]
+
+use std::fs::{self, File};
+use std::process::Command;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use session_tests::examples::program;
+use session_tests::processes::Folder;
+use session_tests::python::Process;
+use tokio::net::TcpStream;
+use tokio::time::{sleep, timeout};
+
+async fn ask(server: &Process, method: &str, path: &str, form: &'static str) -> Response<Bytes> {
+    let request = Request::builder()
+        .method(method)
+        .uri(path)
+        .header("host", "site");
+    server.send(request.body(Full::from(form)).unwrap()).await
+}
+
+/// The program may have 32 files open, and 64 clients come at once.
+#[tokio::test]
+async fn a_program_that_ran_out_of_files_serves_the_next_client() {
+    let folder = Folder::new();
+    for (name, flags) in [
+        ("login", &[][..]),
+        ("quickstart", &[]),
+        ("parity", &["--port", "0", "--storage", "memory"]),
+    ] {
+        let log = folder.path().join(name);
+        let mut limited = Command::new("sh");
+        limited.args(["-c", "ulimit -n 32; exec \"$0\" \"$@\""]);
+        limited.arg(program(name)).args(flags).env("PORT", "0");
+        limited.stderr(File::create(&log).unwrap());
+        let server = Process::start(&mut limited);
+        let mut clients = Vec::new();
+        for _ in 0..64 {
+            clients.push(TcpStream::connect(server.address()).await.unwrap());
+        }
+        let is_full = async {
+            while !fs::read_to_string(&log).unwrap().contains("open files") {
+                sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let waited = timeout(Duration::from_secs(60), is_full).await;
+        waited.unwrap_or_else(|_| panic!("{name} is not full"));
+        drop(clients);
+        ask(&server, "GET", "/", "").await;
+    }
+}
