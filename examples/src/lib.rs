@@ -47,6 +47,19 @@ pub fn see_other(place: &'static str) -> Response<String> {
     response
 }
 
+/// Returns what the query of a page says, as HTML: `error=login` or `error=password`.
+///
+/// A message to somebody who is not logged in comes in the address, and not in the session. So such
+/// visitors store nothing. Anybody can write an address, so it chooses one of these texts and has
+/// none of its own.
+pub fn notice(query: Option<&str>) -> &'static str {
+    match query {
+        Some("error=login") => "<p role=status>Please log in first.</p>",
+        Some("error=password") => "<p role=status>That is not the password.</p>",
+        _ => "",
+    }
+}
+
 /// Makes a page of `body`, which is HTML.
 pub fn page(status: StatusCode, title: &str, body: &str) -> Response<String> {
     let style = "body { font: 1.1rem/1.6 system-ui, sans-serif; max-width: 32rem; \

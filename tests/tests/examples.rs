@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use http_body_util::Full;
 use session_tests::examples::program;
 use session_tests::processes::Folder;
@@ -24,6 +24,42 @@ async fn ask(server: &Process, method: &str, path: &str, form: &'static str) -> 
         .uri(path)
         .header("host", "site");
     server.send(request.body(Full::from(form)).unwrap()).await
+}
+
+/// Otherwise a client in a loop fills the store, and then nobody can log in.
+#[tokio::test]
+async fn a_stranger_stores_nothing_in_the_login_example() {
+    let server = Process::start(Command::new(program("login")).env("PORT", "0"));
+    for (method, path, form, place) in [
+        ("GET", "/private", "", "/?error=login"),
+        (
+            "POST",
+            "/login",
+            "user=ada&password=wrong",
+            "/?error=password",
+        ),
+        ("POST", "/login", "password=open+sesame", "/?error=password"),
+        ("POST", "/logout", "", "/"),
+    ] {
+        let response = ask(&server, method, path, form).await;
+        assert_eq!(response.status(), StatusCode::SEE_OTHER);
+        assert!(!response.headers().contains_key("set-cookie"), "{path}");
+        assert_eq!(response.headers()["location"], place);
+    }
+    for (query, text) in [
+        ("?error=login", Some("Please log in first.")),
+        ("?error=password", Some("That is not the password.")),
+        ("", None),
+        ("?error=%3Cb%3Emine", None),
+        ("?error=login&more=mine", None),
+    ] {
+        let response = ask(&server, "GET", &format!("/{query}"), "").await;
+        let page = String::from_utf8(response.body().to_vec()).unwrap();
+        assert_eq!(page.contains("role=status>"), text.is_some(), "{page}");
+        assert!(page.contains(text.unwrap_or_default()) && !page.contains("mine"));
+    }
+    let login = ask(&server, "POST", "/login", "user=ada&password=open+sesame").await;
+    assert!(login.headers().contains_key("set-cookie"));
 }
 
 /// The program may have 32 files open, and 64 clients come at once.

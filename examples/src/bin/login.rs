@@ -6,6 +6,8 @@
 //! - A login is `new_session()`. The browser's old cookie is invalid afterwards.
 //! - A logout is `invalidate()`. No request that is still running brings the session back.
 //! - A flash message is a value that the handler removes when it shows it.
+//! - A visitor who is not logged in has no session. A page that writes a session for every visitor
+//!   lets anybody fill the store, and then nobody can log in.
 
 use std::time::Duration;
 
@@ -13,12 +15,12 @@ use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
 use session_core::{CookieSettings, MemoryStorage, Session};
-use session_examples::{BoxError, HandlerResult, escape, field, form, see_other, serve};
+use session_examples::{BoxError, HandlerResult, escape, field, form, notice, see_other, serve};
 use session_hyper::{RequestSession, SessionService};
 
 async fn handler(request: Request<Incoming>) -> HandlerResult {
     match (request.method(), request.uri().path()) {
-        (&Method::GET, "/") => home(&request.session().await?),
+        (&Method::GET, "/") => home(&request.session().await?, request.uri().query()),
         (&Method::GET, "/private") => private(&request.session().await?),
         (&Method::POST, "/login") => login(request).await,
         (&Method::POST, "/logout") => logout(&request.session().await?),
@@ -26,8 +28,9 @@ async fn handler(request: Request<Incoming>) -> HandlerResult {
     }
 }
 
-fn home(session: &Session) -> HandlerResult {
+fn home(session: &Session, query: Option<&str>) -> HandlerResult {
     let flash = take_flash(session)?;
+    let notice = notice(query);
     let body = match session.get::<String>("user")? {
         Some(user) => format!(
             "{flash}<p>You are <b>{}</b>. <a href=/private>The private page</a></p>
@@ -35,7 +38,7 @@ fn home(session: &Session) -> HandlerResult {
             escape(&user)
         ),
         None => format!(
-            "{flash}<form method=post action=/login>
+            "{notice}<form method=post action=/login>
 <label>Name <input name=user autofocus required></label>
 <label>Password <input name=password type=password required></label>
 <button>Log in</button></form>"
@@ -46,8 +49,7 @@ fn home(session: &Session) -> HandlerResult {
 
 fn private(session: &Session) -> HandlerResult {
     let Some(user) = session.get::<String>("user")? else {
-        session.insert("flash", "Please log in first.")?;
-        return Ok(see_other("/"));
+        return Ok(see_other("/?error=login"));
     };
     let seen = session.update("seen", |seen: Option<u64>| seen.unwrap_or(0) + 1)?;
     let user = escape(&user);
@@ -67,11 +69,7 @@ async fn login(request: Request<Incoming>) -> HandlerResult {
     };
     let user = field(&form, "user");
     if user.is_empty() || field(&form, "password") != "open sesame" {
-        parts
-            .session()
-            .await?
-            .insert("flash", "That is not the password.")?;
-        return Ok(see_other("/"));
+        return Ok(see_other("/?error=password"));
     }
     let session = parts.new_session()?;
     session.insert("flash", format!("Welcome, {user}."))?;
