@@ -6,6 +6,8 @@
 )]
 
 use std::process::Command;
+use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
@@ -15,15 +17,23 @@ use session_tests::examples::program;
 use session_tests::python::Process;
 use session_tests::redis::RedisServer;
 use session_tests::wire::SetCookie;
-use tokio_tungstenite::tungstenite::Message;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+/// Longer than what the program keeps of it.
+static USER_AGENT: LazyLock<String> = LazyLock::new(|| "x".repeat(2000));
 
 const LOGIN: &str = "user=%3CAda%3E&password=open+sesame";
 
 /// The program, and a browser that can only keep one cookie.
 struct Browser<'a> {
     server: &'a Process,
+    /// The site of the page that it shows.
+    origin: &'static str,
     cookie: Option<SetCookie>,
 }
 
@@ -39,6 +49,7 @@ impl<'a> Browser<'a> {
     fn new(server: &'a Process) -> Self {
         Self {
             server,
+            origin: "http://lamps",
             cookie: None,
         }
     }
@@ -66,6 +77,8 @@ impl<'a> Browser<'a> {
             .method(method)
             .uri(path)
             .header("host", "lamps")
+            .header("origin", self.origin)
+            .header("user-agent", &*USER_AGENT)
             .header("content-type", "application/x-www-form-urlencoded");
         if self.cookie.is_some() {
             request = request.header("cookie", self.pair());
@@ -95,15 +108,26 @@ impl<'a> Browser<'a> {
     }
 
     async fn socket(&self) -> Socket {
+        let own = format!("http://{}", self.server.address());
+        self.socket_from(Some(&own)).await.unwrap()
+    }
+
+    /// Opens a websocket from a page of a site.
+    async fn socket_from(&self, origin: Option<&str>) -> Result<Socket, Error> {
         let url = format!("ws://{}/notes", self.server.address());
         let mut request = url.into_client_request().unwrap();
-        let pair = self.pair().parse().unwrap();
-        request.headers_mut().insert("cookie", pair);
-        connect_async(request).await.unwrap().0
+        let headers = request.headers_mut();
+        if self.cookie.is_some() {
+            headers.insert("cookie", self.pair().parse().unwrap());
+        }
+        if let Some(origin) = origin {
+            headers.insert("origin", origin.parse().unwrap());
+        }
+        connect_async(request).await.map(|(socket, _)| socket)
     }
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 async fn note(socket: &mut Socket, text: &str) -> String {
     socket.send(Message::text(text)).await.unwrap();
@@ -113,18 +137,29 @@ async fn note(socket: &mut Socket, text: &str) -> String {
 
 async fn visit(server: &Process) {
     let mut browser = Browser::new(server);
-    // The guard sends strangers away, with a message that is shown once.
+    // The guard sends strangers away. They have no session, so they cannot fill the store.
     let response = browser.ask("GET", "/account", "").await;
     assert_eq!(response.status(), StatusCode::SEE_OTHER);
-    assert!(browser.page("/").await.contains("Please log in first."));
-    assert!(!browser.page("/").await.contains("Please log in first."));
-    let stranger = browser.pair();
-
+    assert_eq!(response.headers()["location"], "/?error=login");
+    let page = browser.page("/?error=login").await;
+    assert!(page.contains("Please log in first."), "{page}");
     let wrong = "user=ada&password=wrong";
-    assert_eq!(browser.post("/login", wrong).await, "/");
-    assert!(browser.page("/").await.contains("not the password"));
+    assert_eq!(browser.post("/login", wrong).await, "/?error=password");
+    let page = browser.page("/?error=password").await;
+    assert!(page.contains("not the password"), "{page}");
+    for page in ["/", "/?error=%3Cb%3Emine", "/?error=login&more=mine"] {
+        let page = browser.page(page).await;
+        assert!(
+            !page.contains("role=status>") && !page.contains("mine"),
+            "{page}"
+        );
+    }
+    assert!(browser.cookie.is_none(), "a stranger has a session");
+
     assert_eq!(browser.post("/login", LOGIN).await, "/account");
-    assert_ne!(browser.pair(), stranger, "a login is another session");
+    let first = browser.pair();
+    assert_eq!(browser.post("/login", LOGIN).await, "/account");
+    assert_ne!(browser.pair(), first, "a login is another session");
     assert!(!browser.has_max_age(), "it ends with the browser");
     let account = browser.page("/account").await;
     assert!(account.contains("Welcome, &lt;Ada&gt;."), "{account}");
@@ -133,7 +168,11 @@ async fn visit(server: &Process) {
     let form = "theme=dark&page_size=50";
     assert_eq!(browser.post("/preferences", form).await, "/account");
     let account = browser.page("/account").await;
-    assert!(account.contains("value=\"dark\"") && account.contains("value=50"));
+    assert!(account.contains("<option selected>dark<") && account.contains("value=50"));
+    let form = "theme=darker&page_size=50";
+    let refused = browser.ask("POST", "/preferences", form).await;
+    assert_eq!(refused.status(), StatusCode::BAD_REQUEST);
+    assert!(!browser.page("/account").await.contains("darker"));
     assert!(browser.page("/").await.contains("You are <b>&lt;Ada&gt;"));
 
     assert_eq!(browser.post("/checkout", "").await, "/bank");
@@ -157,6 +196,8 @@ async fn visit(server: &Process) {
     let page = browser.page("/sessions").await;
     assert_eq!(page.matches("<li>").count(), 3, "{page}");
     assert_eq!(page.matches("this browser").count(), 1, "{page}");
+    let name = format!("<li>{} ", &USER_AGENT[..200]);
+    assert_eq!(page.matches(&name).count(), 3, "{page}");
     let id = page.split("value=").nth(1).unwrap();
     let id = id.split('>').next().unwrap();
     let form = Box::leak(format!("id={id}").into_boxed_str());
@@ -227,6 +268,13 @@ async fn behind_https_the_cookie_is_one_of_its_host_alone() {
         command.env_remove("DEVELOPMENT");
     });
     let mut browser = Browser::new(&server);
+    let refused = browser.ask("POST", "/login", LOGIN).await;
+    assert_eq!(
+        refused.status(),
+        403,
+        "a page without https is another site"
+    );
+    browser.origin = "https://lamps";
     browser.post("/login", LOGIN).await;
     assert!(browser.has("secure", "") && browser.has("httponly", ""));
     assert!(browser.has("path", "/") && browser.has("samesite", "Lax"));
@@ -237,13 +285,71 @@ async fn behind_https_the_cookie_is_one_of_its_host_alone() {
 async fn a_websocket_of_a_stranger_is_refused() {
     let server = start(|_| ());
     let mut browser = Browser::new(&server);
-    browser.ask("GET", "/account", "").await; // a session without a user
-    let url = format!("ws://{}/notes", server.address());
-    let mut request = url.into_client_request().unwrap();
-    let pair = browser.pair().parse().unwrap();
-    request.headers_mut().insert("cookie", pair);
-    let error = connect_async(request).await.unwrap_err();
+    let own = format!("http://{}", server.address());
+    let error = browser.socket_from(Some(&own)).await.unwrap_err();
     assert!(error.to_string().contains("401"), "{error}");
+    // With a copy of the cookie of a session that was logged out.
+    browser.post("/login", LOGIN).await;
+    let mut thief = Browser::new(&server);
+    thief.cookie = Some(SetCookie::parse(&format!("{}; Path=/", browser.pair())));
+    thief.socket_from(Some(&own)).await.unwrap();
+    browser.post("/logout", "").await;
+    let error = thief.socket_from(Some(&own)).await.unwrap_err();
+    assert!(error.to_string().contains("401"), "{error}");
+}
+
+/// The browser sends the user's cookie with the forms and websockets of a sibling subdomain.
+#[tokio::test]
+async fn forms_and_websockets_of_other_sites_are_refused() {
+    let server = start(|_| ());
+    let mut browser = Browser::new(&server);
+    browser.post("/login", LOGIN).await;
+    let cookie = browser.pair();
+    for origin in [
+        "http://evil.lamps",
+        "http://lamps.evil",
+        "http://lamps:81",
+        "https://lamps",
+        "lamps",
+        "null",
+        "",
+    ] {
+        browser.origin = origin;
+        for path in ["/login", "/logout", "/preferences"] {
+            let refused = browser.ask("POST", path, LOGIN).await;
+            assert_eq!(refused.status(), 403, "{path} {origin}");
+        }
+        let refused = browser.socket_from(Some(origin)).await.unwrap_err();
+        assert!(refused.to_string().contains("403"), "{refused}");
+    }
+    let refused = browser.socket_from(None).await.unwrap_err();
+    assert!(refused.to_string().contains("403"), "{refused}");
+    assert_eq!(browser.pair(), cookie);
+    browser.page("/account").await; // a link of another site may lead here
+    browser.socket().await;
+}
+
+/// No client can make the session or the server's memory grow.
+#[tokio::test]
+async fn what_a_client_sends_is_limited() {
+    let server = start(|_| ());
+    let mut browser = Browser::new(&server);
+    let long = Box::leak(format!("{LOGIN}&more={}", "x".repeat(5000)).into_boxed_str());
+    let refused = browser.ask("POST", "/login", long).await;
+    assert_eq!(refused.status(), StatusCode::PAYLOAD_TOO_LARGE);
+    browser.post("/login", LOGIN).await;
+    let mut socket = browser.socket().await;
+    for count in 1..=100 {
+        assert_eq!(note(&mut socket, "a").await, format!("note {count}"));
+    }
+    assert_eq!(note(&mut socket, &"x".repeat(4096)).await, "note 100");
+    // The message of another socket is too long. The server closes that socket.
+    let mut other = browser.socket().await;
+    let _ = other.send(Message::text("x".repeat(4097))).await;
+    let end = other.next().await;
+    let is_end = !matches!(&end, Some(Ok(Message::Text(_))));
+    assert!(is_end, "{end:?}");
+    assert_eq!(note(&mut socket, "b").await, "note 100");
 }
 
 /// A note that was sent before SIGTERM is taken, and the socket is closed properly.
@@ -259,4 +365,23 @@ async fn sigterm_ends_the_program_when_its_requests_and_sockets_are_done() {
     assert!(closed.is_close(), "{closed:?}");
     drop(socket);
     assert!(server.wait().success());
+}
+
+/// A client that never sends the rest of its request does not keep the program from ending.
+#[tokio::test]
+async fn sigterm_ends_the_program_although_a_client_is_slow() {
+    let mut server = start(|_| ());
+    let mut client = TcpStream::connect(server.address()).await.unwrap();
+    let head = "POST /login HTTP/1.1\r\nHost: lamps\r\nOrigin: http://lamps\r\n\
+                Content-Type: application/x-www-form-urlencoded\r\nContent-Length: 9\r\n\
+                Expect: 100-continue\r\n\r\n";
+    client.write_all(head.as_bytes()).await.unwrap();
+    // The server begins to read the body.
+    let mut response = [0; 12];
+    client.read_exact(&mut response).await.unwrap();
+    assert_eq!(&response, b"HTTP/1.1 100");
+    server.signal("TERM");
+    let ended = tokio::task::spawn_blocking(move || server.wait());
+    let ended = timeout(Duration::from_secs(60), ended).await;
+    assert!(ended.expect("it does not end").unwrap().success());
 }

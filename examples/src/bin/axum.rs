@@ -8,30 +8,35 @@
 //! What to look at:
 //!
 //! - `log_in`: a login is `new_session()`. "Remember me" is a lifetime of its own.
+//! - `only_own_site`: forms and websockets of other sites are refused.
 //! - `require_login`: a guard is a middleware function that takes the session as an argument.
-//! - `Flash`: a message that is shown once. It is a value that is removed when it is read.
+//! - `Flash`: a message that is shown once. It is a value that is removed when it is read. Only
+//!   logged-in users get one: a page that writes a session for every visitor lets anybody fill the
+//!   store.
 //! - `Preferences`: a struct that is read from the session and written back.
 //! - `sessions`: the page of your active sessions, which ends one of them or all others. The
 //!   storage keeps an index of users for it: `with_user_index("user")`.
 //! - `check_out`: `save().await` before the browser leaves for the payment page.
 //! - `notes`: a websocket outlives its response, so it loads and saves through the storage itself,
 //!   and closes after a logout.
+//! - `LONGEST_NAME` and others: nothing that a client sends makes a session grow without a limit.
 //! - `sorry`: the page that is shown if the store does not respond.
 
 use std::error::Error as StdError;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::{Message, WebSocket};
-use axum::extract::{Form, Request, State, WebSocketUpgrade};
-use axum::http::header::USER_AGENT;
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{DefaultBodyLimit, Form, RawQuery, Request, State, WebSocketUpgrade};
+use axum::http::header::{HOST, ORIGIN, UPGRADE, USER_AGENT};
+use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
 use axum::{Router, serve};
 use serde::{Deserialize, Serialize};
-use session_examples::escape;
+use session_examples::{escape, notice};
 use session_redis::RedisStorage;
 use session_tower::{
     CookieSettings, Error, ErrorKind, Identity, MemoryStorage, Session, SessionLayer, Sessions,
@@ -39,7 +44,7 @@ use session_tower::{
 };
 use tokio::net::TcpListener;
 use tokio::signal;
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -48,6 +53,17 @@ const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
 
 /// How often a websocket looks whether its user has logged out.
 const LOGOUT_CHECK: Duration = Duration::from_secs(2);
+
+/// How long the program waits for slow clients when it ends.
+const LAST_REQUESTS: Duration = Duration::from_secs(10);
+
+/// The most bytes of a form, and of a message on a websocket.
+const MOST_BYTES: usize = 4096;
+/// The most characters of a browser's name.
+const LONGEST_NAME: usize = 200;
+/// The most notes that a session keeps. Older ones are dropped.
+const MOST_NOTES: usize = 100;
+const THEMES: [&str; 2] = ["light", "dark"];
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn StdError>> {
@@ -67,13 +83,24 @@ async fn main() -> Result<(), Box<dyn StdError>> {
         shutdown().await;
         stop.cancel();
     };
-    // Waits for requests, but not for websockets.
-    serve(listener, app(state.clone()))
-        .with_graceful_shutdown(shutdown)
-        .await?;
-    state.sockets.close();
-    state.sockets.wait().await;
-    Ok(())
+    let served = async {
+        // Waits for requests, but not for websockets.
+        serve(listener, app(state.clone()))
+            .with_graceful_shutdown(shutdown)
+            .await?;
+        state.sockets.close();
+        state.sockets.wait().await;
+        Ok(())
+    };
+    let late = async {
+        state.stop.cancelled().await;
+        sleep(LAST_REQUESTS).await;
+    };
+    // A client that neither reads nor writes must not keep the program from ending.
+    tokio::select! {
+        done = served => done,
+        () = late => Ok(()),
+    }
 }
 
 #[derive(Clone)]
@@ -100,8 +127,7 @@ async fn storage() -> Result<Arc<dyn Storage>, Error> {
 }
 
 fn cookie() -> Result<CookieSettings, Error> {
-    // The safe cookie is the default. Production cannot forget a setting that it does not need.
-    let is_https = std::env::var("DEVELOPMENT").as_deref() != Ok("1");
+    let is_https = is_https();
     // A browser takes a `__Host-` cookie only from https, for one host and all paths. So no sibling
     // domain can set it.
     CookieSettings::builder(if is_https { "__Host-sid" } else { "sid" })
@@ -111,6 +137,11 @@ fn cookie() -> Result<CookieSettings, Error> {
         .rolling(true) // a visit restarts the two hours ..
         .absolute_max_age(MONTH) // but at most a month after the login
         .build()
+}
+
+/// https is the default, so production needs no setting, and cannot forget it.
+fn is_https() -> bool {
+    std::env::var("DEVELOPMENT").as_deref() != Ok("1")
 }
 
 fn app(state: AppState) -> Router {
@@ -133,6 +164,8 @@ fn app(state: AppState) -> Router {
         .merge(members)
         // The layer comes after all routes, and after the guard, which needs the session.
         .layer(layer)
+        .layer(DefaultBodyLimit::max(MOST_BYTES))
+        .layer(middleware::from_fn(only_own_site))
         .with_state(state)
 }
 
@@ -147,6 +180,28 @@ fn sorry(error: &Error) -> Response {
     (status, page(&format!("<p>{text}</p>"))).into_response()
 }
 
+/// Refuses forms and websockets of other sites. `SameSite` is not enough: it allows the pages of a
+/// sibling subdomain, and a login needs no cookie.
+async fn only_own_site(request: Request, next: Next) -> Result<Response, StatusCode> {
+    // A websocket begins with a GET, and then it writes.
+    let can_write = request.method() != Method::GET || request.headers().contains_key(UPGRADE);
+    if can_write && !is_own_site(&request) {
+        return Err(StatusCode::FORBIDDEN);
+    }
+    Ok(next.run(request).await)
+}
+
+/// Returns whether a page of this site sent the request. A browser sends `Origin` with every form
+/// and with every websocket. A proxy must leave `Host` as it is.
+fn is_own_site(request: &Request) -> bool {
+    let header = |name| request.headers().get(name).and_then(|it| it.to_str().ok());
+    let authority = request.uri().authority(); // HTTP/2 has no Host header
+    let host = authority.map(|it| it.as_str()).or(header(HOST));
+    let scheme = if is_https() { "https" } else { "http" };
+    let own = host.map(|host| format!("{scheme}://{host}"));
+    own.is_some() && own.as_deref() == header(ORIGIN)
+}
+
 /// Lets only requests of logged-in users pass.
 async fn require_login(session: Session, request: Request, next: Next) -> Result<Response, Error> {
     if session.contains_key("user") {
@@ -156,8 +211,7 @@ async fn require_login(session: Session, request: Request, next: Next) -> Result
         // The browser sent this before it had its newer cookie.
         return Err(ErrorKind::Ended.into());
     }
-    Flash::set(&session, "Please log in first.")?;
-    Ok(Redirect::to("/").into_response())
+    Ok(Redirect::to("/?error=login").into_response())
 }
 
 #[derive(Deserialize)]
@@ -174,14 +228,13 @@ async fn log_in(
     Form(login): Form<Login>,
 ) -> Result<Redirect, Error> {
     if login.user.is_empty() || login.password != "open sesame" {
-        let session = sessions.session().await?;
-        Flash::set(&session, "That is not the password.")?;
-        return Ok(Redirect::to("/"));
+        return Ok(Redirect::to("/?error=password"));
     }
     let session = sessions.new_session()?; // the client's old cookie is worthless from now on
     session.insert("user", &login.user)?;
     let browser = headers.get(USER_AGENT).and_then(|it| it.to_str().ok());
-    session.insert("browser", browser.unwrap_or("unknown"))?;
+    let browser = browser.unwrap_or("unknown").chars().take(LONGEST_NAME);
+    session.insert("browser", browser.collect::<String>())?;
     if login.remember.is_some() {
         session.set_max_age(MONTH)?;
     }
@@ -194,15 +247,16 @@ async fn log_out(session: Session) -> Result<Redirect, Error> {
     Ok(Redirect::to("/"))
 }
 
-async fn home(session: Session) -> Result<Html<String>, Error> {
+async fn home(session: Session, RawQuery(query): RawQuery) -> Result<Html<String>, Error> {
     let flash = Flash::take(&session)?;
+    let notice = notice(query.as_deref());
     Ok(page(&match session.get::<String>("user")? {
         Some(user) => format!(
             "{flash}<p>You are <b>{}</b>. <a href=/account>Your account</a></p>",
             escape(&user)
         ),
         None => format!(
-            "{flash}<form method=post action=/login>
+            "{notice}<form method=post action=/login>
 <label>Name <input name=user autofocus required></label>
 <label>Password <input name=password type=password required></label>
 <label><input name=remember type=checkbox> Remember me for a month</label>
@@ -224,27 +278,34 @@ async fn account(session: Session) -> Result<Html<String>, Error> {
     let flash = Flash::take(&session)?;
     let user: String = session.get("user")?.unwrap_or_default();
     let Preferences { theme, page_size } = session.data()?;
+    let options = THEMES.map(|name| {
+        let selected = if name == theme { " selected" } else { "" };
+        format!("<option{selected}>{name}</option>")
+    });
     Ok(page(&format!(
         "{flash}<p>This is the account of <b>{}</b>.</p>
 <form method=post action=/preferences>
-<label>Theme <input name=theme value=\"{}\"></label>
+<label>Theme <select name=theme>{}</select></label>
 <label>Lines on a page <input name=page_size type=number value={page_size}></label>
 <button>Save</button></form>
 <form method=post action=/checkout><button>Buy a lamp</button></form>
 <p><a href=/sessions>Where you are logged in</a></p>
 <form method=post action=/logout><button>Log out</button></form>",
         escape(&user),
-        escape(&theme)
+        options.concat()
     )))
 }
 
 async fn save_preferences(
     session: Session,
     Form(preferences): Form<Preferences>,
-) -> Result<Redirect, Error> {
+) -> Result<Response, Error> {
+    if !THEMES.contains(&preferences.theme.as_str()) {
+        return Ok(StatusCode::BAD_REQUEST.into_response());
+    }
     session.set_data(&preferences)?; // writes the fields that changed
     Flash::set(&session, "Saved.")?;
-    Ok(Redirect::to("/account"))
+    Ok(Redirect::to("/account").into_response())
 }
 
 /// Shows where the user is logged in.
@@ -332,6 +393,9 @@ async fn notes(
         return StatusCode::UNAUTHORIZED.into_response();
     };
     let sockets = state.sockets.clone();
+    let upgrade = upgrade
+        .max_message_size(MOST_BYTES)
+        .max_frame_size(MOST_BYTES);
     upgrade.on_upgrade(move |socket| sockets.track_future(take_notes(socket, state, identity)))
 }
 
@@ -381,6 +445,7 @@ async fn take_note(
     };
     let count = session.modify("notes", |notes: &mut Vec<String>| {
         notes.push(note);
+        notes.drain(..notes.len().saturating_sub(MOST_NOTES));
         notes.len()
     })?;
     match storage.save(&session).await {
@@ -414,15 +479,17 @@ fn page(body: &str) -> Html<String> {
 
 /// Waits for Ctrl-C or, as sent by a service manager, SIGTERM.
 async fn shutdown() {
-    let mut terminate = match signal::unix::signal(signal::unix::SignalKind::terminate()) {
-        Ok(terminate) => terminate,
-        Err(error) => {
-            tracing::error!(%error, "no handler for SIGTERM");
-            return;
+    let terminated = async {
+        match signal::unix::signal(signal::unix::SignalKind::terminate()) {
+            Ok(mut signals) => _ = signals.recv().await,
+            Err(error) => {
+                tracing::error!(%error, "no handler for SIGTERM, only for Ctrl-C");
+                pending().await
+            }
         }
     };
     tokio::select! {
         _ = signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+        () = terminated => {}
     }
 }
