@@ -21,14 +21,14 @@
 //!
 //! Anyone who can read the file can read the sessions. They can also log in with the identities
 //! that are its keys, unless [`hash_identities`](session_core::KeyedStorage::hash_identities) is
-//! on. Only the owner can read the file. Keep it on a local disk, not on a network disk. Any number
-//! of processes of one machine may share it.
+//! on. So a file that other users of the machine can read or write is refused. Keep the file on a
+//! local disk, not on a network disk. Any number of processes of one machine may share it.
 
+use std::fmt;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use std::{fmt, io};
 
 use rusqlite::{Connection, ErrorCode, OptionalExtension as _, ToSql, TransactionBehavior};
 use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
@@ -200,14 +200,15 @@ impl SqliteBackend {
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`] if the file cannot be opened, is not a database, or stays locked
-    /// for five seconds; [`ErrorKind::Settings`] if its tables have another version.
+    /// for five seconds; [`ErrorKind::Settings`] if its tables have another version, or if users
+    /// other than its owner may read or write it.
     pub async fn open(path: impl AsRef<Path>) -> Result<Self> {
         // For SQLite `:memory:` and an empty path are not files: each connection would have its own
         // database.
         let path = Path::new(".").join(path);
         let file = path.clone();
         let opening = spawn_blocking(move || -> Result<_> {
-            create_private(&file).map_err(|error| Error::new(ErrorKind::Unavailable, error))?;
+            create_private(&file)?;
             let mut writer = connect(&file).map_err(|error| failed(&error))?;
             migrate(&mut writer)?;
             Ok((connect(&file).map_err(|error| failed(&error))?, writer))
@@ -259,13 +260,22 @@ impl SqliteBackend {
 }
 
 /// Creates the file unless it exists. SQLite would let all users of the machine read it. The files
-/// that SQLite puts beside it get its mode.
-fn create_private(path: &Path) -> io::Result<()> {
+/// that SQLite puts beside it get its mode. A file that exists may come from a backup that was
+/// restored with another mode.
+fn create_private(path: &Path) -> Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create(true).truncate(false);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop)
+    let file = options.open(path);
+    let metadata = file.and_then(|file| file.metadata());
+    let metadata = metadata.map_err(|error| Error::new(ErrorKind::Unavailable, error))?;
+    #[cfg(unix)]
+    if std::os::unix::fs::MetadataExt::mode(&metadata) & 0o077 != 0 {
+        let text = "other users may read or write the file of sessions: chmod 600";
+        return Err(Error::with_message(ErrorKind::Settings, text));
+    }
+    Ok(())
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

@@ -1,6 +1,6 @@
 //! What is in the file, and that it stays there.
 
-use std::fs;
+use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -122,6 +122,26 @@ async fn only_its_owner_reads_the_file() {
     }
 }
 
+/// A backup may have been restored with another mode.
+#[tokio::test]
+async fn a_file_that_other_users_can_read_or_write_is_refused() {
+    let path = new_file();
+    let backend = open(&path).await;
+    create(&backend, "sid_of_a_session", "{}").await.unwrap();
+    drop(backend);
+    let set_mode = |mode| fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+    for mode in [0o644, 0o604, 0o640, 0o620, 0o602] {
+        set_mode(mode);
+        let error = SqliteBackend::open(&path).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Settings, "{mode:o}");
+        assert!(error.to_string().ends_with("chmod 600"), "{error}");
+    }
+    set_mode(0o600);
+    let backend = open(&path).await;
+    let found = backend.read("sid_of_a_session").await.unwrap();
+    assert_eq!(found, crate::record("{}"));
+}
+
 #[tokio::test]
 async fn what_is_no_file_of_ours_is_refused() {
     let refused = async |path: PathBuf| SqliteBackend::open(path).await.unwrap_err();
@@ -130,6 +150,7 @@ async fn what_is_no_file_of_ours_is_refused() {
     }
     let text = new_file();
     fs::write(&text, "Dear diary, today I wrote a backend. ".repeat(100)).unwrap();
+    fs::set_permissions(&text, Permissions::from_mode(0o600)).unwrap();
     assert_eq!(refused(text.clone()).await.kind(), ErrorKind::Unavailable);
     assert!(
         fs::read_to_string(&text)
