@@ -50,11 +50,18 @@ impl Nutcracker {
     }
 }
 
+/// Returns the settings that the documentation of session-memcached shows, without its servers.
+fn documented() -> String {
+    let docs = include_str!("../../session-memcached/src/lib.rs");
+    let mut lines = docs.lines().map(|line| line.trim_start_matches("//! "));
+    lines.find(|line| *line == "```yaml").unwrap();
+    let settings = lines.take_while(|line| *line != "```");
+    let settings = settings.filter(|line| !line.starts_with("   - "));
+    settings.map(|line| format!("{line}\n")).collect()
+}
+
 fn run(port: u16, stats: u16, servers: &[MemcachedServer], folder: &PathBuf) -> Option<Process> {
-    let mut settings = format!(
-        "sessions:\n  listen: 127.0.0.1:{port}\n  hash: fnv1a_64\n  distribution: ketama\n  \
-         auto_eject_hosts: false\n  timeout: 500\n  servers:\n"
-    );
+    let mut settings = documented().replace("127.0.0.1:22121", &format!("127.0.0.1:{port}"));
     for (number, server) in servers.iter().enumerate() {
         // A name of its own: the place on the ring does not change with the address.
         writeln!(settings, "   - {}:1 memcached{number}", server.address()).unwrap();

@@ -39,6 +39,26 @@ async fn cluster_backend() -> RedisBackend<ClusterConnection> {
 
 keyed_conformance!(cluster);
 users_conformance!(cluster_of_users);
+
+/// The tests connect with the settings that the documentation of session-redis shows.
+#[test]
+fn the_settings_are_the_documented_ones() {
+    let settings = |source: &'static str| -> Vec<&str> {
+        let lines = source
+            .lines()
+            .map(|line| line.trim_start_matches("//!").trim());
+        let lines = lines.skip_while(|line| !line.contains("ClusterClient::builder("));
+        let lines = lines.skip(1).take_while(|line| line.starts_with('.'));
+        let lines = lines.filter(|line| !line.starts_with(".build()"));
+        lines
+            .map(|line| line.split("//").next().unwrap().trim_end())
+            .collect()
+    };
+    let documented = settings(include_str!("../../session-redis/src/lib.rs"));
+    let used = settings(include_str!("../src/cluster.rs"));
+    assert_eq!(documented, used);
+    assert!(used.len() > 5, "they are found");
+}
 backend_conformance!(cluster_backend);
 
 #[tokio::test]
