@@ -1,8 +1,8 @@
-// Each page is a Markdown file that works here and in the repository. Its links go by name. The end
-// of the page says where a name leads in the repository. In rustdoc the definitions of
-// `rustdoc-links.txt` come first, and the first definition counts. Links to pages of the other
-// crate are relative, so those of the index, one folder higher, are in a file of their own.
-// On docs.rs each crate has a site of its own, so these links are absolute there.
+// Each page is Markdown that works in the repository and in rustdoc. Links have names. The end of
+// the page defines them for the repository. `rustdoc-links.txt` defines them for rustdoc. It is
+// included first, and the first definition wins. Links to the other crate are relative, so the
+// index, one folder higher, needs its own file. docs.rs has one site for each crate, so
+// `docs-rs-links.txt` has absolute links, and comes before all others there.
 #![cfg_attr(docsrs, doc = include_str!("guide/docs-rs-links.txt"))]
 #![doc = include_str!("guide/rustdoc-links-of-index.txt")]
 #![doc = include_str!("guide/rustdoc-links.txt")]

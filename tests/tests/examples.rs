@@ -26,7 +26,7 @@ async fn ask(server: &Process, method: &str, path: &str, form: &'static str) -> 
     server.send(request.body(Full::from(form)).unwrap()).await
 }
 
-/// Otherwise a client in a loop fills the store, and then nobody can log in.
+/// Otherwise a client in a loop fills the store, and then no user can log in.
 #[tokio::test]
 async fn a_stranger_stores_nothing_in_the_login_example() {
     let server = Process::start(Command::new(program("login")).env("PORT", "0"));

@@ -7,7 +7,7 @@
 //! - A logout is `invalidate()`. No request that is still running brings the session back.
 //! - A flash message is a value that the handler removes when it shows it.
 //! - A visitor who is not logged in has no session. A page that writes a session for every visitor
-//!   lets anybody fill the store, and then nobody can log in.
+//!   lets anybody fill the store, and then no user can log in.
 
 use std::time::Duration;
 

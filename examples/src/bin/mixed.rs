@@ -8,7 +8,7 @@
 //!
 //! - One service has both storages. `session()` is the login, `session_named("cart")` the cart.
 //! - The cart needs no store. It outlives a logout, and it works while Redis is down.
-//! - A logout ends the login everywhere at once, because its cookie holds only an identity.
+//! - A logout ends the session at once, also for copies of its cookie.
 //! - Each page loads only the sessions that it needs.
 
 use std::collections::BTreeMap;
