@@ -21,7 +21,7 @@ pub mod proxy;
 pub mod python;
 pub mod real;
 pub mod redis;
-pub mod redis_words;
+pub mod redis_dialect;
 pub mod server;
 pub mod stores;
 pub mod tls;

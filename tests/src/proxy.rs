@@ -1,4 +1,4 @@
-//! A TCP proxy before a real server, which a test makes slow, choppy, deaf or unreliable.
+//! A TCP proxy before a real server, which a test makes slow, choppy, silent or unreliable.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -23,20 +23,20 @@ pub struct Proxy {
 
 #[derive(Debug)]
 struct Shared {
-    weather: watch::Sender<Weather>,
+    faults: watch::Sender<Faults>,
     accepted: AtomicU64,
     open: AtomicUsize,
     held: AtomicUsize,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Weather {
+struct Faults {
     /// Responses come in pieces of at most so many bytes, after pauses of at most so long.
     pieces: Option<(usize, Duration)>,
-    /// Connections up to this number get no response.
-    mute: u64,
-    /// Connections up to this number reach no server.
-    deaf: u64,
+    /// Connections up to this number get no response for now.
+    hold_responses_to: u64,
+    /// The requests of connections up to this number reach no server for now.
+    hold_requests_to: u64,
     /// Connections up to this number are closed.
     cut: u64,
     /// Of the connections every so many-th is closed instead of its first response.
@@ -50,7 +50,7 @@ impl Proxy {
     pub async fn start(port: u16) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let shared = Arc::new(Shared {
-            weather: watch::Sender::default(),
+            faults: watch::Sender::default(),
             accepted: AtomicU64::new(0),
             open: AtomicUsize::new(0),
             held: AtomicUsize::new(0),
@@ -71,52 +71,54 @@ impl Proxy {
 
     /// Sends responses in pieces of at most `bytes`, with a pause of at most `pause` before some.
     pub fn split(&self, bytes: usize, pause: Duration) {
-        self.change(|weather| weather.pieces = Some((bytes, pause)));
+        self.change(|faults| faults.pieces = Some((bytes, pause)));
     }
 
-    /// Keeps all responses back until [`pass`](Self::pass); the questions still reach the server.
+    /// Keeps all responses back until [`pass`](Self::pass); the requests still reach the server.
     pub fn hold_replies(&self) {
-        self.change(|weather| weather.mute = u64::MAX);
+        self.change(|faults| faults.hold_responses_to = u64::MAX);
     }
 
     /// The same for the connections that there are; later ones work.
     pub fn hold_present_replies(&self) {
         let last = self.accepted();
-        self.change(|weather| weather.mute = last);
+        self.change(|faults| faults.hold_responses_to = last);
     }
 
     /// Lets nothing through in either direction until [`pass`](Self::pass). Nothing is lost, and no
     /// connection is closed.
     pub fn black_hole(&self) {
-        self.change(|weather| (weather.mute, weather.deaf) = (u64::MAX, u64::MAX));
+        self.change(|faults| {
+            (faults.hold_responses_to, faults.hold_requests_to) = (u64::MAX, u64::MAX)
+        });
     }
 
     /// The same for the connections that there are; later ones work.
     pub fn black_hole_present(&self) {
         let last = self.accepted();
-        self.change(|weather| (weather.mute, weather.deaf) = (last, last));
+        self.change(|faults| (faults.hold_responses_to, faults.hold_requests_to) = (last, last));
     }
 
     /// Lets everything through again that was held.
     pub fn pass(&self) {
-        self.change(|weather| (weather.mute, weather.deaf) = (0, 0));
+        self.change(|faults| (faults.hold_responses_to, faults.hold_requests_to) = (0, 0));
     }
 
     /// Closes all connections that there are.
     pub fn cut(&self) {
         let last = self.accepted();
-        self.change(|weather| weather.cut = last);
+        self.change(|faults| faults.cut = last);
     }
 
     /// Of the connections to come closes every `count`-th when the server responds on it, before
     /// the client sees that; 0 ends it.
     pub fn cut_every(&self, count: u64) {
-        self.change(|weather| weather.cut_every = count);
+        self.change(|faults| faults.cut_every = count);
     }
 
     /// Ends one of `count` responses in the middle, and closes its connection; 0 ends it.
     pub fn tear(&self, count: u64) {
-        self.change(|weather| weather.torn = count);
+        self.change(|faults| faults.torn = count);
     }
 
     /// How many connections there were so far.
@@ -134,8 +136,8 @@ impl Proxy {
         self.shared.held.load(Ordering::SeqCst)
     }
 
-    fn change(&self, how: impl FnOnce(&mut Weather)) {
-        self.shared.weather.send_modify(how);
+    fn change(&self, how: impl FnOnce(&mut Faults)) {
+        self.shared.faults.send_modify(how);
     }
 }
 
@@ -164,25 +166,25 @@ async fn connection(client: TcpStream, port: u16, number: u64, shared: Arc<Share
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         tokio::select! {
-            ended = questions(from_client, to_server, number, &shared) => ended,
+            ended = requests(from_client, to_server, number, &shared) => ended,
             ended = replies(from_server, to_client, number, &shared) => ended,
         }
     };
-    let mut weather = shared.weather.subscribe();
+    let mut faults = shared.faults.subscribe();
     tokio::select! {
         _ = both_ways => {}
-        _ = weather.wait_for(|weather| number <= weather.cut) => {}
+        _ = faults.wait_for(|faults| number <= faults.cut) => {}
     }
 }
 
 /// Ends with `None` when either side does.
-async fn questions(
+async fn requests(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     number: u64,
     shared: &Shared,
 ) -> Option<()> {
-    let mut weather = shared.weather.subscribe();
+    let mut faults = shared.faults.subscribe();
     let mut bytes = vec![0; 16 * 1024];
     loop {
         let count = from
@@ -190,22 +192,22 @@ async fn questions(
             .await
             .ok()
             .filter(|count| *count > 0)?;
-        weather
-            .wait_for(|weather| number > weather.deaf)
+        faults
+            .wait_for(|faults| number > faults.hold_requests_to)
             .await
             .ok()?;
         to.write_all(&bytes[..count]).await.ok()?;
     }
 }
 
-/// As [`questions`], with all that the test wants to happen to a response.
+/// As [`requests`], with all that the test wants to happen to a response.
 async fn replies(
     mut from: OwnedReadHalf,
     mut to: OwnedWriteHalf,
     number: u64,
     shared: &Shared,
 ) -> Option<()> {
-    let mut weather = shared.weather.subscribe();
+    let mut faults = shared.faults.subscribe();
     let mut dice = Dice::new(number);
     let mut bytes = vec![0; 16 * 1024];
     loop {
@@ -214,7 +216,7 @@ async fn replies(
             .await
             .ok()
             .filter(|count| *count > 0)?;
-        let now = *weather.borrow();
+        let now = *faults.borrow();
         if now.cut_every > 0 && number.is_multiple_of(now.cut_every) {
             return None;
         }
@@ -223,9 +225,9 @@ async fn replies(
             return None;
         }
         {
-            let _held = (number <= now.mute).then(|| Count::one_more(&shared.held));
-            weather
-                .wait_for(|weather| number > weather.mute)
+            let _held = (number <= now.hold_responses_to).then(|| Count::one_more(&shared.held));
+            faults
+                .wait_for(|faults| number > faults.hold_responses_to)
                 .await
                 .ok()?;
         }

@@ -239,8 +239,8 @@ pub async fn a_slow_request_brings_no_session_back(make: impl Maker) {
         let slow = client.load(&storage).await;
         change(&slow).unwrap();
         assert_eq!(sessions(&storage, &user).end_all().await.unwrap(), 1);
-        let told = storage.save(&slow).await.unwrap_err();
-        assert_eq!(told.kind(), ErrorKind::Ended);
+        let refused = storage.save(&slow).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Ended);
         assert!(!is_alive(&storage, &client).await);
         assert!(list(&storage, &user).await.is_empty());
     }

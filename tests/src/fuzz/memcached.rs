@@ -39,7 +39,7 @@ const EXPIRED: u32 = 2_592_001;
 /// used again. Any other reply is an error, and no later call reads from its connection.
 pub fn memcached(data: &[u8]) {
     let mut input = Input::new(data);
-    let what = input.byte() % 7;
+    let case = CASES[usize::from(input.byte()) % CASES.len()];
     let cut = usize::from(input.byte());
     let mut replies = Vec::new();
     while !input.is_empty() {
@@ -57,7 +57,7 @@ pub fn memcached(data: &[u8]) {
         tokio::task::spawn_local(accept(listener, replies, cut, log.clone()));
         let backend = MemcachedBackend::open(&format!("unix:{}", socket.0.display())).unwrap();
         let backend = backend.with_timeout(BOUND);
-        let reply = ask(&backend, what).await;
+        let reply = ask(&backend, case).await;
         let said = std::mem::take(&mut *log.borrow_mut());
         let other = Stored::with_version("other", NonZeroU64::new(9).unwrap());
         assert_eq!(backend.read(OTHER).await.unwrap(), Found::Record(other));
@@ -65,7 +65,7 @@ pub fn memcached(data: &[u8]) {
         let [last] = &after[..] else {
             panic!("one question")
         };
-        check(what, reply, &said);
+        check(case, reply, &said);
         for at in 0..said.len() {
             let next = said.get(at + 1).unwrap_or(last);
             let again = said[at].connection == next.connection;
@@ -130,29 +130,60 @@ enum Got {
     Write(Outcome),
 }
 
-/// Makes one call: 0 reads; 1 and 5 write where nothing is stored; 2, 3, 4 and 6 where `was` is
-/// stored, whose version is known to 2 and 3. 3, 4 and 5 write a tombstone.
-async fn ask(backend: &MemcachedBackend, what: u8) -> Result<Got> {
+/// A call.
+#[derive(Clone, Copy)]
+enum Case {
+    Read,
+    Write { write: Value, only_if: Condition },
+}
+
+#[derive(Clone, Copy)]
+enum Condition {
+    Missing,
+    /// The key holds `was`, and the caller knows its version.
+    Version,
+    /// The key holds `was`. The caller knows no version.
+    Value,
+}
+
+/// The calls, in the order of the input's first byte.
+const CASES: [Case; 7] = [
+    Case::Read,
+    Case::write(Value::Record, Condition::Missing),
+    Case::write(Value::Unlimited, Condition::Version),
+    Case::write(Value::Tombstone, Condition::Version),
+    Case::write(Value::Tombstone, Condition::Value),
+    Case::write(Value::Tombstone, Condition::Missing),
+    Case::write(Value::Record, Condition::Value),
+];
+
+impl Case {
+    const fn write(write: Value, only_if: Condition) -> Self {
+        Self::Write { write, only_if }
+    }
+}
+
+async fn ask(backend: &MemcachedBackend, case: Case) -> Result<Got> {
+    let Case::Write { write, only_if } = case else {
+        return Ok(Got::Read(backend.read(KEY).await?));
+    };
     let minute = Duration::from_secs(60);
-    let was = match what {
-        2 | 3 => Stored::with_version(WAS, VERSION),
-        _ => Stored::new(WAS),
+    let write = match write {
+        Value::Unlimited => Write::record(RECORD, None),
+        Value::Tombstone => Write::tombstone(TOMBSTONE, minute),
+        Value::Record | Value::Expired(_) => Write::record(RECORD, Some(minute)),
     };
-    let write = match what {
-        0 => return Ok(Got::Read(backend.read(KEY).await?)),
-        2 => Write::record(RECORD, None),
-        3..=5 => Write::tombstone(TOMBSTONE, minute),
-        _ => Write::record(RECORD, Some(minute)),
+    let was = match only_if {
+        Condition::Missing => None,
+        Condition::Version => Some(Stored::with_version(WAS, VERSION)),
+        Condition::Value => Some(Stored::new(WAS)),
     };
-    let only_if = match what {
-        1 | 5 => OnlyIf::Missing,
-        _ => OnlyIf::Unchanged(&was),
-    };
+    let only_if = was.as_ref().map_or(OnlyIf::Missing, OnlyIf::Unchanged);
     Ok(Got::Write(backend.write(KEY, write, only_if).await?))
 }
 
 /// Compares with what the responses say, one after the other.
-fn check(what: u8, reply: Result<Got>, said: &[Exchange]) {
+fn check(case: Case, reply: Result<Got>, said: &[Exchange]) {
     if let Err(error) = &reply {
         let text = format!("{error:?}");
         assert!(
@@ -164,7 +195,7 @@ fn check(what: u8, reply: Result<Got>, said: &[Exchange]) {
         left: said.iter(),
         is_ok: reply.is_ok(),
     };
-    let expected = said.expected(what);
+    let expected = said.expected(case);
     assert_eq!(reply.map_err(|error| error.kind()), expected);
     assert!(said.left.next().is_none(), "a question too many");
 }
@@ -191,18 +222,15 @@ impl Said<'_> {
         }
     }
 
-    fn expected(&mut self, what: u8) -> Expected<Got> {
-        let value = match what {
-            2 => Value::Unlimited,
-            3..=5 => Value::Tombstone,
-            _ => Value::Record,
+    fn expected(&mut self, case: Case) -> Expected<Got> {
+        let Case::Write { write, only_if } = case else {
+            return self.gets().map(Got::Read);
         };
-        let outcome = match what {
-            0 => return self.gets().map(Got::Read),
-            1 | 5 => self.add(value),
-            2 | 3 => self.cas(value, VERSION),
-            _ => match self.gets()? {
-                Found::Record(now) if now.value() == WAS => self.cas(value, now.version().unwrap()),
+        let outcome = match only_if {
+            Condition::Missing => self.add(write),
+            Condition::Version => self.cas(write, VERSION),
+            Condition::Value => match self.gets()? {
+                Found::Record(now) if now.value() == WAS => self.cas(write, now.version().unwrap()),
                 found => Ok(Outcome::Found(found)),
             },
         };

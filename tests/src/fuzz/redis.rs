@@ -26,7 +26,7 @@ const TOMBSTONE: &str = "{ }";
 /// command is believed. Everything else is an error that repeats nothing of what was asked.
 pub fn redis(data: &[u8]) {
     let mut input = Input::new(data);
-    let what = input.byte() % 5;
+    let case = CASES[usize::from(input.byte()) % CASES.len()];
     let mut replies = Vec::new();
     while !input.is_empty() && replies.len() < 7 {
         replies.push(input.piece().to_vec());
@@ -45,7 +45,7 @@ pub fn redis(data: &[u8]) {
         let driver = tokio::spawn(driver);
         let server = tokio::spawn(serve(theirs, replies.clone(), asked.clone()));
         let backend = RedisBackend::new(connection).with_timeout(BOUND);
-        let got = timeout(BOUND, ask(&backend, what)).await;
+        let got = timeout(BOUND, ask(&backend, case)).await;
         drop(backend);
         server.abort();
         let driven = driver.await;
@@ -64,7 +64,7 @@ pub fn redis(data: &[u8]) {
         replies: replies.iter(),
         asked: Vec::new(),
     };
-    let expected = said.expected(what);
+    let expected = said.expected(case);
     let asked = asked.lock().unwrap();
     match expected {
         Expected::Got(expected) => {
@@ -86,19 +86,40 @@ enum Got {
     Write(Outcome),
 }
 
-/// Makes one call. 0 reads, 1 and 4 write where nothing is stored, 2 and 3 where `was` is stored. 3
-/// and 4 write a tombstone.
-async fn ask(backend: &RedisBackend<MultiplexedConnection>, what: u8) -> Result<Got> {
+/// A call.
+#[derive(Clone, Copy)]
+enum Case {
+    Read,
+    /// Stores `value` where nothing is stored.
+    Create {
+        value: &'static str,
+    },
+    /// Stores `value` where `was` is stored.
+    Update {
+        value: &'static str,
+    },
+}
+
+/// The calls, in the order of the input's first byte.
+const CASES: [Case; 5] = [
+    Case::Read,
+    Case::Create { value: RECORD },
+    Case::Update { value: RECORD },
+    Case::Update { value: TOMBSTONE },
+    Case::Create { value: TOMBSTONE },
+];
+
+async fn ask(backend: &RedisBackend<MultiplexedConnection>, case: Case) -> Result<Got> {
     let was = Stored::new("was");
     let minute = Duration::from_secs(60);
-    let record = Write::record(RECORD, Some(minute));
-    let tombstone = Write::tombstone(TOMBSTONE, minute);
-    let (write, only_if) = match what {
-        0 => return Ok(Got::Read(backend.read(KEY).await?)),
-        1 => (record, OnlyIf::Missing),
-        2 => (record, OnlyIf::Unchanged(&was)),
-        3 => (tombstone, OnlyIf::Unchanged(&was)),
-        _ => (tombstone, OnlyIf::Missing),
+    let (value, only_if) = match case {
+        Case::Read => return Ok(Got::Read(backend.read(KEY).await?)),
+        Case::Create { value } => (value, OnlyIf::Missing),
+        Case::Update { value } => (value, OnlyIf::Unchanged(&was)),
+    };
+    let write = match value {
+        TOMBSTONE => Write::tombstone(value, minute),
+        _ => Write::record(value, Some(minute)),
     };
     Ok(Got::Write(backend.write(KEY, write, only_if).await?))
 }
@@ -128,13 +149,9 @@ enum Reply {
 }
 
 impl Said<'_> {
-    fn expected(&mut self, what: u8) -> Expected {
-        let (value, is_tombstone) = match what {
-            0..=2 => (RECORD, false),
-            _ => (TOMBSTONE, true),
-        };
-        match what {
-            0 => {
+    fn expected(&mut self, case: Case) -> Expected {
+        match case {
+            Case::Read => {
                 // A connection that was closed shows at the first command, which is repeated.
                 let reply = self.to(&["GET", KEY]);
                 if let Reply::None = reply {
@@ -142,22 +159,26 @@ impl Said<'_> {
                 }
                 found(reply, Got::Read)
             }
-            1 | 4 => match self.to(&["SET", KEY, value, "NX", "GET", "EX", "60"]) {
-                Reply::Refused(line) if is_tombstone && has_code(&line, "OOM") => {
-                    stored_or_found(self.to(&["GET", KEY]), value)
+            Case::Create { value } => {
+                match self.to(&["SET", KEY, value, "NX", "GET", "EX", "60"]) {
+                    Reply::Refused(line) if value == TOMBSTONE && has_code(&line, "OOM") => {
+                        stored_or_found(self.to(&["GET", KEY]), value)
+                    }
+                    reply => stored_or_found(reply, value),
                 }
-                reply => stored_or_found(reply, value),
-            },
-            _ => match self.to(&["SET", KEY, value, "IFEQ", "was", "GET", "EX", "60"]) {
+            }
+            Case::Update { value } => match self
+                .to(&["SET", KEY, value, "IFEQ", "was", "GET", "EX", "60"])
+            {
                 Reply::Refused(line) if line.starts_with("ERR syntax error") => {
                     match self.script(&["was", value, "60"]) {
-                        Reply::Refused(line) if is_tombstone && has_code(&line, "OOM") => {
+                        Reply::Refused(line) if value == TOMBSTONE && has_code(&line, "OOM") => {
                             self.deleted(value)
                         }
                         reply => swapped(reply, value),
                     }
                 }
-                Reply::Refused(line) if is_tombstone && has_code(&line, "OOM") => {
+                Reply::Refused(line) if value == TOMBSTONE && has_code(&line, "OOM") => {
                     self.deleted(value)
                 }
                 Reply::Value(Value::BulkString(before)) if before == b"was" => {

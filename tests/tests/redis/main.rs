@@ -19,10 +19,10 @@ use session_redis::{RedisBackend, RedisStorage};
 use session_tests::redis::{Monitor, RedisServer, compares_by};
 
 mod commands;
+mod dialects;
 mod idle;
 mod limits;
 mod memory;
-mod words;
 
 const KEY: &str = "AIOHTTP_SESSION_0123456789abcdef0123456789abcdef";
 

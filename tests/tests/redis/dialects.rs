@@ -11,21 +11,21 @@ use session_core::{ErrorKind, Storage as _};
 use session_redis::{Reconnecting, RedisBackend, RedisStorage};
 use session_tests::logs::{Logs, all_texts};
 use session_tests::redis::RedisServer;
-use session_tests::redis_words::{RedisWords, Words};
+use session_tests::redis_dialect::{Dialect, RedisDialect};
 use tokio::task::JoinSet;
 
 use crate::{KEY, PATIENCE, TOMBSTONE, found, record, set_memory, tombstone, written};
 
 const NO_MEMORY: &str = "sessions cannot be ended while Redis is out of memory";
 
-fn open(server: &RedisWords) -> RedisBackend<Reconnecting> {
+fn open(server: &RedisDialect) -> RedisBackend<Reconnecting> {
     RedisBackend::open(&server.url())
         .unwrap()
         .with_timeout(PATIENCE)
 }
 
 /// Returns the commands that connecting takes.
-async fn connect(server: &RedisWords) -> Vec<String> {
+async fn connect(server: &RedisDialect) -> Vec<String> {
     RedisBackend::connect(&server.url()).await.unwrap();
     server.take()
 }
@@ -37,34 +37,38 @@ async fn connecting_tries_what_each_version_knows() {
     let (logs, _capture) = Logs::capture();
     let real = RedisServer::start();
     let first = ["SET", "GET", "SET"];
-    for (words, with_scripts, without) in [
+    for (dialect, with_scripts, without) in [
         (
-            Words::Redis84,
+            Dialect::Redis84,
             &["EVALSHA", "EVAL"][..],
             &["EVALSHA", "DELIFEQ", "DELEX"][..],
         ),
-        (Words::Valkey9, &["EVALSHA"], &["EVALSHA", "DELIFEQ"]),
+        (Dialect::Valkey9, &["EVALSHA"], &["EVALSHA", "DELIFEQ"]),
         (
-            Words::Valkey81,
+            Dialect::Valkey81,
             &["EVALSHA"],
             &["EVALSHA", "DELIFEQ", "DELEX"],
         ),
     ] {
-        let server = RedisWords::start(&real, words).await;
+        let server = RedisDialect::start(&real, dialect).await;
         assert_eq!(connect(&server).await, [&first, with_scripts].concat());
         server.without_scripts();
-        assert!(!logs.text().contains(NO_MEMORY), "{words:?}");
+        assert!(!logs.text().contains(NO_MEMORY), "{dialect:?}");
         assert_eq!(connect(&server).await, [&first, without].concat());
         let log = logs.text();
-        assert_eq!(log.contains(NO_MEMORY), words == Words::Valkey81, "{log}");
+        assert_eq!(
+            log.contains(NO_MEMORY),
+            dialect == Dialect::Valkey81,
+            "{log}"
+        );
         let refused = "permissions to run the 'evalsha' command";
-        assert_eq!(log.contains(refused), words == Words::Valkey81, "{log}");
+        assert_eq!(log.contains(refused), dialect == Dialect::Valkey81, "{log}");
         tokio::time::sleep(Duration::from_secs(2)).await; // what is not deleted expires
         assert_eq!(real.ask::<i64>("DBSIZE").await, 0, "nothing stays");
     }
-    let server = RedisWords::start(&real, Words::Redis7).await;
-    let words = connect(&server).await;
-    assert_eq!(words, ["SET", "GET", "SET", "EVALSHA", "EVALSHA"]);
+    let server = RedisDialect::start(&real, Dialect::Redis7).await;
+    let commands = connect(&server).await;
+    assert_eq!(commands, ["SET", "GET", "SET", "EVALSHA", "EVALSHA"]);
     server.without_scripts();
     let error = RedisBackend::connect(&server.url()).await.unwrap_err();
     let text = error.source().unwrap().to_string();
@@ -77,7 +81,7 @@ async fn connecting_tries_what_each_version_knows() {
 #[tokio::test]
 async fn connecting_to_a_server_that_is_too_old_is_an_error_that_says_so() {
     let real = RedisServer::start();
-    let server = RedisWords::start(&real, Words::Redis6).await;
+    let server = RedisDialect::start(&real, Dialect::Redis6).await;
     let error = RedisBackend::connect(&server.url()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     let text = error.source().unwrap().to_string();
@@ -91,7 +95,7 @@ async fn connecting_to_a_server_that_is_too_old_is_an_error_that_says_so() {
 #[tokio::test]
 async fn p9_no_script_runs_where_the_server_compares() {
     let real = RedisServer::start();
-    let server = RedisWords::start(&real, Words::Valkey81).await;
+    let server = RedisDialect::start(&real, Dialect::Valkey81).await;
     let backend = open(&server);
     let (v1, v2) = (Stored::new("v1"), Stored::new("v2"));
     let write = async |write, only_if| backend.write(KEY, write, only_if).await.unwrap();
@@ -124,7 +128,7 @@ async fn p9_no_script_runs_where_the_server_compares() {
 #[tokio::test]
 async fn p6_a_write_without_a_time_to_live_reaches_older_replicas() {
     let real = RedisServer::start();
-    let server = RedisWords::start(&real, Words::Redis84).await;
+    let server = RedisDialect::start(&real, Dialect::Redis84).await;
     let backend = open(&server);
     let (v1, v2) = (Stored::new("v1"), Stored::new("v2"));
     let first = backend.write(KEY, record("v1"), OnlyIf::Missing).await;
@@ -147,7 +151,7 @@ async fn p6_a_write_without_a_time_to_live_reaches_older_replicas() {
 #[tokio::test]
 async fn p6_a_failover_back_costs_a_user_without_scripts_no_error() {
     let real = RedisServer::start();
-    let server = RedisWords::start(&real, Words::Redis7).await;
+    let server = RedisDialect::start(&real, Dialect::Redis7).await;
     server.without_scripts();
     let backend = open(&server);
     let v1 = Stored::new("v1");
@@ -163,7 +167,7 @@ async fn p6_a_failover_back_costs_a_user_without_scripts_no_error() {
             "{text}"
         );
     }
-    server.become_another(Words::Redis84);
+    server.become_another(Dialect::Redis84);
     let outcome = backend.write(KEY, record("v2"), OnlyIf::Unchanged(&v1));
     assert_eq!(outcome.await.unwrap(), written("v2"));
 }
@@ -172,7 +176,7 @@ async fn p6_a_failover_back_costs_a_user_without_scripts_no_error() {
 #[tokio::test]
 async fn p2_nil_is_settled_by_a_read() {
     let real = RedisServer::start();
-    let server = RedisWords::start(&real, Words::Valkey81).await;
+    let server = RedisDialect::start(&real, Dialect::Valkey81).await;
     server.nil_if_unequal();
     let backend = open(&server);
     let other = Stored::new("other");
@@ -185,9 +189,9 @@ async fn p2_nil_is_settled_by_a_read() {
 /// A server that is out of memory ends sessions, also without a script.
 #[tokio::test]
 async fn p3_a_conditional_delete_ends_sessions_without_memory_and_without_scripts() {
-    for words in [Words::Redis84, Words::Valkey9] {
+    for dialect in [Dialect::Redis84, Dialect::Valkey9] {
         let real = RedisServer::start_with(&["--maxmemory-policy", "noeviction"]);
-        let server = RedisWords::start(&real, words).await;
+        let server = RedisDialect::start(&real, dialect).await;
         server.without_scripts();
         let backend = open(&server);
         let (v, other) = (Stored::new("v"), Stored::new("other"));
@@ -207,22 +211,22 @@ async fn p3_a_conditional_delete_ends_sessions_without_memory_and_without_script
 #[tokio::test]
 async fn p6_a_failover_to_another_version_costs_no_error() {
     let real = RedisServer::start();
-    let server = RedisWords::start(&real, Words::Redis84).await;
+    let server = RedisDialect::start(&real, Dialect::Redis84).await;
     let backend = open(&server);
     let mut seen = Stored::new("0");
     let first = backend.write(KEY, record("0"), OnlyIf::Missing).await;
     assert_eq!(first.unwrap(), Outcome::Written(seen.clone()));
-    for (value, words, commands) in [
-        ("1", Words::Redis84, &["SET"][..]),
-        ("2", Words::Redis7, &["SET", "EVALSHA", "EVAL"]),
-        ("3", Words::Redis7, &["EVALSHA"]),
-        ("4", Words::Valkey9, &["EVALSHA"]), // for a minute
+    for (value, dialect, commands) in [
+        ("1", Dialect::Redis84, &["SET"][..]),
+        ("2", Dialect::Redis7, &["SET", "EVALSHA", "EVAL"]),
+        ("3", Dialect::Redis7, &["EVALSHA"]),
+        ("4", Dialect::Valkey9, &["EVALSHA"]), // for a minute
     ] {
-        server.become_another(words);
+        server.become_another(dialect);
         server.take();
         let outcome = backend.write(KEY, record(value), OnlyIf::Unchanged(&seen));
         assert_eq!(outcome.await.unwrap(), written(value));
-        assert_eq!(server.take(), commands, "{words:?}");
+        assert_eq!(server.take(), commands, "{dialect:?}");
         seen = Stored::new(value);
     }
 }
@@ -231,10 +235,10 @@ async fn p6_a_failover_to_another_version_costs_no_error() {
 #[tokio::test]
 async fn p2_a_cluster_of_several_versions_loses_no_update() {
     let real = RedisServer::start();
-    let server = RedisWords::start(&real, Words::Redis7).await;
+    let server = RedisDialect::start(&real, Dialect::Redis7).await;
     server.by_key(|key| match key.last() {
-        Some(digit) if digit % 2 == 0 => Words::Redis7,
-        _ => Words::Valkey81,
+        Some(digit) if digit % 2 == 0 => Dialect::Redis7,
+        _ => Dialect::Valkey81,
     });
     let backend = open(&server);
     let storage = Arc::new(RedisStorage::new(backend));
@@ -269,9 +273,9 @@ async fn p2_a_cluster_of_several_versions_loses_no_update() {
 
 static REAL: LazyLock<RedisServer> = LazyLock::new(RedisServer::start);
 
-/// The whole contract, in the words of Redis 8.4.
+/// The whole contract, with a Redis 8.4.
 async fn redis_84() -> RedisBackend<Reconnecting> {
-    let server = RedisWords::start(&REAL, Words::Redis84).await;
+    let server = RedisDialect::start(&REAL, Dialect::Redis84).await;
     let backend = open(&server);
     // It serves until the test's runtime ends.
     std::mem::forget(server);

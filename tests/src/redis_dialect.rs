@@ -1,4 +1,4 @@
-//! A server that responds in the words of another version of Redis.
+//! A server that responds as another version of Redis does.
 //!
 //! The suites of Debian that CI uses have no Redis 6, no Redis 8.4 and no Valkey 9. This server
 //! stands in front of a real one, gives it the commands that it knows, and refuses or rewrites the
@@ -18,7 +18,7 @@ use crate::redis::RedisServer;
 /// A version, by what it knows of compare-and-set.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 #[expect(clippy::exhaustive_enums, reason = "tests name them all")]
-pub enum Words {
+pub enum Dialect {
     /// Redis 6.2: `NX` and `GET` do not go together, and the error of a script's command is
     /// wrapped.
     Redis6,
@@ -34,7 +34,7 @@ pub enum Words {
 
 /// The server.
 #[derive(Debug)]
-pub struct RedisWords {
+pub struct RedisDialect {
     port: u16,
     shared: Arc<Mutex<Shared>>,
     /// Ends with the server.
@@ -43,7 +43,7 @@ pub struct RedisWords {
 
 #[derive(Debug)]
 struct Shared {
-    words: fn(&[u8]) -> Words,
+    dialect: fn(&[u8]) -> Dialect,
     has_scripts: bool,
     nil_if_unequal: bool,
     commands: Vec<String>,
@@ -73,13 +73,13 @@ end
 return 0
 ";
 
-impl RedisWords {
+impl RedisDialect {
     /// Starts one in front of `server`.
-    pub async fn start(server: &RedisServer, words: Words) -> Self {
+    pub async fn start(server: &RedisServer, dialect: Dialect) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
         let shared = Arc::new(Mutex::new(Shared {
-            words: always(words),
+            dialect: always(dialect),
             has_scripts: true,
             nil_if_unequal: false,
             commands: Vec::new(),
@@ -104,14 +104,14 @@ impl RedisWords {
         format!("redis://127.0.0.1:{}/", self.port)
     }
 
-    /// Responds in the words of another version from now on, as after a failover.
-    pub fn become_another(&self, words: Words) {
-        self.shared.lock().unwrap().words = always(words);
+    /// Responds as another version from now on, as after a failover.
+    pub fn become_another(&self, dialect: Dialect) {
+        self.shared.lock().unwrap().dialect = always(dialect);
     }
 
-    /// Responds in the words that belong to the key of a command, as a cluster of several versions.
-    pub fn by_key(&self, words: fn(&[u8]) -> Words) {
-        self.shared.lock().unwrap().words = words;
+    /// Chooses the version by the key of a command, as in a cluster of several versions.
+    pub fn by_key(&self, dialect: fn(&[u8]) -> Dialect) {
+        self.shared.lock().unwrap().dialect = dialect;
     }
 
     /// Refuses scripts, as to a user without the right.
@@ -130,13 +130,13 @@ impl RedisWords {
     }
 }
 
-fn always(words: Words) -> fn(&[u8]) -> Words {
-    match words {
-        Words::Redis6 => |_| Words::Redis6,
-        Words::Redis7 => |_| Words::Redis7,
-        Words::Valkey81 => |_| Words::Valkey81,
-        Words::Redis84 => |_| Words::Redis84,
-        Words::Valkey9 => |_| Words::Valkey9,
+fn always(dialect: Dialect) -> fn(&[u8]) -> Dialect {
+    match dialect {
+        Dialect::Redis6 => |_| Dialect::Redis6,
+        Dialect::Redis7 => |_| Dialect::Redis7,
+        Dialect::Valkey81 => |_| Dialect::Valkey81,
+        Dialect::Redis84 => |_| Dialect::Redis84,
+        Dialect::Valkey9 => |_| Dialect::Valkey9,
     }
 }
 
@@ -181,23 +181,23 @@ async fn respond(
     let has = |option: &str| command.iter().skip(3).any(|word| word == option.as_bytes());
     let is_script = name.starts_with("EVAL");
     let key = command.get(if is_script { 3 } else { 1 });
-    let (words, has_scripts, nil_if_unequal) = {
+    let (dialect, has_scripts, nil_if_unequal) = {
         let mut shared = shared.lock().unwrap();
         shared.commands.push(name.clone());
-        let words = (shared.words)(key.map_or(b"", |key| key));
-        (words, shared.has_scripts, shared.nil_if_unequal)
+        let dialect = (shared.dialect)(key.map_or(b"", |key| key));
+        (dialect, shared.has_scripts, shared.nil_if_unequal)
     };
     let has_delete = match &*name {
-        "DELEX" => words == Words::Redis84,
-        "DELIFEQ" => words == Words::Valkey9,
+        "DELEX" => dialect == Dialect::Redis84,
+        "DELIFEQ" => dialect == Dialect::Valkey9,
         _ => false,
     };
     let mut sent = Cmd::new();
     match &*name {
-        "SET" if has("IFEQ") && matches!(words, Words::Redis6 | Words::Redis7) => {
+        "SET" if has("IFEQ") && matches!(dialect, Dialect::Redis6 | Dialect::Redis7) => {
             return error("ERR syntax error");
         }
-        "SET" if has("NX") && has("GET") && words == Words::Redis6 => {
+        "SET" if has("NX") && has("GET") && dialect == Dialect::Redis6 => {
             return error("ERR syntax error");
         }
         "SET" if has("IFEQ") => {
@@ -223,7 +223,7 @@ async fn respond(
     }
     let response = server.req_packed_command(&sent).await.unwrap();
     match response {
-        Value::ServerError(of_script) if is_script && words == Words::Redis6 => {
+        Value::ServerError(of_script) if is_script && dialect == Dialect::Redis6 => {
             let (code, detail) = (of_script.code(), of_script.details().unwrap_or_default());
             if code == "NOSCRIPT" {
                 return error(&format!("{code} {detail}"));
