@@ -57,7 +57,7 @@ fn documented() -> String {
     lines.find(|line| *line == "```yaml").unwrap();
     let settings = lines.take_while(|line| *line != "```");
     let settings = settings.filter(|line| !line.starts_with("   - "));
-    settings.map(|line| format!("{line}\n")).collect()
+    settings.flat_map(|line| [line, "\n"]).collect()
 }
 
 fn run(port: u16, stats: u16, servers: &[MemcachedServer], folder: &PathBuf) -> Option<Process> {

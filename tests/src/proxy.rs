@@ -89,7 +89,7 @@ impl Proxy {
     /// connection is closed.
     pub fn black_hole(&self) {
         self.change(|faults| {
-            (faults.hold_responses_to, faults.hold_requests_to) = (u64::MAX, u64::MAX)
+            (faults.hold_responses_to, faults.hold_requests_to) = (u64::MAX, u64::MAX);
         });
     }
 

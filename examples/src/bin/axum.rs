@@ -30,6 +30,7 @@ use std::time::Duration;
 use axum::extract::ws::{Message, WebSocket};
 use axum::extract::{DefaultBodyLimit, Form, RawQuery, Request, State, WebSocketUpgrade};
 use axum::http::header::{HOST, ORIGIN, UPGRADE, USER_AGENT};
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Redirect, Response};
@@ -196,7 +197,7 @@ async fn only_own_site(request: Request, next: Next) -> Result<Response, StatusC
 fn is_own_site(request: &Request) -> bool {
     let header = |name| request.headers().get(name).and_then(|it| it.to_str().ok());
     let authority = request.uri().authority(); // HTTP/2 has no Host header
-    let host = authority.map(|it| it.as_str()).or(header(HOST));
+    let host = authority.map(Authority::as_str).or(header(HOST));
     let scheme = if is_https() { "https" } else { "http" };
     let own = host.map(|host| format!("{scheme}://{host}"));
     own.is_some() && own.as_deref() == header(ORIGIN)
@@ -484,7 +485,7 @@ async fn shutdown() {
             Ok(mut signals) => _ = signals.recv().await,
             Err(error) => {
                 tracing::error!(%error, "no handler for SIGTERM, only for Ctrl-C");
-                pending().await
+                pending::<()>().await;
             }
         }
     };
