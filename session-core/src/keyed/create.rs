@@ -71,9 +71,9 @@ impl<B: Backend> KeyedStorage<B> {
                 .backend
                 .write(key, write.clone(), OnlyIf::Missing)
                 .await?;
-            // The key may hold our own bytes: an earlier save wrote them, or the connection repeated
-            // this write, as a Redis Cluster connection does. The second case counts only for a
-            // random identity, because nothing else can have written under it.
+            // The key may hold our own bytes: an earlier save wrote them, or the connection
+            // repeated this write, as a Redis Cluster connection does. The second case counts only
+            // for a random identity, because nothing else can have written under it.
             let is_random = !is_chosen && self.key_factory.is_none();
             if let Outcome::Found(Found::Record(found)) = &outcome
                 && (before.contains(found.value()) || (is_random && found.value() == write.value()))

@@ -208,8 +208,8 @@ impl<B: Backend> KeyedStorage<B> {
         ))
     }
 
-    /// Finds out which of the listed sessions are missing from the store. A session whose key holds a
-    /// tombstone is not: a slow Python service may write it again.
+    /// Finds out which of the listed sessions are missing from the store. A session whose key holds
+    /// a tombstone is not: a slow Python service may write it again.
     ///
     /// This is housekeeping, so a store that fails or is slow only ends it.
     async fn find_gone(&self, index: &Index, except: &str) -> HashSet<Arc<str>> {

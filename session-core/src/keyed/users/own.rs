@@ -81,8 +81,8 @@ impl<B: Backend> KeyedStorage<B> {
         })
     }
 
-    /// Finds out where renewals have moved the caller's session. The handle is not enough, because a
-    /// Python service may have dropped it from the record.
+    /// Finds out where renewals have moved the caller's session. The handle is not enough, because
+    /// a Python service may have dropped it from the record.
     pub(super) async fn follow_own(&self, own: &mut CallerSession) -> Result<()> {
         for _ in 0..MAX_HOPS {
             let Some(suffix) = own.suffixes.last().cloned() else {
