@@ -2,7 +2,7 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
-use deadpool::managed::{Pool, PoolError};
+use deadpool::managed::{Manager as _, Object, Pool, PoolError};
 use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{Error, ErrorKind, Result};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -31,8 +31,9 @@ const DELETE_SIZES: [usize; 3] = [4 << 10, 64 << 10, 256 << 10];
 /// A [`Backend`] in memcached, on a bounded connection pool.
 ///
 /// A connection carries one command at a time. It returns to the pool after the whole of a valid
-/// response was read. After a timeout, an error or a cancelled request it is closed. The version of
-/// a [`Stored`] is memcached's cas unique.
+/// response was read. After a timeout, an error or a cancelled request it is closed. A connection
+/// that was idle for more than 30 seconds is not used again. If a connection was dropped, the
+/// command is sent once more on a new one. The version of a [`Stored`] is memcached's cas unique.
 pub struct MemcachedBackend {
     pool: Pool<Connector>,
     timeout: Duration,
@@ -62,7 +63,7 @@ impl MemcachedBackend {
     #[must_use]
     pub fn with_max_connections(mut self, connections: usize) -> Self {
         // A new pool, because deadpool's `resize` only removes connections that are open already.
-        self.pool = pool::build(self.pool.manager().0.clone(), connections);
+        self.pool = pool::build(self.pool.manager().address.clone(), connections);
         self
     }
 
@@ -85,6 +86,7 @@ impl MemcachedBackend {
             backend: self,
             key,
             deadline: Instant::now() + self.timeout,
+            has_repeated_write: false,
         })
     }
 }
@@ -95,7 +97,7 @@ impl Backend for MemcachedBackend {
     }
 
     async fn write(&self, key: &str, write: Write, only_if: OnlyIf<'_>) -> Result<Outcome> {
-        let call = self.call(key)?;
+        let mut call = self.call(key)?;
         match only_if {
             OnlyIf::Missing => call.add(write).await,
             OnlyIf::Unchanged(stored) => call.replace(write, stored).await,
@@ -114,10 +116,12 @@ struct Call<'a> {
     backend: &'a MemcachedBackend,
     key: &'a str,
     deadline: Instant,
+    /// Whether a write was sent twice, because the response to the first try was lost.
+    has_repeated_write: bool,
 }
 
 impl Call<'_> {
-    async fn gets(&self) -> Result<Found> {
+    async fn gets(&mut self) -> Result<Found> {
         match self.request(Command::Gets).await? {
             Response::Value { value, version } => {
                 Ok(Found::Record(Stored::with_version(value, version)))
@@ -130,7 +134,7 @@ impl Call<'_> {
         }
     }
 
-    async fn add(&self, write: Write) -> Result<Outcome> {
+    async fn add(&mut self, write: Write) -> Result<Outcome> {
         let add = Command::Add {
             value: write.value(),
             exptime: exptime(write.time_to_live(), SystemTime::now()),
@@ -140,14 +144,14 @@ impl Call<'_> {
                 Response::Stored => return Ok(written(write)),
                 Response::Exists => match self.gets().await? {
                     Found::Missing => {} // it expired between the two commands
-                    found => return Ok(Outcome::Found(found)),
+                    found => return Ok(self.conflict(&write, found)),
                 },
                 // memcached looks for memory before it looks at the key, so the key may hold
                 // something.
                 Response::OutOfMemory if write.is_tombstone() => {
                     return Ok(match self.gets().await? {
                         Found::Missing => written(write),
-                        found => Outcome::Found(found),
+                        found => self.conflict(&write, found),
                     });
                 }
                 Response::OutOfMemory => return Err(failure::out_of_memory()),
@@ -163,7 +167,7 @@ impl Call<'_> {
 
     /// Replaces `stored`. It may have no version, because memcached does not report the version of
     /// a write. Then this reads the version and compares the value.
-    async fn replace(&self, write: Write, stored: &Stored) -> Result<Outcome> {
+    async fn replace(&mut self, write: Write, stored: &Stored) -> Result<Outcome> {
         if let Some(version) = stored.version() {
             return self.cas(write, version).await;
         }
@@ -177,7 +181,7 @@ impl Call<'_> {
         Ok(Outcome::Found(found))
     }
 
-    async fn cas(&self, write: Write, version: NonZeroU64) -> Result<Outcome> {
+    async fn cas(&mut self, write: Write, version: NonZeroU64) -> Result<Outcome> {
         let cas = Command::Cas {
             value: write.value(),
             exptime: exptime(write.time_to_live(), SystemTime::now()),
@@ -189,7 +193,10 @@ impl Call<'_> {
         }
         match response {
             Response::Stored => Ok(written(write)),
-            Response::Exists => self.gets().await.map(Outcome::Found),
+            Response::Exists => {
+                let found = self.gets().await?;
+                Ok(self.conflict(&write, found))
+            }
             Response::Missing => Ok(Outcome::Found(Found::Missing)),
             Response::OutOfMemory => Err(failure::out_of_memory()),
             Response::Value { .. } | Response::Foreign => Err(failure::unexpected()),
@@ -209,7 +216,7 @@ impl Call<'_> {
     /// Guaranteed: the key is deleted only if it holds `version`, in one atomic step. Not
     /// guaranteed: that there is memory. If live items fill all these classes, the result is
     /// [`Response::OutOfMemory`], and nothing has changed.
-    async fn delete(&self, version: NonZeroU64) -> Result<Response> {
+    async fn delete(&mut self, version: NonZeroU64) -> Result<Response> {
         for size in DELETE_SIZES {
             let cas = Command::Cas {
                 value: &vec![b' '; size],
@@ -225,18 +232,49 @@ impl Call<'_> {
         Ok(Response::OutOfMemory)
     }
 
+    /// Returns the outcome of a write that found something at the key.
+    ///
+    /// The first try of a repeated write may have been carried out although its response was lost.
+    /// The repeat then finds its own bytes. A first try never takes equal bytes for its own.
+    fn conflict(&self, write: &Write, found: Found) -> Outcome {
+        match found {
+            Found::Record(stored) if self.has_repeated_write && stored.value() == write.value() => {
+                Outcome::Written(stored)
+            }
+            found => Outcome::Found(found),
+        }
+    }
+
     /// Sends a command on a connection of the pool and waits for the response.
-    async fn request(&self, command: Command<'_>) -> Result<Response> {
-        let connection = timeout_at(self.deadline, self.backend.pool.get()).await;
-        let mut connection = match connection {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(PoolError::Backend(error))) => return Err(failure::from_io(&error)),
-            Ok(Err(error)) => return Err(Error::new(ErrorKind::Unavailable, error)),
-            Err(_) => return Err(self.late("connection")),
+    ///
+    /// If the connection was dropped, this sends the command once more, on a new connection. The
+    /// other connections of the pool may have been dropped with it.
+    async fn request(&mut self, command: Command<'_>) -> Result<Response> {
+        let mut connection = self.connection().await?;
+        let response = timeout_at(self.deadline, connection.request(self.key, command)).await;
+        let dropped = match response {
+            Ok(Err(error)) if failure::is_dropped(&error) => error,
+            Ok(response) => return response.map_err(|error| failure::from_io(&error)),
+            Err(_) => return Err(self.late("response")),
         };
-        match timeout_at(self.deadline, connection.request(self.key, command)).await {
-            Ok(response) => response.map_err(|error| failure::from_io(&error)),
-            Err(_) => Err(self.late("response")),
+        self.has_repeated_write |= !matches!(command, Command::Gets);
+        let repeat = async {
+            *connection = self.backend.pool.manager().create().await?;
+            connection.request(self.key, command).await
+        };
+        // If there is no time for a second response, the first error is the reason.
+        let response = timeout_at(self.deadline, repeat).await;
+        let response = response.unwrap_or(Err(dropped));
+        response.map_err(|error| failure::from_io(&error))
+    }
+
+    /// Waits for a connection of the pool.
+    async fn connection(&self) -> Result<Object<Connector>> {
+        match timeout_at(self.deadline, self.backend.pool.get()).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(PoolError::Backend(error))) => Err(failure::from_io(&error)),
+            Ok(Err(error)) => Err(Error::new(ErrorKind::Unavailable, error)),
+            Err(_) => Err(self.late("connection")),
         }
     }
 
@@ -263,7 +301,7 @@ impl fmt::Debug for MemcachedBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.pool.status();
         f.debug_struct("MemcachedBackend")
-            .field("address", &self.pool.manager().0)
+            .field("address", &self.pool.manager().address)
             .field("timeout", &self.timeout)
             .field("connections", &status.size)
             .field("max_connections", &status.max_size)

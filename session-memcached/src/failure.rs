@@ -31,6 +31,18 @@ pub(crate) fn from_io(error: &io::Error) -> Error {
     Error::new(kind, format!("memcached: {text}"))
 }
 
+/// Returns whether the connection was closed, by the other side or on the way, before the whole
+/// response had arrived. The command may have been carried out.
+pub(crate) fn is_dropped(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+    )
+}
+
 /// Makes the error for a record that memcached has no memory for.
 pub(crate) fn out_of_memory() -> Error {
     unavailable(OUT_OF_MEMORY)

@@ -39,6 +39,8 @@ struct Weather {
     deaf: u64,
     /// Connections up to this number are closed.
     cut: u64,
+    /// Connections up to this number are reset when the client next sends something.
+    forgotten: u64,
     /// Of the connections every so many-th is closed instead of its first response.
     cut_every: u64,
     /// One of so many responses ends in the middle, and its connection with it.
@@ -106,6 +108,13 @@ impl Proxy {
     pub fn cut(&self) {
         let last = self.accepted();
         self.change(|weather| weather.cut = last);
+    }
+
+    /// Forgets the connections that there are, as a firewall or a load balancer does after a quiet
+    /// time. They look open. The next command on one of them resets it and reaches no server.
+    pub fn forget_present(&self) {
+        let last = self.accepted();
+        self.change(|weather| weather.forgotten = last);
     }
 
     /// Of the connections to come closes every `count`-th when the server responds on it, before
@@ -185,6 +194,10 @@ async fn questions(
     let mut weather = shared.weather.subscribe();
     let mut bytes = vec![0; 16 * 1024];
     loop {
+        from.readable().await.ok()?;
+        if number <= weather.borrow().forgotten {
+            return None; // what was not read makes a reset of the close
+        }
         let count = from
             .read(&mut bytes)
             .await
