@@ -131,7 +131,10 @@ pub(crate) fn describe(error: &RedisError) -> String {
                 Some(command) => {
                     format!("{code} this user has no permissions to run the '{command}' command")
                 }
-                None => scrub(&format!("{code} {}", without_script(detail))),
+                None => {
+                    let detail = without_arguments(without_script(detail));
+                    scrub(&format!("{code} {detail}"))
+                }
             }
         }
         None if error.is_io_error() => error.to_string(),
@@ -163,6 +166,36 @@ fn without_script(detail: &str) -> &str {
         Some((before, rest)) if is_script(rest) => before,
         _ => detail,
     }
+}
+
+/// Cuts off the arguments of a command that a server repeats.
+///
+/// Among them is the password, if the command is `HELLO` or `AUTH`. A password may look like any
+/// word, so [`scrub`] does not recognize it. Servers and proxies word this in several ways:
+///
+/// - ``unknown command 'HELLO', with args beginning with: '3' 'AUTH' ..``
+/// - ``ERR unknown command HELLO 3 AUTH ..``
+fn without_arguments(detail: &str) -> &str {
+    let detail = detail.split_once("with args").map_or(detail, |(it, _)| it);
+    let names_a_command = |word: &str| {
+        let name = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
+        ["hello", "auth"]
+            .iter()
+            .any(|it| name.eq_ignore_ascii_case(it))
+    };
+    let mut words = detail.split_inclusive(char::is_whitespace);
+    let mut end = 0;
+    if detail.starts_with("unknown command") {
+        end = words.by_ref().take(3).map(str::len).sum();
+    } else {
+        for word in words {
+            end += word.len();
+            if names_a_command(word) {
+                break;
+            }
+        }
+    }
+    detail[..end].trim_end_matches([' ', ','])
 }
 
 /// Cuts a server's message before the first word that may be a key or part of a value.
@@ -271,6 +304,51 @@ mod tests {
                 source(&error).starts_with(&format!("redis: {code}")),
                 "{text}"
             );
+        }
+    }
+
+    /// The password is short and looks like any other word.
+    #[test]
+    fn p10_an_error_repeats_no_argument_of_the_command_that_authenticates() {
+        for (line, shown) in [
+            (
+                "ERR unknown command 'HELLO', with args beginning with: '3' 'AUTH' 'me' 'hunter2' ",
+                "ERR unknown command 'HELLO'",
+            ),
+            (
+                "ERR unknown command `AUTH`, with args beginning with: `hunter2`, ",
+                "ERR unknown command `AUTH`",
+            ),
+            (
+                "ERR unknown command HELLO 3 AUTH me hunter2",
+                "ERR unknown command HELLO",
+            ),
+            (
+                "ERR unknown command 'HELLO' '3' 'AUTH' 'me' 'hunter2'",
+                "ERR unknown command 'HELLO'",
+            ),
+            (
+                "ERR cannot parse: HELLO 3 AUTH me hunter2",
+                "ERR cannot parse: HELLO",
+            ),
+            ("ERR not allowed: 'auth' hunter2", "ERR not allowed: 'auth'"),
+            (
+                "ERR unsupported command, with args: hunter2",
+                "ERR unsupported command",
+            ),
+            (
+                "ERR wrong number of arguments for 'hello' command",
+                "ERR wrong number of arguments for 'hello'",
+            ),
+            (
+                "NOAUTH Authentication required.",
+                "NOAUTH Authentication required.",
+            ),
+        ] {
+            let error = from_redis(&response(line));
+            let text = format!("{error} {error:?}");
+            assert!(!text.contains("hunter2"), "{text}");
+            assert_eq!(source(&error), format!("redis: {shown}"));
         }
     }
 

@@ -18,6 +18,7 @@ use session_core::{
 use session_redis::{RedisBackend, RedisStorage};
 use session_tests::logs::{Logs, all_texts};
 use session_tests::redis::{RedisServer, compares_by};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::task::JoinSet;
 
 const KEY: &str = "AIOHTTP_SESSION_0123456789abcdef0123456789abcdef";
@@ -681,6 +682,68 @@ async fn p10_an_address_that_leads_nowhere_is_an_error_without_its_password() {
         assert_eq!(is_bad, kind == ErrorKind::Settings, "{address}: {text}");
         for secret in ["hunter2", "right@"] {
             assert!(!text.contains(secret), "{address}: {text}");
+        }
+    }
+    logs.assert_without(&["hunter2"]);
+}
+
+/// A server or a proxy that knows no command and repeats what it was sent, in one of these words.
+async fn echoing(say: fn(&[String]) -> String) -> u16 {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut bytes = vec![0; 4096];
+            while let Ok(count @ 1..) = stream.read(&mut bytes).await {
+                // The commands of a pipeline arrive together.
+                for command in String::from_utf8_lossy(&bytes[..count]).split('*').skip(1) {
+                    let words = command.split("\r\n").skip(2).step_by(2);
+                    let words: Vec<String> = words.map(str::to_owned).collect();
+                    let line = format!("-{}\r\n", say(&words));
+                    stream.write_all(line.as_bytes()).await.unwrap();
+                }
+            }
+        }
+    });
+    port
+}
+
+/// The password is an argument of `HELLO` with RESP3, and of `AUTH` with RESP2. It is short and
+/// looks like any other word.
+#[tokio::test]
+async fn p10_a_server_that_repeats_the_password_is_not_quoted() {
+    let (logs, _capture) = Logs::capture();
+    let wordings: [fn(&[String]) -> String; 4] = [
+        |words| {
+            let arguments = format!("'{}'", words[1..].join("' '"));
+            format!(
+                "ERR unknown command '{}', with args beginning with: {arguments}",
+                words[0]
+            )
+        },
+        |words| {
+            let arguments = format!("`{}`, ", words[1..].join("`, `"));
+            format!(
+                "ERR unknown command `{}`, with args beginning with: {arguments}",
+                words[0]
+            )
+        },
+        |words| format!("ERR unknown command {}", words.join(" ")),
+        |words| format!("ERR cannot forward: {}", words.join(" ")),
+    ];
+    for say in wordings {
+        let port = echoing(say).await;
+        for user in ["", "sessions"] {
+            for (protocol, cause) in [("", "password"), ("?protocol=resp3", "HELLO")] {
+                let address = format!("redis://{user}:hunter2@127.0.0.1:{port}/{protocol}");
+                let error = RedisStorage::connect(&address).await.unwrap_err();
+                assert_eq!(error.kind(), ErrorKind::Unavailable);
+                let text = all_texts(&error);
+                println!("{}: {text}", say(&["HELLO".into(), "..".into()]));
+                assert!(!text.contains("hunter2"), "{text}");
+                let cause = text.contains(cause) || text.to_lowercase().contains("resp3");
+                assert!(cause, "{text}");
+            }
         }
     }
     logs.assert_without(&["hunter2"]);
