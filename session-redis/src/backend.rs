@@ -11,7 +11,7 @@ use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::command::{Unchanged, get, set_if_missing};
-use crate::compare::Ifeq;
+use crate::compare::IfeqSupport;
 use crate::failure;
 use crate::reconnect::Reconnecting;
 
@@ -36,7 +36,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 3600);
 pub struct RedisBackend<C = Reconnecting> {
     connection: C,
     timeout: Duration,
-    ifeq: Arc<Ifeq>,
+    ifeq: Arc<IfeqSupport>,
 }
 
 impl<C> RedisBackend<C> {
@@ -62,7 +62,7 @@ impl<C> RedisBackend<C> {
         &self.connection
     }
 
-    pub(crate) fn ifeq(&self) -> &Ifeq {
+    pub(crate) fn ifeq(&self) -> &IfeqSupport {
         &self.ifeq
     }
 
@@ -125,7 +125,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
         let deadline = self.deadline();
         let mut response = self.send(&command, deadline).await;
         if is_dropped(&response) {
-            response = better(response, self.send(&command, deadline).await);
+            response = second_unless_timed_out(response, self.send(&command, deadline).await);
         }
         found(response)
     }
@@ -135,7 +135,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
         let mut conflict = self.put(key, &write, &only_if, deadline).await;
         let is_repeated = is_dropped(&conflict);
         if is_repeated {
-            conflict = better(conflict, self.put(key, &write, &only_if, deadline).await);
+            conflict =
+                second_unless_timed_out(conflict, self.put(key, &write, &only_if, deadline).await);
         }
         let conflict = match conflict {
             Ok(None) => None,
@@ -185,7 +186,7 @@ fn is_dropped<T>(response: &RedisResult<T>) -> bool {
 
 /// Returns the second response, unless there was no time left for one. The first error is then the
 /// reason.
-fn better<T>(first: RedisResult<T>, second: RedisResult<T>) -> RedisResult<T> {
+fn second_unless_timed_out<T>(first: RedisResult<T>, second: RedisResult<T>) -> RedisResult<T> {
     match second {
         Err(error) if error.is_timeout() => first,
         second => second,

@@ -26,11 +26,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Whether the server knows `SET .. IFEQ`, as far as this backend has seen.
 #[derive(Debug, Default)]
-pub(crate) struct Ifeq {
+pub(crate) struct IfeqSupport {
     refused: Mutex<Option<Instant>>,
 }
 
-impl Ifeq {
+impl IfeqSupport {
     fn is_worth_trying(&self, now: Instant) -> bool {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.is_none_or(|refused| now.saturating_duration_since(refused) > RETRY_AFTER)
@@ -80,7 +80,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
         let script = CompareAndSet { old, new };
         match self.run(script, deadline).await {
             // The user may run no script. The server may know the command nevertheless.
-            Err(error) if !tries_ifeq && failure::is_forbidden(&error) => {
+            Err(error) if !tries_ifeq && failure::cannot_run(&error) => {
                 match self.set_if_equal(old, write, deadline).await {
                     Err(unknown) if failure::is_syntax_error(&unknown) => Err(error),
                     response => response,
@@ -117,14 +117,14 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     ) -> RedisResult<Option<Value>> {
         let script = CompareAndSet { old, new: None };
         let refused = match self.run(script, deadline).await {
-            Err(error) if failure::is_forbidden(&error) => error,
+            Err(error) if failure::cannot_run(&error) => error,
             response => return response,
         };
         for command in delete_if_equal(old) {
             match self.send(&command, deadline).await {
                 Ok(Value::Int(1)) => return Ok(None),
                 Ok(Value::Int(0)) => return self.send(&get(old.key), deadline).await.map(Some),
-                Err(error) if failure::is_forbidden(&error) => {}
+                Err(error) if failure::cannot_run(&error) => {}
                 response => return response.map(Some),
             }
         }
@@ -155,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_command_that_was_refused_is_tried_again_after_a_minute() {
-        let (ifeq, now) = (Ifeq::default(), Instant::now());
+        let (ifeq, now) = (IfeqSupport::default(), Instant::now());
         assert!(ifeq.is_worth_trying(now));
         ifeq.was_refused(now);
         assert!(!ifeq.is_worth_trying(now + RETRY_AFTER));

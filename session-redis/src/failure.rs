@@ -75,7 +75,7 @@ pub(crate) fn is_syntax_error(error: &RedisError) -> bool {
 
 /// Returns whether the server does not know a command, or the user has no right to it. The same of
 /// a script's command.
-pub(crate) fn is_forbidden(error: &RedisError) -> bool {
+pub(crate) fn cannot_run(error: &RedisError) -> bool {
     let detail = error.detail().unwrap_or_default();
     has_code(error, "NOPERM")
         || detail.starts_with("unknown command")
@@ -84,7 +84,7 @@ pub(crate) fn is_forbidden(error: &RedisError) -> bool {
 }
 
 /// Returns whether the user has the right to the command, and not to the key.
-pub(crate) fn is_foreign_key(error: &RedisError) -> bool {
+pub(crate) fn is_key_denied(error: &RedisError) -> bool {
     has_code(error, "NOPERM") && refused_command(error.detail().unwrap_or_default()).is_none()
 }
 
@@ -457,8 +457,8 @@ mod tests {
             ),
         ] {
             let error = response(line);
-            assert_eq!(is_forbidden(&error), forbidden, "{line}");
-            assert_eq!(is_foreign_key(&error), foreign_key, "{line}");
+            assert_eq!(cannot_run(&error), forbidden, "{line}");
+            assert_eq!(is_key_denied(&error), foreign_key, "{line}");
             assert_eq!(is_syntax_error(&error), syntax, "{line}");
         }
     }

@@ -32,16 +32,16 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     async fn probe_key(&self, key: &str) -> RedisResult<()> {
         let deadline = self.deadline();
         let [first, second] = ["{ }", "{  }"].map(|value| Write::tombstone(value, TRIED));
-        allowed(self.create(key, &first, deadline).await)?;
-        allowed(self.send(&get(key), deadline).await)?;
+        has_key_rights(self.create(key, &first, deadline).await)?;
+        has_key_rights(self.send(&get(key), deadline).await)?;
         let holds = |value| Unchanged { key, value };
         let replaced = self.replace(holds(first.value()), &second, deadline);
-        let is_tried = allowed(replaced.await)?;
+        let is_tried = has_key_rights(replaced.await)?;
         let deleted = self.compare_and_delete(holds(second.value()), deadline);
         let deleted = deleted.await;
-        match allowed(deleted) {
-            Err(error) if failure::is_forbidden(&error) && is_tried => warn_of_memory(&error),
-            Err(error) if failure::is_forbidden(&error) => warn_of_rights(&error),
+        match has_key_rights(deleted) {
+            Err(error) if failure::cannot_run(&error) && is_tried => warn_of_memory(&error),
+            Err(error) if failure::cannot_run(&error) => warn_of_rights(&error),
             Err(error) => return Err(error),
             Ok(_) => {}
         }
@@ -50,10 +50,10 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
 }
 
 /// Returns whether the user has the right to the key.
-fn allowed<T>(response: RedisResult<T>) -> RedisResult<bool> {
+fn has_key_rights<T>(response: RedisResult<T>) -> RedisResult<bool> {
     match response {
         Ok(_) => Ok(true),
-        Err(error) if failure::is_foreign_key(&error) => Ok(false),
+        Err(error) if failure::is_key_denied(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }
