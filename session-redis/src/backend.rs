@@ -10,6 +10,7 @@ use session_core::Result;
 use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::classify;
 use crate::command::{Unchanged, get, set_if_missing};
 use crate::compare::IfeqSupport;
 use crate::failure;
@@ -110,7 +111,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     ) -> RedisResult<Option<Value>> {
         let before = match self.send(&set_if_missing(key, write), deadline).await {
             // Redis has no memory for a tombstone. Where nothing is stored there is nothing to end.
-            Err(error) if write.is_tombstone() && failure::is_out_of_memory(&error) => {
+            Err(error) if write.is_tombstone() && classify::is_out_of_memory(&error) => {
                 self.send(&get(key), deadline).await?
             }
             before => before?,
@@ -169,7 +170,7 @@ fn found(response: RedisResult<Value>) -> Result<Found> {
         Ok(Value::BulkString(value)) => Ok(Found::Record(Stored::new(value))),
         Ok(Value::Nil) => Ok(Found::Missing),
         Ok(_) => Err(failure::unexpected()),
-        Err(error) if failure::is_wrong_type(&error) => Ok(Found::Foreign),
+        Err(error) if classify::is_wrong_type(&error) => Ok(Found::Foreign),
         Err(error) => Err(failure::from_redis(&error)),
     }
 }

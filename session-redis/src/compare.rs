@@ -17,8 +17,8 @@ use session_core::keyed::Write;
 use tokio::time::Instant as Deadline;
 
 use crate::backend::RedisBackend;
+use crate::classify;
 use crate::command::{CompareAndSet, Unchanged, delete_if_equal, get, set_if_equal};
-use crate::failure;
 
 /// How long the script is used after a server refused `SET .. IFEQ`. After that the next write
 /// tries it again: the server may have been replaced by a newer one.
@@ -53,7 +53,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     ) -> RedisResult<Option<Value>> {
         match self.compare_and_set(old, write, deadline).await {
             // The server has no memory for a tombstone. It can still delete.
-            Err(error) if write.is_tombstone() && failure::is_out_of_memory(&error) => {
+            Err(error) if write.is_tombstone() && classify::is_out_of_memory(&error) => {
                 self.compare_and_delete(old, deadline).await
             }
             response => response,
@@ -70,7 +70,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
         let tries_ifeq = reaches_replicas && self.ifeq().is_worth_trying(Instant::now());
         if tries_ifeq {
             match self.set_if_equal(old, write, deadline).await {
-                Err(error) if failure::is_syntax_error(&error) => {
+                Err(error) if classify::is_syntax_error(&error) => {
                     self.ifeq().was_refused(Instant::now());
                 }
                 response => return response,
@@ -80,9 +80,9 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
         let script = CompareAndSet { old, new };
         match self.run(script, deadline).await {
             // The user may run no script. The server may know the command nevertheless.
-            Err(error) if !tries_ifeq && failure::cannot_run(&error) => {
+            Err(error) if !tries_ifeq && classify::cannot_run(&error) => {
                 match self.set_if_equal(old, write, deadline).await {
-                    Err(unknown) if failure::is_syntax_error(&unknown) => Err(error),
+                    Err(unknown) if classify::is_syntax_error(&unknown) => Err(error),
                     response => response,
                 }
             }
@@ -117,14 +117,14 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     ) -> RedisResult<Option<Value>> {
         let script = CompareAndSet { old, new: None };
         let refused = match self.run(script, deadline).await {
-            Err(error) if failure::cannot_run(&error) => error,
+            Err(error) if classify::cannot_run(&error) => error,
             response => return response,
         };
         for command in delete_if_equal(old) {
             match self.send(&command, deadline).await {
                 Ok(Value::Int(1)) => return Ok(None),
                 Ok(Value::Int(0)) => return self.send(&get(old.key), deadline).await.map(Some),
-                Err(error) if failure::cannot_run(&error) => {}
+                Err(error) if classify::cannot_run(&error) => {}
                 response => return response.map(Some),
             }
         }
@@ -140,7 +140,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     ) -> RedisResult<Option<Value>> {
         let response = match self.send(&script.by_hash(), deadline).await {
             // The server was restarted, or its scripts were flushed.
-            Err(error) if failure::is_no_script(&error) => {
+            Err(error) if classify::is_no_script(&error) => {
                 self.send(&script.in_full(), deadline).await
             }
             response => response,

@@ -185,6 +185,7 @@
 //! - It does not support Redis 6. `connect` says so.
 
 mod backend;
+mod classify;
 mod command;
 mod compare;
 mod connect;

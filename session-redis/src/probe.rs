@@ -8,6 +8,7 @@ use session_core::keyed::Write;
 use session_core::{Identity, Result};
 
 use crate::backend::RedisBackend;
+use crate::classify;
 use crate::command::{Unchanged, get};
 use crate::failure;
 
@@ -40,8 +41,8 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
         let deleted = self.compare_and_delete(holds(second.value()), deadline);
         let deleted = deleted.await;
         match has_key_rights(deleted) {
-            Err(error) if failure::cannot_run(&error) && is_tried => warn_of_memory(&error),
-            Err(error) if failure::cannot_run(&error) => warn_of_rights(&error),
+            Err(error) if classify::cannot_run(&error) && is_tried => warn_of_memory(&error),
+            Err(error) if classify::cannot_run(&error) => warn_of_rights(&error),
             Err(error) => return Err(error),
             Ok(_) => {}
         }
@@ -53,7 +54,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
 fn has_key_rights<T>(response: RedisResult<T>) -> RedisResult<bool> {
     match response {
         Ok(_) => Ok(true),
-        Err(error) if failure::is_key_denied(&error) => Ok(false),
+        Err(error) if classify::is_key_denied(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }

@@ -18,7 +18,7 @@ use futures_util::future::BoxFuture;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 
-use crate::failure::is_read_only;
+use crate::classify::is_read_only;
 use crate::link::{Attempt, Connected, Link, Step};
 
 /// A connection that connects when it is first used, and again when it is of no use any more:
