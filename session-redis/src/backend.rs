@@ -133,25 +133,19 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
 
     async fn write(&self, key: &str, write: Write, only_if: OnlyIf<'_>) -> Result<Outcome> {
         let deadline = self.deadline();
-        let mut conflict = self.put(key, &write, &only_if, deadline).await;
-        let is_repeated = is_dropped(&conflict);
+        let mut response = self.put(key, &write, &only_if, deadline).await;
+        let is_repeated = is_dropped(&response);
         if is_repeated {
-            conflict =
-                second_unless_timed_out(conflict, self.put(key, &write, &only_if, deadline).await);
+            let second = self.put(key, &write, &only_if, deadline).await;
+            response = second_unless_timed_out(response, second);
         }
-        let conflict = match conflict {
-            Ok(None) => None,
-            Ok(Some(value)) => Some(found(Ok(value))?),
-            Err(error) => Some(found(Err(error))?),
-        };
-        // The first try may have been carried out although its response was lost.
-        let is_own = |found: &Found| match found {
-            Found::Record(stored) => is_repeated && stored.value() == write.value(),
-            Found::Missing | Found::Foreign => false,
-        };
-        Ok(match conflict.filter(|found| !is_own(found)) {
-            Some(found) => Outcome::Found(found),
+        Ok(match conflict(response)? {
             None => Outcome::Written(Stored::new(write.into_value())),
+            // The first try was carried out although its response was lost.
+            Some(Found::Record(stored)) if is_repeated && stored.value() == write.value() => {
+                Outcome::Written(stored)
+            }
+            Some(found) => Outcome::Found(found),
         })
     }
 
@@ -172,6 +166,15 @@ fn found(response: RedisResult<Value>) -> Result<Found> {
         Ok(_) => Err(failure::unexpected()),
         Err(error) if classify::is_wrong_type(&error) => Ok(Found::Foreign),
         Err(error) => Err(failure::from_redis(&error)),
+    }
+}
+
+/// Returns what a write found instead of storing, or `None` if it stored.
+fn conflict(response: RedisResult<Option<Value>>) -> Result<Option<Found>> {
+    match response {
+        Ok(None) => Ok(None),
+        Ok(Some(value)) => found(Ok(value)).map(Some),
+        Err(error) => found(Err(error)).map(Some),
     }
 }
 

@@ -42,6 +42,14 @@ impl IfeqSupport {
     }
 }
 
+/// How a server compares and stores.
+#[derive(Clone, Copy)]
+enum Way {
+    /// `SET .. IFEQ`.
+    Ifeq,
+    Script,
+}
+
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     /// Stores `write` if the key is unchanged. Returns what the key holds instead, or `None` if it
     /// stored.
@@ -67,27 +75,32 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
         deadline: Deadline,
     ) -> RedisResult<Option<Value>> {
         let reaches_replicas = write.time_to_live().is_some(); // any replica: see above
-        let tries_ifeq = reaches_replicas && self.ifeq().is_worth_trying(Instant::now());
-        if tries_ifeq {
-            match self.set_if_equal(old, write, deadline).await {
-                Err(error) if classify::is_syntax_error(&error) => {
+        let ways = if reaches_replicas && self.ifeq().is_worth_trying(Instant::now()) {
+            [Way::Ifeq, Way::Script]
+        } else {
+            // A user without the right to scripts needs `IFEQ`.
+            [Way::Script, Way::Ifeq]
+        };
+        let mut script_error = None;
+        for way in ways {
+            let response = match way {
+                Way::Ifeq => self.set_if_equal(old, write, deadline).await,
+                Way::Script => {
+                    let new = Some(write);
+                    self.run(CompareAndSet { old, new }, deadline).await
+                }
+            };
+            match (way, response) {
+                (Way::Ifeq, Err(error)) if classify::is_syntax_error(&error) => {
                     self.ifeq().was_refused(Instant::now());
                 }
-                response => return response,
-            }
-        }
-        let new = Some(write);
-        let script = CompareAndSet { old, new };
-        match self.run(script, deadline).await {
-            // The user may run no script. The server may know the command nevertheless.
-            Err(error) if !tries_ifeq && classify::cannot_run(&error) => {
-                match self.set_if_equal(old, write, deadline).await {
-                    Err(unknown) if classify::is_syntax_error(&unknown) => Err(error),
-                    response => response,
+                (Way::Script, Err(error)) if classify::cannot_run(&error) => {
+                    script_error = Some(error);
                 }
+                (_, response) => return response,
             }
-            response => response,
         }
+        Err(script_error.expect("the script is one of the ways"))
     }
 
     async fn set_if_equal(

@@ -63,10 +63,10 @@ pub(crate) fn describe(error: &RedisError) -> String {
                 Some(command) => {
                     format!("{code} this user has no permissions to run the '{command}' command")
                 }
-                None => {
-                    let detail = without_arguments(without_script(detail));
-                    scrub(&format!("{code} {detail}"))
-                }
+                None => scrub(&format!(
+                    "{code} {}",
+                    without_arguments(without_script(detail))
+                )),
             }
         }
         None if error.is_io_error() => error.to_string(),
