@@ -8,7 +8,7 @@ use session_core::{Error, ErrorKind, Result};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::address::Address;
-use crate::command::{Command, Response};
+use crate::command::{Add, Added, Cas, Command, Gets, Swapped};
 use crate::expiry::{EXPIRED, exptime};
 use crate::failure;
 use crate::pool::{self, Connector};
@@ -69,7 +69,7 @@ impl MemcachedBackend {
 
     /// Removes a small value if it still has this version, with a `cas` of an expired value.
     pub(crate) async fn remove(&self, key: &str, version: NonZeroU64) -> Result<()> {
-        let cas = Command::Cas {
+        let cas = Cas {
             value: b"",
             exptime: EXPIRED,
             version,
@@ -122,42 +122,30 @@ struct Call<'a> {
 
 impl Call<'_> {
     async fn gets(&mut self) -> Result<Found> {
-        match self.request(Command::Gets).await? {
-            Response::Value { value, version } => {
-                Ok(Found::Record(Stored::with_version(value, version)))
-            }
-            Response::Missing => Ok(Found::Missing),
-            Response::Foreign => Ok(Found::Foreign),
-            Response::Stored | Response::Exists | Response::OutOfMemory => {
-                Err(failure::unexpected())
-            }
-        }
+        self.request(Gets).await
     }
 
     async fn add(&mut self, write: Write) -> Result<Outcome> {
-        let add = Command::Add {
+        let add = Add {
             value: write.value(),
             exptime: exptime(write.time_to_live(), SystemTime::now()),
         };
         for _ in 0..MAX_ADDS {
             match self.request(add).await? {
-                Response::Stored => return Ok(written(write)),
-                Response::Exists => match self.gets().await? {
+                Added::Stored => return Ok(written(write)),
+                Added::Exists => match self.gets().await? {
                     Found::Missing => {} // it expired between the two commands
                     found => return Ok(self.conflict(&write, found)),
                 },
                 // memcached looks for memory before it looks at the key, so the key may hold
                 // something.
-                Response::OutOfMemory if write.is_tombstone() => {
+                Added::OutOfMemory if write.is_tombstone() => {
                     return Ok(match self.gets().await? {
                         Found::Missing => written(write),
                         found => self.conflict(&write, found),
                     });
                 }
-                Response::OutOfMemory => return Err(failure::out_of_memory()),
-                Response::Missing | Response::Value { .. } | Response::Foreign => {
-                    return Err(failure::unexpected());
-                }
+                Added::OutOfMemory => return Err(failure::out_of_memory()),
             }
         }
         Err(failure::unavailable(
@@ -182,24 +170,23 @@ impl Call<'_> {
     }
 
     async fn cas(&mut self, write: Write, version: NonZeroU64) -> Result<Outcome> {
-        let cas = Command::Cas {
+        let cas = Cas {
             value: write.value(),
             exptime: exptime(write.time_to_live(), SystemTime::now()),
             version,
         };
         let mut response = self.request(cas).await?;
-        if matches!(response, Response::OutOfMemory) && write.is_tombstone() {
+        if matches!(response, Swapped::OutOfMemory) && write.is_tombstone() {
             response = self.delete(version).await?;
         }
         match response {
-            Response::Stored => Ok(written(write)),
-            Response::Exists => {
+            Swapped::Stored => Ok(written(write)),
+            Swapped::Exists => {
                 let found = self.gets().await?;
                 Ok(self.conflict(&write, found))
             }
-            Response::Missing => Ok(Outcome::Found(Found::Missing)),
-            Response::OutOfMemory => Err(failure::out_of_memory()),
-            Response::Value { .. } | Response::Foreign => Err(failure::unexpected()),
+            Swapped::Missing => Ok(Outcome::Found(Found::Missing)),
+            Swapped::OutOfMemory => Err(failure::out_of_memory()),
         }
     }
 
@@ -215,21 +202,21 @@ impl Call<'_> {
     ///
     /// Guaranteed: the key is deleted only if it holds `version`, in one atomic step. Not
     /// guaranteed: that there is memory. If live items fill all these classes, the result is
-    /// [`Response::OutOfMemory`], and nothing has changed.
-    async fn delete(&mut self, version: NonZeroU64) -> Result<Response> {
+    /// [`Swapped::OutOfMemory`], and nothing has changed.
+    async fn delete(&mut self, version: NonZeroU64) -> Result<Swapped> {
         for size in DELETE_SIZES {
-            let cas = Command::Cas {
+            let cas = Cas {
                 value: &vec![b' '; size],
                 exptime: EXPIRED,
                 version,
             };
             match self.request(cas).await {
-                Ok(Response::OutOfMemory) => {}
+                Ok(Swapped::OutOfMemory) => {}
                 Err(error) if error.kind() == ErrorKind::TooLarge => break, // over a small `-I`
                 response => return response,
             }
         }
-        Ok(Response::OutOfMemory)
+        Ok(Swapped::OutOfMemory)
     }
 
     /// Returns the outcome of a write that found something at the key.
@@ -249,7 +236,7 @@ impl Call<'_> {
     ///
     /// If the connection was dropped, this sends the command once more, on a new connection. The
     /// other connections of the pool may have been dropped with it.
-    async fn request(&mut self, command: Command<'_>) -> Result<Response> {
+    async fn request<C: Command>(&mut self, command: C) -> Result<C::Outcome> {
         let mut connection = self.connection().await?;
         let response = timeout_at(self.deadline, connection.request(self.key, command)).await;
         let dropped = match response {
@@ -257,7 +244,7 @@ impl Call<'_> {
             Ok(response) => return response.map_err(|error| failure::from_io(&error)),
             Err(_) => return Err(self.late("response")),
         };
-        self.has_repeated_write |= !matches!(command, Command::Gets);
+        self.has_repeated_write |= C::IS_WRITE;
         let repeat = async {
             *connection = self.backend.pool.manager().create().await?;
             connection.request(self.key, command).await

@@ -48,11 +48,6 @@ pub(crate) fn out_of_memory() -> Error {
     unavailable(OUT_OF_MEMORY)
 }
 
-/// Makes the error for a response that does not fit the command.
-pub(crate) fn unexpected() -> Error {
-    unavailable("a response that does not fit the command")
-}
-
 /// Makes an error of a text that holds no key and no value.
 pub(crate) fn unavailable(text: impl Display) -> Error {
     Error::new(ErrorKind::Unavailable, format!("memcached: {text}"))
@@ -129,7 +124,5 @@ mod tests {
             source(&from_io(&closed)),
             "memcached: the connection was closed"
         );
-        assert!(source(&unexpected()).contains("does not fit"));
-        assert_eq!(unexpected().kind(), ErrorKind::Unavailable);
     }
 }

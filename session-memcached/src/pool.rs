@@ -11,7 +11,7 @@ use tokio::net::UnixStream;
 use tokio_util::either::Either;
 
 use crate::address::Address;
-use crate::command::{Command, Response, send};
+use crate::command::Command;
 
 /// More connections than any memcached accepts.
 const MAX_CONNECTIONS: usize = 65_536;
@@ -59,15 +59,15 @@ impl Connection {
     /// This moves the stream out of its place, and puts it back after a whole, fitting response. If
     /// the future is dropped at an await point, or fails, the stream is closed with it. So no later
     /// command can read the rest of the response.
-    pub(crate) async fn request(
+    pub(crate) async fn request<C: Command>(
         &mut self,
         key: &str,
-        command: Command<'_>,
-    ) -> io::Result<Response> {
+        command: C,
+    ) -> io::Result<C::Outcome> {
         let mut stream = self.0.take().ok_or(io::ErrorKind::NotConnected)?;
-        let response = send(&mut stream, key, command).await?;
+        let outcome = command.send(&mut stream, key).await?;
         self.0 = Some(stream);
-        Ok(response)
+        Ok(outcome)
     }
 
     /// Returns whether the place holds an open stream on which no unrequested bytes have arrived.
@@ -124,11 +124,12 @@ mod tests {
     use tokio::time::timeout;
 
     use super::*;
+    use crate::command::Gets;
 
     /// Sends a command on a connection of the pool. Returns whether there is a response.
     async fn has_response(pool: &Pool<Connector>, patience: Duration) -> bool {
         let mut connection = pool.get().await.expect("the server accepts connections");
-        let response = connection.request("sid_0123456789abcdef", Command::Gets);
+        let response = connection.request("sid_0123456789abcdef", Gets);
         let response = timeout(patience, response).await;
         response.is_ok_and(|response| response.is_ok())
     }
