@@ -242,7 +242,7 @@ impl Call<'_> {
         let dropped = match response {
             Ok(Err(error)) if failure::is_dropped(&error) => error,
             Ok(response) => return response.map_err(|error| failure::from_io(&error)),
-            Err(_) => return Err(self.late("response")),
+            Err(_) => return Err(self.no_response()),
         };
         self.has_repeated_write |= C::IS_WRITE;
         let repeat = async {
@@ -261,14 +261,26 @@ impl Call<'_> {
             Ok(Ok(connection)) => Ok(connection),
             Ok(Err(PoolError::Backend(error))) => Err(failure::from_io(&error)),
             Ok(Err(error)) => Err(Error::new(ErrorKind::Unavailable, error)),
-            Err(_) => Err(self.late("connection")),
+            Err(_) => Err(self.no_connection()),
         }
     }
 
-    fn late(&self, missing: &str) -> Error {
+    fn no_response(&self) -> Error {
+        let timeout = self.backend.timeout;
+        failure::unavailable(format_args!("no response within {timeout:?}"))
+    }
+
+    /// Makes the error for a call that waited for a connection in vain. If the pool is full, a
+    /// larger pool helps. If it is not, the server cannot be reached.
+    fn no_connection(&self) -> Error {
+        let timeout = self.backend.timeout;
+        let status = self.backend.pool.status();
+        if status.size < status.max_size || status.available > 0 {
+            return failure::unavailable(format_args!("no connection within {timeout:?}"));
+        }
+        let size = status.size;
         failure::unavailable(format_args!(
-            "no {missing} within {:?}",
-            self.backend.timeout
+            "no connection within {timeout:?}: all {size} connections are in use"
         ))
     }
 }
@@ -293,5 +305,55 @@ impl fmt::Debug for MemcachedBackend {
             .field("connections", &status.size)
             .field("max_connections", &status.max_size)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+    use super::*;
+
+    const KEY: &str = "sid_0123456789abcdef";
+
+    async fn cause(backend: &MemcachedBackend) -> String {
+        let error = backend.read(KEY).await.expect_err("it has no connection");
+        error.source().expect("a cause").to_string()
+    }
+
+    fn backend(port: u16) -> MemcachedBackend {
+        let backend = MemcachedBackend::open(&format!("127.0.0.1:{port}")).expect("an address");
+        backend.with_timeout(Duration::from_millis(20))
+    }
+
+    #[tokio::test]
+    async fn a_full_pool_is_told_from_a_server_that_cannot_be_reached() {
+        let server = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = server.local_addr().expect("it listens").port();
+        let full = backend(port).with_max_connections(2);
+        let first = full.pool.get().await.expect("the server accepts");
+        let second = full.pool.get().await.expect("the server accepts");
+        assert_eq!(
+            cause(&full).await,
+            "memcached: no connection within 20ms: all 2 connections are in use"
+        );
+        drop((first, second));
+
+        // A queue that is full: the kernel accepts no further connection.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind(([127, 0, 0, 1], 0).into())
+            .expect("a free port");
+        let deaf = socket.listen(1).expect("it listens");
+        let port = deaf.local_addr().expect("it listens").port();
+        let mut queue = Vec::new();
+        let connect = || TcpStream::connect(("127.0.0.1", port));
+        while let Ok(connected) = timeout(Duration::from_millis(200), connect()).await {
+            queue.push(connected.expect("it is queued"));
+        }
+        let cause = cause(&backend(port)).await;
+        assert_eq!(cause, "memcached: no connection within 20ms");
     }
 }

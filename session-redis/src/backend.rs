@@ -1,5 +1,6 @@
 //! The backend contract, carried out by Redis.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -80,8 +81,17 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
         let response = connection.req_packed_command(command);
         match timeout_at(deadline, response).await {
             Ok(response) => response?.extract_error(),
-            Err(_) => Err(failure::no_response(self.timeout)),
+            Err(_) if self.has_no_connection() => Err(failure::late("connection", self.timeout)),
+            Err(_) => Err(failure::late("response", self.timeout)),
         }
+    }
+
+    /// Returns whether a call that timed out has waited for a connection. Only a [`Reconnecting`]
+    /// of the usual type can tell.
+    fn has_no_connection(&self) -> bool {
+        let connection: &dyn Any = &self.connection;
+        let reconnecting = connection.downcast_ref::<Reconnecting>();
+        reconnecting.is_some_and(|it| !it.is_connected())
     }
 
     /// Stores `write` if the condition holds. Returns what the key holds instead, or `None` if it

@@ -37,11 +37,11 @@ pub(crate) fn bad_address(error: &RedisError) -> Error {
     Error::with_message(ErrorKind::Settings, message)
 }
 
-/// The call's time is up.
-pub(crate) fn no_response(timeout: Duration) -> RedisError {
+/// The call's time is up, and there is no connection or no response.
+pub(crate) fn late(missing: &str, timeout: Duration) -> RedisError {
     io::Error::new(
         io::ErrorKind::TimedOut,
-        format!("no response within {timeout:?}"),
+        format!("no {missing} within {timeout:?}"),
     )
     .into()
 }
@@ -280,7 +280,7 @@ mod tests {
         let refused = io::Error::new(io::ErrorKind::ConnectionRefused, "connection refused");
         let error = from_redis(&refused.into());
         assert_eq!(source(&error), "redis: connection refused");
-        let error = from_redis(&no_response(Duration::from_millis(250)));
+        let error = from_redis(&late("response", Duration::from_millis(250)));
         assert_eq!(source(&error), "redis: no response within 250ms");
         assert_eq!(error.kind(), ErrorKind::Unavailable);
         assert!(source(&unexpected()).contains("does not fit"));

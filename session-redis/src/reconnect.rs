@@ -93,6 +93,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Reconnecting<C> {
         self.connection().await.map(drop)
     }
 
+    /// Returns whether there is a connection now. It may be silent.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.0.link().in_use().is_some()
+    }
+
     async fn connection(&self) -> RedisResult<Connected<C>> {
         let attempt = {
             let mut link = self.0.link();
