@@ -18,7 +18,7 @@ use crate::failure;
 use crate::reconnect::Reconnecting;
 
 /// The limit for a call unless the application sets another.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longer timeouts are capped at a year, so that a deadline does not overflow the clock.
 const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 3600);

@@ -20,7 +20,7 @@ const KEY: &str = "AIOHTTP_SESSION_connect-trial-";
 const TRIED: Duration = Duration::from_secs(1);
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
-    /// Creates, reads, replaces and deletes a key of its own.
+    /// Creates, reads, replaces and deletes a key of its own. Each of the four has the time of a call.
     ///
     /// The values are tombstones, so a server without free memory is no error. A missing right to
     /// the key is no error, because the user may have rights to other keys.
@@ -31,14 +31,13 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     }
 
     async fn probe_key(&self, key: &str) -> RedisResult<()> {
-        let deadline = self.deadline();
         let [first, second] = ["{ }", "{  }"].map(|value| Write::tombstone(value, TRIED));
-        has_key_rights(self.create(key, &first, deadline).await)?;
-        has_key_rights(self.send(&get(key), deadline).await)?;
+        has_key_rights(self.create(key, &first, self.deadline()).await)?;
+        has_key_rights(self.send(&get(key), self.deadline()).await)?;
         let holds = |value| Unchanged { key, value };
-        let replaced = self.replace(holds(first.value()), &second, deadline);
+        let replaced = self.replace(holds(first.value()), &second, self.deadline());
         let is_tried = has_key_rights(replaced.await)?;
-        let deleted = self.compare_and_delete(holds(second.value()), deadline);
+        let deleted = self.compare_and_delete(holds(second.value()), self.deadline());
         let deleted = deleted.await;
         match has_key_rights(deleted) {
             Err(error) if classify::cannot_run(&error) && is_tried => warn_of_memory(&error),

@@ -230,7 +230,8 @@ fn panicked() -> RedisError {
 }
 
 fn timed_out() -> RedisError {
-    std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection").into()
+    let text = format!("no connection within {MAX_ATTEMPT:?}");
+    std::io::Error::new(std::io::ErrorKind::TimedOut, text).into()
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionLike for Reconnecting<C> {

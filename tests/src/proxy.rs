@@ -33,6 +33,8 @@ struct Shared {
 struct Weather {
     /// Responses come in pieces of at most so many bytes, after pauses of at most so long.
     pieces: Option<(usize, Duration)>,
+    /// Each response comes so much later.
+    delay: Duration,
     /// Connections up to this number get no response.
     mute: u64,
     /// Connections up to this number reach no server.
@@ -74,6 +76,11 @@ impl Proxy {
     /// Sends responses in pieces of at most `bytes`, with a pause of at most `pause` before some.
     pub fn split(&self, bytes: usize, pause: Duration) {
         self.change(|weather| weather.pieces = Some((bytes, pause)));
+    }
+
+    /// Sends each response so much later, as a distant server does.
+    pub fn delay(&self, delay: Duration) {
+        self.change(|weather| weather.delay = delay);
     }
 
     /// Keeps all responses back until [`pass`](Self::pass); the questions still reach the server.
@@ -241,6 +248,9 @@ async fn replies(
                 .wait_for(|weather| number > weather.mute)
                 .await
                 .ok()?;
+        }
+        if !now.delay.is_zero() {
+            tokio::time::sleep(now.delay).await;
         }
         let Some((longest, pause)) = now.pieces else {
             to.write_all(&bytes[..count]).await.ok()?;
