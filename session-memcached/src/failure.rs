@@ -12,14 +12,10 @@ const TOO_LARGE: &str = "SERVER_ERROR object too large";
 /// memcached's response to a store command when the item's slab class has no memory left.
 pub(crate) const OUT_OF_MEMORY: &str = "SERVER_ERROR out of memory storing object";
 
-/// How long the words of a response may be that [`scrub`] keeps. A key has at least 18 characters
-/// and an identity 16.
-const MAX_WORD: usize = 15;
-
 /// Translates an error of a round trip.
 pub(crate) fn from_io(error: &io::Error) -> Error {
     let text = match error.kind() {
-        io::ErrorKind::Other => scrub(&error.to_string()), // what memcached responded
+        io::ErrorKind::Other => Error::without_secrets(&error.to_string()), // what memcached responded
         io::ErrorKind::UnexpectedEof => "the connection was closed".to_owned(),
         _ => error.to_string(),
     };
@@ -51,22 +47,6 @@ pub(crate) fn out_of_memory() -> Error {
 /// Makes an error of a text that holds no key and no value.
 pub(crate) fn unavailable(text: impl Display) -> Error {
     Error::new(ErrorKind::Unavailable, format!("memcached: {text}"))
-}
-
-/// Cuts a response before its first word that may be a key or part of a value, because a server may
-/// repeat the command in its error.
-fn scrub(response: &str) -> String {
-    let is_harmless = |word: &&str| {
-        word.len() <= MAX_WORD
-            && word
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"'.,:;-_/()".contains(&b))
-    };
-    let words: Vec<&str> = response
-        .split_whitespace()
-        .take_while(is_harmless)
-        .collect();
-    words.join(" ")
 }
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ use crate::reconnect::Reconnecting;
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longer timeouts are capped at a year, so that a deadline does not overflow the clock.
-const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 3600);
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A [`Backend`] in Redis.
 ///

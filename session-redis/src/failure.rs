@@ -10,9 +10,6 @@ use session_core::{Error, ErrorKind};
 
 use crate::classify::{is_syntax_error, refused_command};
 
-/// [`scrub`] keeps no longer words. A key has at least 18 characters, and an identity 16.
-const MAX_WORD: usize = 15;
-
 /// The server refused a command, or the connection failed.
 pub(crate) fn from_redis(error: &RedisError) -> Error {
     unavailable(&describe(error))
@@ -63,7 +60,7 @@ pub(crate) fn describe(error: &RedisError) -> String {
                 Some(command) => {
                     format!("{code} this user has no permissions to run the '{command}' command")
                 }
-                None => scrub(&format!(
+                None => Error::without_secrets(&format!(
                     "{code} {}",
                     without_arguments(without_script(detail))
                 )),
@@ -94,7 +91,8 @@ fn without_script(detail: &str) -> &str {
 /// Cuts off the arguments of a command that a server repeats.
 ///
 /// Among them is the password, if the command is `HELLO` or `AUTH`. A password may look like any
-/// word, so [`scrub`] does not recognize it. Servers and proxies word this in several ways:
+/// word, so [`Error::without_secrets`] does not recognize it. Servers and proxies word this in
+/// several ways:
 ///
 /// - ``unknown command 'HELLO', with args beginning with: '3' 'AUTH' ..``
 /// - ``ERR unknown command HELLO 3 AUTH ..``
@@ -119,20 +117,6 @@ fn without_arguments(detail: &str) -> &str {
         }
     }
     detail[..end].trim_end_matches([' ', ','])
-}
-
-/// Cuts a server's message before the first word that may be a key or part of a value.
-///
-/// A server repeats the arguments of a command that it does not know. A record contains a brace.
-fn scrub(message: &str) -> String {
-    let is_harmless = |word: &&str| {
-        word.len() <= MAX_WORD
-            && word
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"'\"`.,:;>-_/()@".contains(&b))
-    };
-    let words: Vec<&str> = message.split_whitespace().take_while(is_harmless).collect();
-    words.join(" ")
 }
 
 #[cfg(test)]

@@ -337,7 +337,7 @@ fn fit(question: Question, reply: &[u8]) -> Fit {
 /// Returns whether the line begins with `SERVER_ERROR object too large`, with any white space.
 fn is_too_large(line: &str) -> bool {
     let words: Vec<&str> = line.split_whitespace().take(4).collect();
-    let is_harmless = |c: char| c.is_ascii_alphanumeric() || "'.,:;-_/()".contains(c);
+    let is_harmless = |c: char| c.is_ascii_alphanumeric() || "'`.,:;>-_/()@".contains(c);
     line.starts_with("SERVER_ERROR ")
         && matches!(words[..], ["SERVER_ERROR", "object", "too", large]
             if large.starts_with("large") && large.len() <= 15 && large.chars().all(is_harmless))
