@@ -22,7 +22,8 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How many connections the pool opens at most unless the application sets another number.
 const DEFAULT_CONNECTIONS: usize = 32;
 
-/// How often a write tries `add` while the records that it finds expire before it reads them.
+/// How often a write sends `add`. It sends `add` again if the record in the way expired before it
+/// could be read.
 const MAX_ADDS: u32 = 2;
 
 /// The sizes of the values with which [`Call::delete`] looks for a slab class that has memory.

@@ -15,7 +15,8 @@ pub(crate) const OUT_OF_MEMORY: &str = "SERVER_ERROR out of memory storing objec
 /// Translates an error of a round trip.
 pub(crate) fn from_io(error: &io::Error) -> Error {
     let text = match error.kind() {
-        io::ErrorKind::Other => Error::without_secrets(&error.to_string()), // what memcached responded
+        // What memcached responded.
+        io::ErrorKind::Other => Error::without_secrets(&error.to_string()),
         io::ErrorKind::UnexpectedEof => "the connection was closed".to_owned(),
         _ => error.to_string(),
     };

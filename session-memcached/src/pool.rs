@@ -16,8 +16,8 @@ use crate::command::Command;
 /// More connections than any memcached accepts.
 const MAX_CONNECTIONS: usize = 65_536;
 
-/// A connection that was idle for longer is not used again. A firewall, a NAT or a load balancer may
-/// have forgotten it without closing it. Many do so after a minute or more.
+/// A connection that was idle for longer is not used again. A firewall, a NAT or a load balancer
+/// may have forgotten it without closing it. Many do so after a minute or more.
 const MAX_IDLE: Duration = Duration::from_secs(30);
 
 /// Makes the pool of connections to `address`. It opens them when they are needed.

@@ -52,8 +52,9 @@ impl<C> RedisBackend<C> {
     }
 
     /// Limits the duration of each call, including the wait for a connection and a second try.
-    /// Limits and retries of the connection itself do not extend it, and the shorter limit wins.
     /// Default: one second.
+    ///
+    /// A connection with a shorter limit fails earlier. A longer limit has no effect.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(MAX_TIMEOUT);

@@ -5,7 +5,7 @@ use redis::{ErrorKind, RedisError, ServerErrorKind, Value};
 /// Longer names of commands are not shown.
 const MAX_COMMAND: usize = 30;
 
-/// What a server says between the user's name and the command's if the user may not run it.
+/// The words between the user's name and the command's name in the message of `NOPERM`.
 const NO_RIGHT: &str = " has no permissions to run the '";
 
 /// Returns whether the key holds another type than a string.
@@ -31,8 +31,8 @@ pub(crate) fn is_syntax_error(error: &RedisError) -> bool {
             .is_some_and(|it| it.starts_with("syntax error"))
 }
 
-/// Returns whether the server does not know a command, or the user has no right to it. The same of
-/// a script's command.
+/// Returns whether the server does not know a command, or the user has no right to it. A command
+/// inside a script counts, too.
 pub(crate) fn cannot_run(error: &RedisError) -> bool {
     let detail = error.detail().unwrap_or_default();
     has_code(error, "NOPERM")

@@ -4,9 +4,9 @@
 //! does it. No version is read: the server's reply to the command decides. So it also works behind
 //! a proxy, in a cluster of several versions, and after a failover to another version.
 //!
-//! A write without a time to live uses the script on every server. With one, a server sends the
-//! command to its replicas and its log as a plain `SET`. Without one it sends `IFEQ` itself, and an
-//! older replica drops the write with an error that only its log shows.
+//! A write without a time to live tries the script first, on every server. The server replicates
+//! `SET .. IFEQ .. EX` as a plain `SET`. Without `EX` it replicates `IFEQ` itself, and an older
+//! replica drops that write with an error that only its log shows.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};

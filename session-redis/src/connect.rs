@@ -60,15 +60,16 @@ impl RedisBackend<Reconnecting> {
     /// depends on the storage's settings: see
     /// [`KeyedStorage::check`](session_core::KeyedStorage::check).
     ///
-    /// A user who may run neither the script nor a conditional delete can log out, but not while
+    /// If the Redis user may run neither the script nor a conditional delete, logouts fail while
     /// the server is out of memory. A `warn` event says so.
     ///
     /// # Errors
     ///
     /// - [`ErrorKind::Settings`](session_core::ErrorKind::Settings) if `address` has another shape.
     /// - [`ErrorKind::Unavailable`](session_core::ErrorKind::Unavailable) if there is no connection
-    ///   within five seconds, or no response within a second, or if the server refuses the password,
-    ///   the database or a command that sessions need, cannot write, or is older than Redis 7.0.
+    ///   within five seconds, or no response within a second, or if the server refuses the
+    ///   password, the database or a command that sessions need, cannot write, or is older than
+    ///   Redis 7.0.
     pub async fn connect(address: &str) -> Result<Self> {
         let backend = Self::open(address)?;
         let connected = backend.connection().connected().await;

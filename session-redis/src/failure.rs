@@ -20,7 +20,7 @@ pub(crate) fn unexpected() -> Error {
     unavailable("a response that does not fit the command")
 }
 
-/// Other saves of a session took all of the time that a save may wait for them.
+/// A save waited for other saves of its session until its time was up.
 pub(crate) fn waited(limit: Duration) -> Error {
     unavailable(&format!("waited {limit:?} for other saves of the session"))
 }

@@ -12,15 +12,16 @@ use crate::classify;
 use crate::command::{Unchanged, get};
 use crate::failure;
 
-/// What the keys of the trials begin with. A user with the documented rights may use them. The rest
-/// is random: a client can name the key of any session, and its login leaves a tombstone there.
+/// The prefix of the trial keys. The documented rights include it. The suffix is random, so that no
+/// client's cookie can name a trial key.
 const KEY: &str = "AIOHTTP_SESSION_connect-trial-";
 
-/// How long what a trial has written stays, at most.
+/// The time to live of a trial's values.
 const TRIED: Duration = Duration::from_secs(1);
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
-    /// Creates, reads, replaces and deletes a key of its own. Each of the four has the time of a call.
+    /// Creates, reads, replaces and deletes a key of its own. Each of the four steps has the time
+    /// of a call.
     ///
     /// The values are tombstones, so a server without free memory is no error. A missing right to
     /// the key is no error, because the user may have rights to other keys.
@@ -67,8 +68,8 @@ fn warn_of_memory(error: &RedisError) {
     );
 }
 
-/// A server refuses the key before it reads a command's options. So it is unknown whether it knows
-/// the command that makes the script superfluous.
+/// Redis checks the right to the key before the options of the command. So this trial does not show
+/// whether the server knows `IFEQ`.
 fn warn_of_rights(error: &RedisError) {
     tracing::warn!(
         target: "session::store",

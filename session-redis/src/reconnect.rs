@@ -5,8 +5,8 @@
 //!
 //! - a new connection when a server or a proxy is silent and TCP reports no error,
 //! - a new connection when the server has become a replica and responds `READONLY`,
-//! - the reason, at once, when there is no connection: during an outage a request must neither wait
-//!   for a series of attempts nor fail without a cause that an operator can read.
+//! - an immediate error with the reason when there is no connection. During an outage a request
+//!   must not wait for several attempts, and an operator must be able to read the cause.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -21,8 +21,8 @@ use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 use crate::classify::is_read_only;
 use crate::link::{Attempt, Connected, Link, Step};
 
-/// A connection that connects when it is first used, and again when it is of no use any more:
-/// closed, silent, or to a server that has become a replica.
+/// A connection that connects at its first use. It reconnects when it was closed, when the server
+/// is silent, or when the server has become a replica.
 ///
 /// All clones share one connection.
 ///
@@ -157,8 +157,8 @@ async fn connect<C: ConnectionLike + Clone + Send + Sync + 'static>(
     generation: u64,
     began: Instant,
 ) -> RedisResult<Connected<C>> {
-    // The application's function runs here, where nothing is locked. If it panics, that is one
-    // failed attempt and not the end of all.
+    // The application's function runs here, where nothing is locked. A panic in it counts as one
+    // failed attempt.
     let connecting = AssertUnwindSafe(async { (inner.connect)().await }).catch_unwind();
     let connection = match tokio::time::timeout(MAX_ATTEMPT, connecting).await {
         Ok(Ok(connection)) => connection?,

@@ -43,7 +43,7 @@ struct Weather {
     cut: u64,
     /// Connections up to this number are reset when the client next sends something.
     forgotten: u64,
-    /// Of the connections every so many-th is closed instead of its first response.
+    /// Every n-th connection is closed instead of getting its first response.
     cut_every: u64,
     /// One of so many responses ends in the middle, and its connection with it.
     torn: u64,

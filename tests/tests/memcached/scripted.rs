@@ -127,8 +127,8 @@ async fn out_of_memory_is_unavailable_also_where_larger_values_are_refused() {
     server.await.unwrap();
 }
 
-/// A command is repeated once, on a new connection. A write that was repeated accepts its own bytes.
-/// A first try does not, nor does a write whose `gets` alone was repeated.
+/// A command is repeated once, on a new connection. A write that was repeated accepts its own
+/// bytes. A first try does not, nor does a write whose `gets` alone was repeated.
 #[tokio::test]
 async fn p6_a_command_on_a_connection_that_was_closed_is_repeated_once() {
     let loaded = Stored::with_version("0", NonZeroU64::new(8).unwrap());
