@@ -195,7 +195,7 @@ async fn p5_a_wrong_reply_of_memcached_is_an_error_and_ends_its_connection() {
             let case = format!("{what:?} got {:.60?}", say_text(&say));
             let reply = say.clone();
             let fake = Fake::start(|_| Vec::new(), move |_| Some(reply.clone())).await;
-            // A server that closes keeps nobody waiting, and the repeat needs its time, too.
+            // No call waits for a server that closes, and the repeat needs its time, too.
             let backend = match say {
                 Say::Last(_) => patient(&fake),
                 _ => backend(&fake),
