@@ -30,6 +30,9 @@ const MIN_LEN: usize = 100;
 
 impl EncryptedCookieStorage {
     /// Makes a storage that encrypts with `key`, with the default cookie settings.
+    ///
+    /// A save panics if the operating system has no random bytes, because the fernet crate does.
+    /// [`Key::generate`] and [`NaClCookieStorage`](crate::NaClCookieStorage) return an error then.
     pub fn new(key: Key) -> Self {
         Self {
             config: SessionConfig::default(),
@@ -84,6 +87,7 @@ impl EncryptedCookieStorage {
 
     #[expect(clippy::unnecessary_wraps, reason = "as the other storages' seal")]
     fn seal(&self, payload: &[u8]) -> Result<String> {
+        // This panics if the operating system has no random bytes. The crate takes none from us.
         Ok(self.keys[0].0.encrypt_at_time(payload, self.now()))
     }
 

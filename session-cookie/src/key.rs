@@ -22,12 +22,12 @@ use zeroize::{Zeroize, Zeroizing};
 /// assert_eq!(format!("{key:?}"), "Key(..)");
 ///
 /// let error = Key::parse("c2hvcnQ=").unwrap_err();
-/// assert!(error.to_string().ends_with("the base64 text of 32 bytes, this is one of 5"));
+/// assert!(error.to_string().ends_with("the base64 text of 32 bytes; this key has 5 bytes"));
 /// ```
 #[derive(Clone)]
 pub struct Key([u8; 32]);
 
-/// A [`Key`] as the fernet crate takes it. That crate's types are not part of our interface.
+/// A [`Key`] in the fernet crate's type. That crate's types are not part of our interface.
 #[derive(Clone)]
 pub(crate) struct FernetKey(pub(crate) Fernet);
 
@@ -54,7 +54,7 @@ impl Key {
         Self::from_slice(&bytes.map_err(|_| {
             Error::with_message(
                 ErrorKind::Settings,
-                "a session key must be the base64 text of 32 bytes, this is no base64",
+                "a session key must be the base64 text of 32 bytes; this text is not base64",
             )
         })?)
     }
@@ -66,7 +66,7 @@ impl Key {
     pub fn from_slice(bytes: &[u8]) -> Result<Self> {
         bytes.try_into().map(Self).map_err(|_| {
             let text = format!(
-                "a session key must be the base64 text of 32 bytes, this is one of {}",
+                "a session key must be the base64 text of 32 bytes; this key has {} bytes",
                 bytes.len()
             );
             Error::with_message(ErrorKind::Settings, text)
@@ -139,11 +139,11 @@ mod tests {
             assert_eq!(Key::parse(good).unwrap().bytes(), &bytes, "{good:?}");
         }
         for (bad, says) in [
-            ("", "one of 0"),
-            ("c2hvcnQ=", "one of 5"),
-            ("not base64!", "no base64"),
-            (&format!("{url}AAAA"), "no base64"),
-            (&"A".repeat(44), "one of 33"),
+            ("", "key has 0 bytes"),
+            ("c2hvcnQ=", "key has 5 bytes"),
+            ("not base64!", "not base64"),
+            (&format!("{url}AAAA"), "not base64"),
+            (&"A".repeat(44), "key has 33 bytes"),
         ] {
             let error = Key::parse(bad).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Settings);

@@ -40,10 +40,7 @@ const MIN_LEN: usize = 56;
 
 impl NaClCookieStorage {
     /// Makes a storage that encrypts with `key`, with the default cookie settings.
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "the key is wiped when it goes"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "dropping the key wipes it")]
     pub fn new(key: Key) -> Self {
         Self {
             config: SessionConfig::default(),
@@ -57,10 +54,7 @@ impl NaClCookieStorage {
     /// Use it for a key that is being retired, or for the next key while some instances do not have
     /// it yet. Each key adds one attempt for a value that fits no key.
     #[must_use]
-    #[expect(
-        clippy::needless_pass_by_value,
-        reason = "the key is wiped when it goes"
-    )]
+    #[expect(clippy::needless_pass_by_value, reason = "dropping the key wipes it")]
     pub fn with_fallback_key(mut self, key: Key) -> Self {
         self.keys.push(XSalsa20Poly1305::new(key.bytes().into()));
         self

@@ -44,7 +44,7 @@ impl SimpleCookieStorage {
         Some((session, UNIX_EPOCH))
     }
 
-    /// Whatever a value holds, the cookie is ASCII, as aiohttp_session writes it.
+    /// Writes the payload as ASCII, as aiohttp_session does.
     #[expect(clippy::unused_self, reason = "as the other storages' seal")]
     fn seal(&self, payload: &[u8]) -> Result<String> {
         match std::str::from_utf8(payload) {

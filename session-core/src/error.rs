@@ -82,6 +82,32 @@ impl Error {
         }
     }
 
+    /// Returns the text of a store's response up to the first word that may be a secret.
+    ///
+    /// A store may repeat the command that it refused, with its key and its value. A backend uses
+    /// this for what it puts into the source of an error. Session keys and identities are longer
+    /// than any word that is kept. The braces and quotation marks of a JSON record end the text,
+    /// too. White space becomes single spaces.
+    ///
+    /// This does not recognize a password, which may look like any word.
+    ///
+    /// ```
+    /// # use session_core::Error;
+    /// let response = "ERR cannot store sid_0123456789abcdef";
+    /// assert_eq!(Error::without_secrets(response), "ERR cannot store");
+    /// ```
+    pub fn without_secrets(response: &str) -> String {
+        /// An identity has at least 16 characters.
+        const MAX_WORD: usize = 15;
+        let is_harmless = |word: &&str| {
+            let mut bytes = word.bytes();
+            word.len() <= MAX_WORD
+                && bytes.all(|b| b.is_ascii_alphanumeric() || b"'`.,:;>-_/()@".contains(&b))
+        };
+        let words = response.split_whitespace().take_while(is_harmless);
+        words.collect::<Vec<_>>().join(" ")
+    }
+
     /// Returns the kind, on which a caller can decide what to do.
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -179,5 +205,30 @@ impl fmt::Display for ErrorChain<'_> {
             cause = error.source();
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn p10_a_response_is_cut_before_what_may_be_a_secret() {
+        for (response, kept) in [
+            (
+                "OOM command not allowed when used memory > 'maxmemory'.",
+                "OOM command not allowed when used memory > 'maxmemory'.",
+            ),
+            ("SERVER_ERROR  object too\r\n", "SERVER_ERROR object too"),
+            ("ERR 123456789012345 known", "ERR 123456789012345 known"),
+            ("ERR 1234567890123456 is", "ERR"),
+            ("ERR sid_0123456789abcdef is", "ERR"),
+            (r#"ERR bad {"created": 1}"#, "ERR bad"),
+            (r#"ERR bad "secret""#, "ERR bad"),
+            ("ERR é", "ERR"),
+            ("", ""),
+        ] {
+            assert_eq!(Error::without_secrets(response), kept);
+        }
     }
 }

@@ -2,13 +2,13 @@ use std::fmt;
 use std::num::NonZeroU64;
 use std::time::{Duration, SystemTime};
 
-use deadpool::managed::{Pool, PoolError};
+use deadpool::managed::{Manager as _, Object, Pool, PoolError};
 use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
 use session_core::{Error, ErrorKind, Result};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::address::Address;
-use crate::command::{Command, Response};
+use crate::command::{Add, Added, Cas, Command, Gets, Swapped};
 use crate::expiry::{EXPIRED, exptime};
 use crate::failure;
 use crate::pool::{self, Connector};
@@ -22,7 +22,8 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 /// How many connections the pool opens at most unless the application sets another number.
 const DEFAULT_CONNECTIONS: usize = 32;
 
-/// How often a write tries `add` while the records that it finds expire before it reads them.
+/// How often a write sends `add`. It sends `add` again if the record in the way expired before it
+/// could be read.
 const MAX_ADDS: u32 = 2;
 
 /// The sizes of the values with which [`Call::delete`] looks for a slab class that has memory.
@@ -31,8 +32,9 @@ const DELETE_SIZES: [usize; 3] = [4 << 10, 64 << 10, 256 << 10];
 /// A [`Backend`] in memcached, on a bounded connection pool.
 ///
 /// A connection carries one command at a time. It returns to the pool after the whole of a valid
-/// response was read. After a timeout, an error or a cancelled request it is closed. The version of
-/// a [`Stored`] is memcached's cas unique.
+/// response was read. After a timeout, an error or a cancelled request it is closed. A connection
+/// that was idle for more than 30 seconds is not used again. If a connection was dropped, the
+/// command is sent once more on a new one. The version of a [`Stored`] is memcached's cas unique.
 pub struct MemcachedBackend {
     pool: Pool<Connector>,
     timeout: Duration,
@@ -62,13 +64,13 @@ impl MemcachedBackend {
     #[must_use]
     pub fn with_max_connections(mut self, connections: usize) -> Self {
         // A new pool, because deadpool's `resize` only removes connections that are open already.
-        self.pool = pool::build(self.pool.manager().0.clone(), connections);
+        self.pool = pool::build(self.pool.manager().address.clone(), connections);
         self
     }
 
     /// Removes a small value if it still has this version, with a `cas` of an expired value.
     pub(crate) async fn remove(&self, key: &str, version: NonZeroU64) -> Result<()> {
-        let cas = Command::Cas {
+        let cas = Cas {
             value: b"",
             exptime: EXPIRED,
             version,
@@ -85,6 +87,7 @@ impl MemcachedBackend {
             backend: self,
             key,
             deadline: Instant::now() + self.timeout,
+            has_repeated_write: false,
         })
     }
 }
@@ -95,7 +98,7 @@ impl Backend for MemcachedBackend {
     }
 
     async fn write(&self, key: &str, write: Write, only_if: OnlyIf<'_>) -> Result<Outcome> {
-        let call = self.call(key)?;
+        let mut call = self.call(key)?;
         match only_if {
             OnlyIf::Missing => call.add(write).await,
             OnlyIf::Unchanged(stored) => call.replace(write, stored).await,
@@ -114,46 +117,36 @@ struct Call<'a> {
     backend: &'a MemcachedBackend,
     key: &'a str,
     deadline: Instant,
+    /// Whether a write was sent twice, because the response to the first try was lost.
+    has_repeated_write: bool,
 }
 
 impl Call<'_> {
-    async fn gets(&self) -> Result<Found> {
-        match self.request(Command::Gets).await? {
-            Response::Value { value, version } => {
-                Ok(Found::Record(Stored::with_version(value, version)))
-            }
-            Response::Missing => Ok(Found::Missing),
-            Response::Foreign => Ok(Found::Foreign),
-            Response::Stored | Response::Exists | Response::OutOfMemory => {
-                Err(failure::unexpected())
-            }
-        }
+    async fn gets(&mut self) -> Result<Found> {
+        self.request(Gets).await
     }
 
-    async fn add(&self, write: Write) -> Result<Outcome> {
-        let add = Command::Add {
+    async fn add(&mut self, write: Write) -> Result<Outcome> {
+        let add = Add {
             value: write.value(),
             exptime: exptime(write.time_to_live(), SystemTime::now()),
         };
         for _ in 0..MAX_ADDS {
             match self.request(add).await? {
-                Response::Stored => return Ok(written(write)),
-                Response::Exists => match self.gets().await? {
+                Added::Stored => return Ok(written(write)),
+                Added::Exists => match self.gets().await? {
                     Found::Missing => {} // it expired between the two commands
-                    found => return Ok(Outcome::Found(found)),
+                    found => return Ok(self.conflict(&write, found)),
                 },
                 // memcached looks for memory before it looks at the key, so the key may hold
                 // something.
-                Response::OutOfMemory if write.is_tombstone() => {
+                Added::OutOfMemory if write.is_tombstone() => {
                     return Ok(match self.gets().await? {
                         Found::Missing => written(write),
-                        found => Outcome::Found(found),
+                        found => self.conflict(&write, found),
                     });
                 }
-                Response::OutOfMemory => return Err(failure::out_of_memory()),
-                Response::Missing | Response::Value { .. } | Response::Foreign => {
-                    return Err(failure::unexpected());
-                }
+                Added::OutOfMemory => return Err(failure::out_of_memory()),
             }
         }
         Err(failure::unavailable(
@@ -163,7 +156,7 @@ impl Call<'_> {
 
     /// Replaces `stored`. It may have no version, because memcached does not report the version of
     /// a write. Then this reads the version and compares the value.
-    async fn replace(&self, write: Write, stored: &Stored) -> Result<Outcome> {
+    async fn replace(&mut self, write: Write, stored: &Stored) -> Result<Outcome> {
         if let Some(version) = stored.version() {
             return self.cas(write, version).await;
         }
@@ -177,22 +170,24 @@ impl Call<'_> {
         Ok(Outcome::Found(found))
     }
 
-    async fn cas(&self, write: Write, version: NonZeroU64) -> Result<Outcome> {
-        let cas = Command::Cas {
+    async fn cas(&mut self, write: Write, version: NonZeroU64) -> Result<Outcome> {
+        let cas = Cas {
             value: write.value(),
             exptime: exptime(write.time_to_live(), SystemTime::now()),
             version,
         };
         let mut response = self.request(cas).await?;
-        if matches!(response, Response::OutOfMemory) && write.is_tombstone() {
+        if matches!(response, Swapped::OutOfMemory) && write.is_tombstone() {
             response = self.delete(version).await?;
         }
         match response {
-            Response::Stored => Ok(written(write)),
-            Response::Exists => self.gets().await.map(Outcome::Found),
-            Response::Missing => Ok(Outcome::Found(Found::Missing)),
-            Response::OutOfMemory => Err(failure::out_of_memory()),
-            Response::Value { .. } | Response::Foreign => Err(failure::unexpected()),
+            Swapped::Stored => Ok(written(write)),
+            Swapped::Exists => {
+                let found = self.gets().await?;
+                Ok(self.conflict(&write, found))
+            }
+            Swapped::Missing => Ok(Outcome::Found(Found::Missing)),
+            Swapped::OutOfMemory => Err(failure::out_of_memory()),
         }
     }
 
@@ -208,42 +203,85 @@ impl Call<'_> {
     ///
     /// Guaranteed: the key is deleted only if it holds `version`, in one atomic step. Not
     /// guaranteed: that there is memory. If live items fill all these classes, the result is
-    /// [`Response::OutOfMemory`], and nothing has changed.
-    async fn delete(&self, version: NonZeroU64) -> Result<Response> {
+    /// [`Swapped::OutOfMemory`], and nothing has changed.
+    async fn delete(&mut self, version: NonZeroU64) -> Result<Swapped> {
         for size in DELETE_SIZES {
-            let cas = Command::Cas {
+            let cas = Cas {
                 value: &vec![b' '; size],
                 exptime: EXPIRED,
                 version,
             };
             match self.request(cas).await {
-                Ok(Response::OutOfMemory) => {}
+                Ok(Swapped::OutOfMemory) => {}
                 Err(error) if error.kind() == ErrorKind::TooLarge => break, // over a small `-I`
                 response => return response,
             }
         }
-        Ok(Response::OutOfMemory)
+        Ok(Swapped::OutOfMemory)
     }
 
-    /// Sends a command on a connection of the pool and waits for the response.
-    async fn request(&self, command: Command<'_>) -> Result<Response> {
-        let connection = timeout_at(self.deadline, self.backend.pool.get()).await;
-        let mut connection = match connection {
-            Ok(Ok(connection)) => connection,
-            Ok(Err(PoolError::Backend(error))) => return Err(failure::from_io(&error)),
-            Ok(Err(error)) => return Err(Error::new(ErrorKind::Unavailable, error)),
-            Err(_) => return Err(self.late("connection")),
-        };
-        match timeout_at(self.deadline, connection.request(self.key, command)).await {
-            Ok(response) => response.map_err(|error| failure::from_io(&error)),
-            Err(_) => Err(self.late("response")),
+    /// Returns the outcome of a write that found something at the key.
+    ///
+    /// The first try of a repeated write may have been carried out although its response was lost.
+    /// The repeat then finds its own bytes. A first try never takes equal bytes for its own.
+    fn conflict(&self, write: &Write, found: Found) -> Outcome {
+        match found {
+            Found::Record(stored) if self.has_repeated_write && stored.value() == write.value() => {
+                Outcome::Written(stored)
+            }
+            found => Outcome::Found(found),
         }
     }
 
-    fn late(&self, missing: &str) -> Error {
+    /// Sends a command on a connection of the pool and waits for the response.
+    ///
+    /// If the connection was dropped, this sends the command once more, on a new connection. The
+    /// other connections of the pool may have been dropped with it.
+    async fn request<C: Command>(&mut self, command: C) -> Result<C::Outcome> {
+        let mut connection = self.connection().await?;
+        let response = timeout_at(self.deadline, connection.request(self.key, command)).await;
+        let dropped = match response {
+            Ok(Err(error)) if failure::is_dropped(&error) => error,
+            Ok(response) => return response.map_err(|error| failure::from_io(&error)),
+            Err(_) => return Err(self.no_response()),
+        };
+        self.has_repeated_write |= C::IS_WRITE;
+        let repeat = async {
+            *connection = self.backend.pool.manager().create().await?;
+            connection.request(self.key, command).await
+        };
+        // If there is no time for a second response, the first error is the reason.
+        let response = timeout_at(self.deadline, repeat).await;
+        let response = response.unwrap_or(Err(dropped));
+        response.map_err(|error| failure::from_io(&error))
+    }
+
+    /// Waits for a connection of the pool.
+    async fn connection(&self) -> Result<Object<Connector>> {
+        match timeout_at(self.deadline, self.backend.pool.get()).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(PoolError::Backend(error))) => Err(failure::from_io(&error)),
+            Ok(Err(error)) => Err(Error::new(ErrorKind::Unavailable, error)),
+            Err(_) => Err(self.no_connection()),
+        }
+    }
+
+    fn no_response(&self) -> Error {
+        let timeout = self.backend.timeout;
+        failure::unavailable(format_args!("no response within {timeout:?}"))
+    }
+
+    /// Makes the error for a call that waited for a connection in vain. If the pool is full, a
+    /// larger pool helps. If it is not, the server cannot be reached.
+    fn no_connection(&self) -> Error {
+        let timeout = self.backend.timeout;
+        let status = self.backend.pool.status();
+        if status.size < status.max_size || status.available > 0 {
+            return failure::unavailable(format_args!("no connection within {timeout:?}"));
+        }
+        let size = status.size;
         failure::unavailable(format_args!(
-            "no {missing} within {:?}",
-            self.backend.timeout
+            "no connection within {timeout:?}: all {size} connections are in use"
         ))
     }
 }
@@ -263,10 +301,60 @@ impl fmt::Debug for MemcachedBackend {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let status = self.pool.status();
         f.debug_struct("MemcachedBackend")
-            .field("address", &self.pool.manager().0)
+            .field("address", &self.pool.manager().address)
             .field("timeout", &self.timeout)
             .field("connections", &status.size)
             .field("max_connections", &status.max_size)
             .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use tokio::net::{TcpListener, TcpSocket, TcpStream};
+
+    use super::*;
+
+    const KEY: &str = "sid_0123456789abcdef";
+
+    async fn cause(backend: &MemcachedBackend) -> String {
+        let error = backend.read(KEY).await.expect_err("it has no connection");
+        error.source().expect("a cause").to_string()
+    }
+
+    fn backend(port: u16) -> MemcachedBackend {
+        let backend = MemcachedBackend::open(&format!("127.0.0.1:{port}")).expect("an address");
+        backend.with_timeout(Duration::from_millis(20))
+    }
+
+    #[tokio::test]
+    async fn a_full_pool_is_told_from_a_server_that_cannot_be_reached() {
+        let server = TcpListener::bind(("127.0.0.1", 0)).await.expect("a port");
+        let port = server.local_addr().expect("it listens").port();
+        let full = backend(port).with_max_connections(2);
+        let first = full.pool.get().await.expect("the server accepts");
+        let second = full.pool.get().await.expect("the server accepts");
+        assert_eq!(
+            cause(&full).await,
+            "memcached: no connection within 20ms: all 2 connections are in use"
+        );
+        drop((first, second));
+
+        // A queue that is full: the kernel accepts no further connection.
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket
+            .bind(([127, 0, 0, 1], 0).into())
+            .expect("a free port");
+        let deaf = socket.listen(1).expect("it listens");
+        let port = deaf.local_addr().expect("it listens").port();
+        let mut queue = Vec::new();
+        let connect = || TcpStream::connect(("127.0.0.1", port));
+        while let Ok(connected) = timeout(Duration::from_millis(200), connect()).await {
+            queue.push(connected.expect("it is queued"));
+        }
+        let cause = cause(&backend(port)).await;
+        assert_eq!(cause, "memcached: no connection within 20ms");
     }
 }

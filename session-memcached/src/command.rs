@@ -2,102 +2,147 @@ use std::io;
 use std::num::NonZeroU64;
 
 use memcache_async::ascii::Protocol;
+use session_core::keyed::{Found, Stored};
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use crate::failure::OUT_OF_MEMORY;
 use crate::round_trip::{Expected, RoundTrip};
 
 /// A command on one key. memcached acknowledges each of them.
-#[derive(Clone, Copy)]
-pub(crate) enum Command<'a> {
-    /// `gets`: read the value and its version.
-    Gets,
-    /// `add`: store the value if the key holds nothing.
-    Add { value: &'a [u8], exptime: u32 },
-    /// `cas`: store the value if the key still holds this version.
-    Cas {
-        value: &'a [u8],
-        exptime: u32,
-        version: NonZeroU64,
-    },
+pub(crate) trait Command: Copy + Send {
+    /// memcached's response.
+    type Outcome: Send;
+
+    /// Whether the command stores something.
+    const IS_WRITE: bool;
+
+    /// Sends the command on `stream` and waits for the whole response.
+    ///
+    /// After `Ok` the stream is ready for the next command. After an error its state is not known.
+    fn send<S: Stream>(
+        self,
+        stream: &mut S,
+        key: &str,
+    ) -> impl Future<Output = io::Result<Self::Outcome>> + Send;
 }
 
-/// memcached's response to a command.
-pub(crate) enum Response {
-    /// To `add` and `cas`: the value is stored.
+/// What commands are sent on.
+pub(crate) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
+
+/// `gets`: read the value and its version.
+#[derive(Clone, Copy)]
+pub(crate) struct Gets;
+
+/// `add`: store the value if the key holds nothing.
+#[derive(Clone, Copy)]
+pub(crate) struct Add<'a> {
+    pub(crate) value: &'a [u8],
+    pub(crate) exptime: u32,
+}
+
+#[derive(Debug)]
+pub(crate) enum Added {
     Stored,
-    /// `add` found something at the key, or `cas` another version.
+    /// The key holds something.
     Exists,
-    /// To `gets` and `cas`: the key holds nothing.
-    Missing,
-    /// To `gets`: the value and its version, memcached's cas unique.
-    Value { value: Vec<u8>, version: NonZeroU64 },
-    /// To `gets`: a value with flags, which another program has stored.
-    Foreign,
-    /// To `add` and `cas`: there is no memory for a value of this size. memcached looks for memory
-    /// before it looks at the key.
+    /// There is no memory for a value of this size. memcached looks for memory before it looks at
+    /// the key.
     OutOfMemory,
 }
 
-/// Sends `command` on `stream` and waits for the whole response.
-///
-/// After `Ok` the stream is ready for the next command. After an error its state is not known.
-pub(crate) async fn send<S>(stream: &mut S, key: &str, command: Command<'_>) -> io::Result<Response>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    let (expected, value): (_, &[u8]) = match command {
-        Command::Gets => (Expected::Value(key), b""),
-        Command::Add { value, .. } => (Expected::Line(&["STORED", "NOT_STORED"]), value),
-        Command::Cas { value, .. } => (Expected::Line(&["STORED", "EXISTS", NOT_FOUND]), value),
-    };
-    let words = 64; // more than the command's name and its numbers need
-    let mut round_trip = RoundTrip::new(stream, expected, words + key.len() + value.len());
-    let mut protocol = Protocol::new(&mut round_trip);
-    let response = match command {
-        Command::Gets => gets(&mut protocol, key).await,
-        Command::Add { value, exptime } => match protocol.add(key, value, exptime).await {
-            Ok(()) => Ok(Response::Stored),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(Response::Exists),
-            Err(error) if is_line(&error, OUT_OF_MEMORY) => Ok(Response::OutOfMemory),
-            Err(error) => Err(error),
-        },
-        Command::Cas {
-            value,
-            exptime,
-            version,
-        } => match protocol.cas(key, value, version.get(), exptime).await {
-            Ok(true) => Ok(Response::Stored),
-            Ok(false) => Ok(Response::Exists),
-            Err(error) if is_not_found(&error) => Ok(Response::Missing),
-            Err(error) if is_line(&error, OUT_OF_MEMORY) => Ok(Response::OutOfMemory),
-            Err(error) => Err(error),
-        },
-    }?;
-    if !round_trip.is_complete() {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    Ok(match response {
-        Response::Value { .. } if round_trip.is_foreign() => Response::Foreign,
-        response => response,
-    })
+/// `cas`: store the value if the key still holds this version.
+#[derive(Clone, Copy)]
+pub(crate) struct Cas<'a> {
+    pub(crate) value: &'a [u8],
+    pub(crate) exptime: u32,
+    pub(crate) version: NonZeroU64,
 }
 
-async fn gets<S>(protocol: &mut Protocol<S>, key: &str) -> io::Result<Response>
-where
-    S: AsyncRead + AsyncWrite + Unpin,
-{
-    match protocol.gets_cas(key).await {
-        Ok((value, version)) => match NonZeroU64::new(version) {
-            Some(version) => Ok(Response::Value { value, version }),
-            None => Err(io::Error::new(
-                io::ErrorKind::Unsupported,
-                "memcached runs with -C, without the cas that sessions need",
-            )),
-        },
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Response::Missing),
-        Err(error) => Err(error),
+#[derive(Debug)]
+pub(crate) enum Swapped {
+    Stored,
+    /// The key holds another version.
+    Exists,
+    /// The key holds nothing.
+    Missing,
+    /// As [`Added::OutOfMemory`].
+    OutOfMemory,
+}
+
+impl Command for Gets {
+    type Outcome = Found;
+
+    const IS_WRITE: bool = false;
+
+    async fn send<S: Stream>(self, stream: &mut S, key: &str) -> io::Result<Found> {
+        let mut trip = RoundTrip::new(stream, Expected::Value(key), key.len());
+        let found = match Protocol::new(&mut trip).gets_cas(key).await {
+            Ok((value, version)) => {
+                let version = NonZeroU64::new(version).ok_or_else(without_cas)?;
+                Found::Record(Stored::with_version(value, version))
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Missing,
+            Err(error) => return Err(error),
+        };
+        trip.complete()?;
+        Ok(if trip.is_foreign() {
+            Found::Foreign
+        } else {
+            found
+        })
     }
+}
+
+impl Command for Add<'_> {
+    type Outcome = Added;
+
+    const IS_WRITE: bool = true;
+
+    async fn send<S: Stream>(self, stream: &mut S, key: &str) -> io::Result<Added> {
+        let expected = Expected::Line(&["STORED", "NOT_STORED"]);
+        let mut trip = RoundTrip::new(stream, expected, key.len() + self.value.len());
+        let response = Protocol::new(&mut trip)
+            .add(key, self.value, self.exptime)
+            .await;
+        let added = match response {
+            Ok(()) => Added::Stored,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Added::Exists,
+            Err(error) if is_line(&error, OUT_OF_MEMORY) => Added::OutOfMemory,
+            Err(error) => return Err(error),
+        };
+        trip.complete()?;
+        Ok(added)
+    }
+}
+
+impl Command for Cas<'_> {
+    type Outcome = Swapped;
+
+    const IS_WRITE: bool = true;
+
+    async fn send<S: Stream>(self, stream: &mut S, key: &str) -> io::Result<Swapped> {
+        let expected = Expected::Line(&["STORED", "EXISTS", NOT_FOUND]);
+        let mut trip = RoundTrip::new(stream, expected, key.len() + self.value.len());
+        let response = Protocol::new(&mut trip)
+            .cas(key, self.value, self.version.get(), self.exptime)
+            .await;
+        let swapped = match response {
+            Ok(true) => Swapped::Stored,
+            Ok(false) => Swapped::Exists,
+            Err(error) if is_not_found(&error) => Swapped::Missing,
+            Err(error) if is_line(&error, OUT_OF_MEMORY) => Swapped::OutOfMemory,
+            Err(error) => return Err(error),
+        };
+        trip.complete()?;
+        Ok(swapped)
+    }
+}
+
+fn without_cas() -> io::Error {
+    let text = "memcached runs with -C, without the cas that sessions need";
+    io::Error::new(io::ErrorKind::Unsupported, text)
 }
 
 const NOT_FOUND: &str = "NOT_FOUND";
@@ -127,33 +172,56 @@ mod tests {
 
     const MISMATCH: &str = "error: a response that does not fit the command";
 
-    const ADD: Command<'_> = Command::Add {
+    const ADD: Add<'_> = Add {
         value: b"v",
         exptime: 60,
     };
-    const CAS: Command<'_> = Command::Cas {
+    const CAS: Cas<'_> = Cas {
         value: b"v",
         exptime: 60,
         version: NonZeroU64::new(7).expect("it is not zero"),
     };
 
-    fn describe(response: io::Result<Response>) -> String {
-        match response {
-            Ok(Response::Stored) => "stored".into(),
-            Ok(Response::Exists) => "exists".into(),
-            Ok(Response::Missing) => "missing".into(),
-            Ok(Response::Value { value, version }) => {
-                format!("{} of {version}", String::from_utf8_lossy(&value))
+    /// An outcome in words.
+    trait Describe {
+        fn describe(self) -> String;
+    }
+
+    impl Describe for Found {
+        fn describe(self) -> String {
+            match self {
+                Self::Missing => "missing".into(),
+                Self::Foreign => "foreign".into(),
+                Self::Record(stored) => {
+                    let version = stored.version().expect("gets reads a version");
+                    format!("{} of {version}", String::from_utf8_lossy(stored.value()))
+                }
             }
-            Ok(Response::Foreign) => "foreign".into(),
-            Ok(Response::OutOfMemory) => "out of memory".into(),
-            Err(error) => format!("error: {error}"),
         }
+    }
+
+    impl Describe for Added {
+        fn describe(self) -> String {
+            format!("{self:?}")
+        }
+    }
+
+    impl Describe for Swapped {
+        fn describe(self) -> String {
+            format!("{self:?}")
+        }
+    }
+
+    fn describe(response: io::Result<impl Describe>) -> String {
+        response.map_or_else(|error| format!("error: {error}"), Describe::describe)
     }
 
     /// Sends `command` to a server that responds with these pieces, each in a packet of its own,
     /// and closes. Returns the result and the request.
-    async fn exchange(command: Command<'_>, pieces: &[&str]) -> (String, String) {
+    async fn exchange<C>(command: C, pieces: &[&str]) -> (String, String)
+    where
+        C: Command<Outcome: Describe>,
+    {
         let (mut ours, mut theirs) = duplex(64 * 1024);
         let server = async {
             let mut request = vec![0; 4096];
@@ -165,8 +233,12 @@ mod tests {
             drop(theirs);
             String::from_utf8_lossy(&request[..len]).into_owned()
         };
-        let (response, request) = tokio::join!(send(&mut ours, KEY, command), server);
+        let (response, request) = tokio::join!(command.send(&mut ours, KEY), server);
         (describe(response), request)
+    }
+
+    async fn result(command: impl Command<Outcome: Describe>, pieces: &[&str]) -> String {
+        exchange(command, pieces).await.0
     }
 
     #[tokio::test]
@@ -174,42 +246,30 @@ mod tests {
         let value = format!("VALUE {KEY} 0 2 7\r\n{{}}\r\nEND\r\n");
         let empty = format!("VALUE {KEY} 0 0 7\r\n\r\nEND\r\n");
         let out_of_memory = format!("{OUT_OF_MEMORY}\r\n");
-        for (command, request, responses) in [
-            (
-                Command::Gets,
-                format!("gets {KEY}\r\n"),
-                vec![
-                    (&*value, "{} of 7"),
-                    (&*empty, " of 7"),
-                    ("END\r\n", "missing"),
-                ],
-            ),
-            (
-                ADD,
-                format!("add {KEY} 0 60 1\r\nv\r\n"),
-                vec![
-                    ("STORED\r\n", "stored"),
-                    ("NOT_STORED\r\n", "exists"),
-                    (&*out_of_memory, "out of memory"),
-                ],
-            ),
-            (
-                CAS,
-                format!("cas {KEY} 0 60 1 7\r\nv\r\n"),
-                vec![
-                    ("STORED\r\n", "stored"),
-                    ("EXISTS\r\n", "exists"),
-                    ("NOT_FOUND\r\n", "missing"),
-                    (&*out_of_memory, "out of memory"),
-                ],
-            ),
+        for (response, outcome) in [
+            (&*value, "{} of 7"),
+            (&*empty, " of 7"),
+            ("END\r\n", "missing"),
         ] {
-            for (response, expected) in responses {
-                assert_eq!(
-                    exchange(command, &[response]).await,
-                    (expected.to_owned(), request.clone())
-                );
-            }
+            let expected = (outcome.to_owned(), format!("gets {KEY}\r\n"));
+            assert_eq!(exchange(Gets, &[response]).await, expected);
+        }
+        for (response, outcome) in [
+            ("STORED\r\n", "Stored"),
+            ("NOT_STORED\r\n", "Exists"),
+            (&*out_of_memory, "OutOfMemory"),
+        ] {
+            let expected = (outcome.to_owned(), format!("add {KEY} 0 60 1\r\nv\r\n"));
+            assert_eq!(exchange(ADD, &[response]).await, expected);
+        }
+        for (response, outcome) in [
+            ("STORED\r\n", "Stored"),
+            ("EXISTS\r\n", "Exists"),
+            ("NOT_FOUND\r\n", "Missing"),
+            (&*out_of_memory, "OutOfMemory"),
+        ] {
+            let expected = (outcome.to_owned(), format!("cas {KEY} 0 60 1 7\r\nv\r\n"));
+            assert_eq!(exchange(CAS, &[response]).await, expected);
         }
     }
 
@@ -217,11 +277,11 @@ mod tests {
     async fn a_response_may_arrive_byte_by_byte() {
         let value = format!("VALUE {KEY} 0 9 7\r\na\r\nEND\r\nb\r\nEND\r\n");
         let pieces: Vec<&str> = value.split("").collect();
-        let response = exchange(Command::Gets, &pieces).await.0;
+        let response = result(Gets, &pieces).await;
         assert_eq!(response, "a\r\nEND\r\nb of 7");
         for cut in 0..value.len() {
             let (head, _) = value.split_at(cut);
-            let response = exchange(Command::Gets, &[head]).await.0;
+            let response = result(Gets, &[head]).await;
             assert!(response.starts_with("error: "), "{cut}: {response}");
         }
     }
@@ -248,7 +308,7 @@ mod tests {
             "END\n",
             "\r\n",
         ] {
-            let result = exchange(Command::Gets, &[response]).await.0;
+            let result = result(Gets, &[response]).await;
             assert_eq!(result, MISMATCH, "{response:?}");
         }
         for response in [
@@ -258,14 +318,12 @@ mod tests {
             "STORED\r\nSTORED\r\n",
             "STORED\n",
         ] {
-            for command in [ADD, CAS] {
-                let result = exchange(command, &[response]).await.0;
-                assert_eq!(result, MISMATCH, "{response:?}");
-            }
+            assert_eq!(result(ADD, &[response]).await, MISMATCH, "{response:?}");
+            assert_eq!(result(CAS, &[response]).await, MISMATCH, "{response:?}");
         }
-        assert_eq!(exchange(ADD, &["EXISTS\r\n"]).await.0, MISMATCH);
-        assert_eq!(exchange(CAS, &["NOT_STORED\r\n"]).await.0, MISMATCH);
-        let result = exchange(Command::Gets, &[&without_cas]).await.0;
+        assert_eq!(result(ADD, &["EXISTS\r\n"]).await, MISMATCH);
+        assert_eq!(result(CAS, &["NOT_STORED\r\n"]).await, MISMATCH);
+        let result = result(Gets, &[&without_cas]).await;
         assert!(result.contains("memcached runs with -C"), "{result}");
     }
 
@@ -277,19 +335,22 @@ mod tests {
             "SERVER_ERROR out of memory",
             "SERVER_ERROR out of memory storing object, or not",
         ] {
-            for command in [Command::Gets, ADD, CAS] {
-                let result = exchange(command, &[line, "\r\n"]).await.0;
+            for result in [
+                result(Gets, &[line, "\r\n"]).await,
+                result(ADD, &[line, "\r\n"]).await,
+                result(CAS, &[line, "\r\n"]).await,
+            ] {
                 assert!(result.starts_with("error: "), "{line}: {result}");
             }
         }
-        let result = exchange(Command::Gets, &[OUT_OF_MEMORY, "\r\n"]).await.0;
+        let result = result(Gets, &[OUT_OF_MEMORY, "\r\n"]).await;
         assert!(result.starts_with("error: "), "{result}");
     }
 
     #[tokio::test]
     async fn a_value_with_flags_is_foreign() {
         let value = format!("VALUE {KEY} 16 2 7\r\n{{}}\r\nEND\r\n");
-        assert_eq!(exchange(Command::Gets, &[&value]).await.0, "foreign");
+        assert_eq!(result(Gets, &[&value]).await, "foreign");
     }
 
     #[tokio::test]
@@ -297,7 +358,7 @@ mod tests {
         let (mut ours, mut theirs): (DuplexStream, DuplexStream) = duplex(64);
         let value = format!("VALUE {KEY} 0 2 7\r\n{{}}\r\nEND\r\n");
         for read_so_far in [0, 5, value.len() - 1] {
-            let dropped = send(&mut ours, KEY, Command::Gets);
+            let dropped = Gets.send(&mut ours, KEY);
             let server = async {
                 let mut request = [0; 64];
                 let _ = theirs.read(&mut request).await;
@@ -310,7 +371,7 @@ mod tests {
             // The pool closes such a stream. If it were used again, the rest would not fit.
             let rest = &value[read_so_far..];
             let server = theirs.write_all(rest.as_bytes());
-            let next = send(&mut ours, "sid_another", ADD);
+            let next = ADD.send(&mut ours, "sid_another");
             let (next, _) = tokio::join!(timeout(Duration::from_secs(5), next), server);
             let next = describe(next.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())));
             assert!(next.starts_with("error: "), "{next}");

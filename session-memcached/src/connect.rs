@@ -44,9 +44,9 @@ impl MemcachedBackend {
 
     /// Creates a value, reads it and removes it.
     ///
-    /// The key is random. On one key, instances that start at the same time would remove each
-    /// other's values, and a write gives up after it has met two that vanish. It writes a
-    /// tombstone, so that a server without free memory passes.
+    /// The key is random. With a fixed key, instances that start at the same time would remove each
+    /// other's values, and `add` gives up after two values that vanish. The value is a tombstone,
+    /// so that a server without free memory passes.
     async fn try_commands(&self) -> Result<()> {
         let key = [CONNECT_KEY, Identity::random()?.as_str()].concat();
         let write = Write::tombstone("{ }", TRIED);

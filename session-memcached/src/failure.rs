@@ -12,14 +12,11 @@ const TOO_LARGE: &str = "SERVER_ERROR object too large";
 /// memcached's response to a store command when the item's slab class has no memory left.
 pub(crate) const OUT_OF_MEMORY: &str = "SERVER_ERROR out of memory storing object";
 
-/// How long the words of a response may be that [`scrub`] keeps. A key has at least 18 characters
-/// and an identity 16.
-const MAX_WORD: usize = 15;
-
 /// Translates an error of a round trip.
 pub(crate) fn from_io(error: &io::Error) -> Error {
     let text = match error.kind() {
-        io::ErrorKind::Other => scrub(&error.to_string()), // what memcached responded
+        // What memcached responded.
+        io::ErrorKind::Other => Error::without_secrets(&error.to_string()),
         io::ErrorKind::UnexpectedEof => "the connection was closed".to_owned(),
         _ => error.to_string(),
     };
@@ -31,35 +28,26 @@ pub(crate) fn from_io(error: &io::Error) -> Error {
     Error::new(kind, format!("memcached: {text}"))
 }
 
+/// Returns whether the connection was closed, by the other side or on the way, before the whole
+/// response had arrived. The command may have been carried out.
+pub(crate) fn is_dropped(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::UnexpectedEof
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+    )
+}
+
 /// Makes the error for a record that memcached has no memory for.
 pub(crate) fn out_of_memory() -> Error {
     unavailable(OUT_OF_MEMORY)
 }
 
-/// Makes the error for a response that does not fit the command.
-pub(crate) fn unexpected() -> Error {
-    unavailable("a response that does not fit the command")
-}
-
 /// Makes an error of a text that holds no key and no value.
 pub(crate) fn unavailable(text: impl Display) -> Error {
     Error::new(ErrorKind::Unavailable, format!("memcached: {text}"))
-}
-
-/// Cuts a response before its first word that may be a key or part of a value, because a server may
-/// repeat the command in its error.
-fn scrub(response: &str) -> String {
-    let is_harmless = |word: &&str| {
-        word.len() <= MAX_WORD
-            && word
-                .bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"'.,:;-_/()".contains(&b))
-    };
-    let words: Vec<&str> = response
-        .split_whitespace()
-        .take_while(is_harmless)
-        .collect();
-    words.join(" ")
 }
 
 #[cfg(test)]
@@ -117,7 +105,5 @@ mod tests {
             source(&from_io(&closed)),
             "memcached: the connection was closed"
         );
-        assert!(source(&unexpected()).contains("does not fit"));
-        assert_eq!(unexpected().kind(), ErrorKind::Unavailable);
     }
 }

@@ -41,6 +41,11 @@
 //! in the same process wait in a queue. Each waiter costs `gets` and `cas`, because memcached does
 //! not report the version that a `cas` has stored. memcached acknowledges every command.
 //!
+//! If a connection was dropped, the backend sends the command once more on a new one, within the
+//! same timeout. The first try may have succeeded. The backend then finds its own bytes and reports
+//! success. A connection that was idle for more than 30 seconds is not used again, because a
+//! firewall or a load balancer may have forgotten it.
+//!
 //! The store keeps a record five minutes longer than its session lives, so that a request that
 //! loaded the session just before it expired can still save it. memcached's time to live is
 //! therefore the session's lifetime plus 300 seconds.

@@ -18,11 +18,34 @@ pub(crate) struct RoundTrip<'a, S> {
     request: Vec<u8>,
     sent: usize,
     response: Vec<u8>,
-    /// The length of the response, once its first line is there.
-    len: Option<usize>,
+    /// Known once the first line of the response is there.
+    frame: Option<Frame>,
+    /// Whether the whole response has arrived and fits the request.
+    is_received: bool,
+    /// How much of the response memcache-async has read.
     taken: usize,
-    /// The value has flags, so another program has encoded it.
-    is_foreign: bool,
+}
+
+/// What the first line of a response says about the whole.
+#[derive(Clone, Copy, Debug)]
+enum Frame {
+    /// The response is this line, of so many bytes.
+    Line(usize),
+    /// A value follows.
+    Value {
+        /// The length of the whole response.
+        len: usize,
+        /// The value has flags, so another program has encoded it.
+        is_foreign: bool,
+    },
+}
+
+impl Frame {
+    fn len(self) -> usize {
+        match self {
+            Self::Line(len) | Self::Value { len, .. } => len,
+        }
+    }
 }
 
 /// Which responses fit the request.
@@ -41,37 +64,50 @@ const MAX_LINE: usize = 1024;
 /// 1 GiB.)
 const MAX_VALUE: usize = 64 << 20;
 
+/// More bytes than the name of a command and its numbers have.
+const OVERHEAD: usize = 64;
+
 /// How many bytes are read at a time: enough for most responses, and a size that is cheap to
 /// allocate.
 const READ_SIZE: usize = 1000;
 
 impl<'a, S> RoundTrip<'a, S> {
-    /// Starts a round trip whose request will have about `size` bytes.
+    /// Starts a round trip whose request contains a key and a value of `size` bytes together.
     pub(crate) fn new(stream: &'a mut S, expected: Expected<'a>, size: usize) -> Self {
         Self {
             stream,
             expected,
-            request: Vec::with_capacity(size),
+            request: Vec::with_capacity(OVERHEAD + size),
             sent: 0,
             response: Vec::with_capacity(READ_SIZE),
-            len: None,
+            frame: None,
+            is_received: false,
             taken: 0,
-            is_foreign: false,
         }
     }
 
-    /// Returns whether the response has arrived and was read to its end. Only then can the next
-    /// command use the stream.
-    pub(crate) fn is_complete(&self) -> bool {
-        self.len.is_some_and(|len| self.taken == len)
+    /// Checks that memcache-async has read the response to its end. Only then can the next command
+    /// use the stream.
+    pub(crate) fn complete(&self) -> io::Result<()> {
+        if self.is_received && self.taken == self.response.len() {
+            Ok(())
+        } else {
+            Err(io::ErrorKind::InvalidData.into())
+        }
     }
 
     /// Returns whether the value in the response has flags. No session has any.
     pub(crate) fn is_foreign(&self) -> bool {
-        self.is_foreign
+        matches!(
+            self.frame,
+            Some(Frame::Value {
+                is_foreign: true,
+                ..
+            })
+        )
     }
 
-    /// Reads the length of the whole response from its first line, if that has arrived.
+    /// Reads the frame of the response from its first line, if that has arrived.
     fn measure(&mut self) -> io::Result<()> {
         let Some(end) = self.response.iter().position(|b| *b == b'\n') else {
             return if self.response.len() < MAX_LINE {
@@ -82,31 +118,34 @@ impl<'a, S> RoundTrip<'a, S> {
         };
         let line = str::from_utf8(&self.response[..=end]).map_err(|_| mismatch())?;
         let line = line.strip_suffix("\r\n").ok_or_else(mismatch)?;
-        let value = match self.expected {
-            _ if is_error(line) => None,
-            Expected::Line(lines) if lines.contains(&line) => None,
-            Expected::Value(_) if line == "END" => None,
-            Expected::Value(key) => Some(value_of(line, key).ok_or_else(mismatch)?),
+        let len = end + 1;
+        self.frame = Some(match self.expected {
+            _ if is_error(line) => Frame::Line(len),
+            Expected::Line(lines) if lines.contains(&line) => Frame::Line(len),
+            Expected::Value(_) if line == "END" => Frame::Line(len),
+            Expected::Value(key) => {
+                let (flags, value) = value_of(line, key).ok_or_else(mismatch)?;
+                Frame::Value {
+                    len: len + value + END_OF_VALUE.len(),
+                    is_foreign: flags != 0,
+                }
+            }
             Expected::Line(_) => return Err(mismatch()),
-        };
-        self.len = Some(end + 1);
-        if let Some((flags, len)) = value {
-            self.is_foreign = flags != 0;
-            self.len = Some(end + 1 + len + END_OF_VALUE.len());
-        }
+        });
         Ok(())
     }
 
-    /// Checks the end of a response that has the length that its first line names.
-    fn check(&self) -> io::Result<()> {
-        let is_value =
-            matches!(self.expected, Expected::Value(_)) && self.response.starts_with(b"V");
-        if self.len != Some(self.response.len())
-            || (is_value && !self.response.ends_with(END_OF_VALUE))
-        {
-            return Err(mismatch());
+    /// Checks a response that has all the bytes of its frame.
+    fn check(&self, frame: Frame) -> io::Result<()> {
+        let ends_well = match frame {
+            Frame::Line(_) => true,
+            Frame::Value { .. } => self.response.ends_with(END_OF_VALUE),
+        };
+        if ends_well && self.response.len() == frame.len() {
+            Ok(())
+        } else {
+            Err(mismatch())
         }
-        Ok(())
     }
 }
 
@@ -155,15 +194,15 @@ impl<S: AsyncRead + AsyncWrite + Unpin> RoundTrip<'_, S> {
 
     fn poll_receive(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         loop {
-            if self.len.is_none() {
+            if self.frame.is_none() {
                 self.measure()?;
             }
-            match self.len {
-                Some(len) if self.response.len() >= len => return Poll::Ready(self.check()),
-                _ => {}
-            }
             let start = self.response.len();
-            let rest = self.len.map_or(0, |len| len - start);
+            let rest = match self.frame {
+                Some(frame) if frame.len() <= start => return Poll::Ready(self.check(frame)),
+                Some(frame) => frame.len() - start,
+                None => 0,
+            };
             // The server may name a large length and never send it: do not allocate it at once.
             let size = rest.clamp(READ_SIZE, 64 * READ_SIZE);
             self.response.resize(start + size, 0);
@@ -186,9 +225,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for RoundTrip<'_, S> {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         let this = self.get_mut();
-        if this.taken == 0 {
+        if !this.is_received {
             ready!(this.poll_send(cx))?;
             ready!(this.poll_receive(cx))?;
+            this.is_received = true;
         }
         let rest = &this.response[this.taken..];
         let count = rest.len().min(buffer.remaining());

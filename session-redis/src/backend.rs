@@ -1,5 +1,6 @@
 //! The backend contract, carried out by Redis.
 
+use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,16 +11,17 @@ use session_core::Result;
 use session_core::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
 use tokio::time::{Instant, timeout, timeout_at};
 
+use crate::classify;
 use crate::command::{Unchanged, get, set_if_missing};
-use crate::compare::Ifeq;
+use crate::compare::IfeqSupport;
 use crate::failure;
 use crate::reconnect::Reconnecting;
 
 /// The limit for a call unless the application sets another.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Longer timeouts are capped at a year, so that a deadline does not overflow the clock.
-const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 3600);
+const MAX_TIMEOUT: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// A [`Backend`] in Redis.
 ///
@@ -36,7 +38,7 @@ const MAX_TIMEOUT: Duration = Duration::from_secs(366 * 24 * 3600);
 pub struct RedisBackend<C = Reconnecting> {
     connection: C,
     timeout: Duration,
-    ifeq: Arc<Ifeq>,
+    ifeq: Arc<IfeqSupport>,
 }
 
 impl<C> RedisBackend<C> {
@@ -50,8 +52,9 @@ impl<C> RedisBackend<C> {
     }
 
     /// Limits the duration of each call, including the wait for a connection and a second try.
-    /// Limits and retries of the connection itself do not extend it, and the shorter limit wins.
     /// Default: one second.
+    ///
+    /// A connection with a shorter limit fails earlier. A longer limit has no effect.
     #[must_use]
     pub fn with_timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout.min(MAX_TIMEOUT);
@@ -62,7 +65,7 @@ impl<C> RedisBackend<C> {
         &self.connection
     }
 
-    pub(crate) fn ifeq(&self) -> &Ifeq {
+    pub(crate) fn ifeq(&self) -> &IfeqSupport {
         &self.ifeq
     }
 
@@ -79,8 +82,17 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
         let response = connection.req_packed_command(command);
         match timeout_at(deadline, response).await {
             Ok(response) => response?.extract_error(),
-            Err(_) => Err(failure::no_response(self.timeout)),
+            Err(_) if self.has_no_connection() => Err(failure::late("connection", self.timeout)),
+            Err(_) => Err(failure::late("response", self.timeout)),
         }
+    }
+
+    /// Returns whether a call that timed out has waited for a connection. Only a [`Reconnecting`]
+    /// of the usual type can tell.
+    fn has_no_connection(&self) -> bool {
+        let connection: &dyn Any = &self.connection;
+        let reconnecting = connection.downcast_ref::<Reconnecting>();
+        reconnecting.is_some_and(|it| !it.is_connected())
     }
 
     /// Stores `write` if the condition holds. Returns what the key holds instead, or `None` if it
@@ -110,7 +122,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     ) -> RedisResult<Option<Value>> {
         let before = match self.send(&set_if_missing(key, write), deadline).await {
             // Redis has no memory for a tombstone. Where nothing is stored there is nothing to end.
-            Err(error) if write.is_tombstone() && failure::is_out_of_memory(&error) => {
+            Err(error) if write.is_tombstone() && classify::is_out_of_memory(&error) => {
                 self.send(&get(key), deadline).await?
             }
             before => before?,
@@ -125,31 +137,26 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
         let deadline = self.deadline();
         let mut response = self.send(&command, deadline).await;
         if is_dropped(&response) {
-            response = better(response, self.send(&command, deadline).await);
+            response = second_unless_timed_out(response, self.send(&command, deadline).await);
         }
         found(response)
     }
 
     async fn write(&self, key: &str, write: Write, only_if: OnlyIf<'_>) -> Result<Outcome> {
         let deadline = self.deadline();
-        let mut conflict = self.put(key, &write, &only_if, deadline).await;
-        let is_repeated = is_dropped(&conflict);
+        let mut response = self.put(key, &write, &only_if, deadline).await;
+        let is_repeated = is_dropped(&response);
         if is_repeated {
-            conflict = better(conflict, self.put(key, &write, &only_if, deadline).await);
+            let second = self.put(key, &write, &only_if, deadline).await;
+            response = second_unless_timed_out(response, second);
         }
-        let conflict = match conflict {
-            Ok(None) => None,
-            Ok(Some(value)) => Some(found(Ok(value))?),
-            Err(error) => Some(found(Err(error))?),
-        };
-        // The first try may have been carried out although its response was lost.
-        let is_own = |found: &Found| match found {
-            Found::Record(stored) => is_repeated && stored.value() == write.value(),
-            Found::Missing | Found::Foreign => false,
-        };
-        Ok(match conflict.filter(|found| !is_own(found)) {
-            Some(found) => Outcome::Found(found),
+        Ok(match conflict(response)? {
             None => Outcome::Written(Stored::new(write.into_value())),
+            // The first try was carried out although its response was lost.
+            Some(Found::Record(stored)) if is_repeated && stored.value() == write.value() => {
+                Outcome::Written(stored)
+            }
+            Some(found) => Outcome::Found(found),
         })
     }
 
@@ -168,8 +175,17 @@ fn found(response: RedisResult<Value>) -> Result<Found> {
         Ok(Value::BulkString(value)) => Ok(Found::Record(Stored::new(value))),
         Ok(Value::Nil) => Ok(Found::Missing),
         Ok(_) => Err(failure::unexpected()),
-        Err(error) if failure::is_wrong_type(&error) => Ok(Found::Foreign),
+        Err(error) if classify::is_wrong_type(&error) => Ok(Found::Foreign),
         Err(error) => Err(failure::from_redis(&error)),
+    }
+}
+
+/// Returns what a write found instead of storing, or `None` if it stored.
+fn conflict(response: RedisResult<Option<Value>>) -> Result<Option<Found>> {
+    match response {
+        Ok(None) => Ok(None),
+        Ok(Some(value)) => found(Ok(value)).map(Some),
+        Err(error) => found(Err(error)).map(Some),
     }
 }
 
@@ -185,7 +201,7 @@ fn is_dropped<T>(response: &RedisResult<T>) -> bool {
 
 /// Returns the second response, unless there was no time left for one. The first error is then the
 /// reason.
-fn better<T>(first: RedisResult<T>, second: RedisResult<T>) -> RedisResult<T> {
+fn second_unless_timed_out<T>(first: RedisResult<T>, second: RedisResult<T>) -> RedisResult<T> {
     match second {
         Err(error) if error.is_timeout() => first,
         second => second,

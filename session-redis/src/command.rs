@@ -87,8 +87,8 @@ pub(crate) fn set_if_equal(old: Unchanged<'_>, write: &Write) -> Cmd {
     command
 }
 
-/// Makes two commands that delete the key if it is unchanged, and return 1 if they did: that of
-/// Valkey since version 9.0, and that of Redis since version 8.4.
+/// Makes the two commands that delete an unchanged key and return 1 if they did: `DELIFEQ` (Valkey
+/// 9.0) and `DELEX` (Redis 8.4).
 pub(crate) fn delete_if_equal(old: Unchanged<'_>) -> [Cmd; 2] {
     let size = OVERHEAD + old.len();
     let mut valkey = Cmd::with_capacity(3, size);

@@ -4,9 +4,9 @@
 //! does it. No version is read: the server's reply to the command decides. So it also works behind
 //! a proxy, in a cluster of several versions, and after a failover to another version.
 //!
-//! A write without a time to live uses the script on every server. With one, a server sends the
-//! command to its replicas and its log as a plain `SET`. Without one it sends `IFEQ` itself, and an
-//! older replica drops the write with an error that only its log shows.
+//! A write without a time to live tries the script first, on every server. The server replicates
+//! `SET .. IFEQ .. EX` as a plain `SET`. Without `EX` it replicates `IFEQ` itself, and an older
+//! replica drops that write with an error that only its log shows.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ use session_core::keyed::Write;
 use tokio::time::Instant as Deadline;
 
 use crate::backend::RedisBackend;
+use crate::classify;
 use crate::command::{CompareAndSet, Unchanged, delete_if_equal, get, set_if_equal};
-use crate::failure;
 
 /// How long the script is used after a server refused `SET .. IFEQ`. After that the next write
 /// tries it again: the server may have been replaced by a newer one.
@@ -26,11 +26,11 @@ const RETRY_AFTER: Duration = Duration::from_secs(60);
 
 /// Whether the server knows `SET .. IFEQ`, as far as this backend has seen.
 #[derive(Debug, Default)]
-pub(crate) struct Ifeq {
+pub(crate) struct IfeqSupport {
     refused: Mutex<Option<Instant>>,
 }
 
-impl Ifeq {
+impl IfeqSupport {
     fn is_worth_trying(&self, now: Instant) -> bool {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         refused.is_none_or(|refused| now.saturating_duration_since(refused) > RETRY_AFTER)
@@ -40,6 +40,14 @@ impl Ifeq {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         *refused = Some(now);
     }
+}
+
+/// How a server compares and stores.
+#[derive(Clone, Copy)]
+enum Way {
+    /// `SET .. IFEQ`.
+    Ifeq,
+    Script,
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
@@ -53,7 +61,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     ) -> RedisResult<Option<Value>> {
         match self.compare_and_set(old, write, deadline).await {
             // The server has no memory for a tombstone. It can still delete.
-            Err(error) if write.is_tombstone() && failure::is_out_of_memory(&error) => {
+            Err(error) if write.is_tombstone() && classify::is_out_of_memory(&error) => {
                 self.compare_and_delete(old, deadline).await
             }
             response => response,
@@ -67,27 +75,32 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
         deadline: Deadline,
     ) -> RedisResult<Option<Value>> {
         let reaches_replicas = write.time_to_live().is_some(); // any replica: see above
-        let tries_ifeq = reaches_replicas && self.ifeq().is_worth_trying(Instant::now());
-        if tries_ifeq {
-            match self.set_if_equal(old, write, deadline).await {
-                Err(error) if failure::is_syntax_error(&error) => {
+        let ways = if reaches_replicas && self.ifeq().is_worth_trying(Instant::now()) {
+            [Way::Ifeq, Way::Script]
+        } else {
+            // A user without the right to scripts needs `IFEQ`.
+            [Way::Script, Way::Ifeq]
+        };
+        let mut script_error = None;
+        for way in ways {
+            let response = match way {
+                Way::Ifeq => self.set_if_equal(old, write, deadline).await,
+                Way::Script => {
+                    let new = Some(write);
+                    self.run(CompareAndSet { old, new }, deadline).await
+                }
+            };
+            match (way, response) {
+                (Way::Ifeq, Err(error)) if classify::is_syntax_error(&error) => {
                     self.ifeq().was_refused(Instant::now());
                 }
-                response => return response,
-            }
-        }
-        let new = Some(write);
-        let script = CompareAndSet { old, new };
-        match self.run(script, deadline).await {
-            // The user may run no script. The server may know the command nevertheless.
-            Err(error) if !tries_ifeq && failure::is_forbidden(&error) => {
-                match self.set_if_equal(old, write, deadline).await {
-                    Err(unknown) if failure::is_syntax_error(&unknown) => Err(error),
-                    response => response,
+                (Way::Script, Err(error)) if classify::cannot_run(&error) => {
+                    script_error = Some(error);
                 }
+                (_, response) => return response,
             }
-            response => response,
         }
+        Err(script_error.expect("the script is one of the ways"))
     }
 
     async fn set_if_equal(
@@ -117,14 +130,14 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     ) -> RedisResult<Option<Value>> {
         let script = CompareAndSet { old, new: None };
         let refused = match self.run(script, deadline).await {
-            Err(error) if failure::is_forbidden(&error) => error,
+            Err(error) if classify::cannot_run(&error) => error,
             response => return response,
         };
         for command in delete_if_equal(old) {
             match self.send(&command, deadline).await {
                 Ok(Value::Int(1)) => return Ok(None),
                 Ok(Value::Int(0)) => return self.send(&get(old.key), deadline).await.map(Some),
-                Err(error) if failure::is_forbidden(&error) => {}
+                Err(error) if classify::cannot_run(&error) => {}
                 response => return response.map(Some),
             }
         }
@@ -140,7 +153,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     ) -> RedisResult<Option<Value>> {
         let response = match self.send(&script.by_hash(), deadline).await {
             // The server was restarted, or its scripts were flushed.
-            Err(error) if failure::is_no_script(&error) => {
+            Err(error) if classify::is_no_script(&error) => {
                 self.send(&script.in_full(), deadline).await
             }
             response => response,
@@ -155,7 +168,7 @@ mod tests {
 
     #[test]
     fn a_command_that_was_refused_is_tried_again_after_a_minute() {
-        let (ifeq, now) = (Ifeq::default(), Instant::now());
+        let (ifeq, now) = (IfeqSupport::default(), Instant::now());
         assert!(ifeq.is_worth_trying(now));
         ifeq.was_refused(now);
         assert!(!ifeq.is_worth_trying(now + RETRY_AFTER));

@@ -6,7 +6,7 @@ use redis::io::tcp::{TcpSettings, socket2::TcpKeepalive};
 use redis::{AsyncConnectionConfig, Client, IntoConnectionInfo};
 use session_core::Result;
 
-use crate::backend::{RedisBackend, TIMEOUT};
+use crate::backend::RedisBackend;
 use crate::failure;
 use crate::reconnect::Reconnecting;
 use crate::storage::RedisStorage;
@@ -24,6 +24,9 @@ impl RedisBackend<Reconnecting> {
     /// - `rediss://..`, the same with TLS, which is a feature of the redis crate
     /// - `redis+unix:///path/to/socket`
     ///
+    /// An attempt to connect may take five seconds, with TLS and the password. A call does not wait
+    /// longer for it than [`with_timeout`](Self::with_timeout) says.
+    ///
     /// # Errors
     ///
     /// [`ErrorKind::Settings`](session_core::ErrorKind::Settings) if `address` has another shape.
@@ -36,7 +39,7 @@ impl RedisBackend<Reconnecting> {
         let info = info.set_tcp_settings(tcp()).set_redis_settings(settings);
         let client = Client::open(info).map_err(|error| failure::bad_address(&error))?;
         let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(Some(TIMEOUT))
+            .set_connection_timeout(None) // `Reconnecting` limits an attempt
             .set_response_timeout(None); // each call has its own
         Ok(Self::new(Reconnecting::new(move || {
             let (client, settings) = (client.clone(), settings.clone());
@@ -57,15 +60,16 @@ impl RedisBackend<Reconnecting> {
     /// depends on the storage's settings: see
     /// [`KeyedStorage::check`](session_core::KeyedStorage::check).
     ///
-    /// A user who may run neither the script nor a conditional delete can log out, but not while
+    /// If the Redis user may run neither the script nor a conditional delete, logouts fail while
     /// the server is out of memory. A `warn` event says so.
     ///
     /// # Errors
     ///
     /// - [`ErrorKind::Settings`](session_core::ErrorKind::Settings) if `address` has another shape.
-    /// - [`ErrorKind::Unavailable`](session_core::ErrorKind::Unavailable) if the server cannot be
-    ///   reached within a second, refuses the password, the database or a command that sessions
-    ///   need, cannot write, or is older than Redis 7.0.
+    /// - [`ErrorKind::Unavailable`](session_core::ErrorKind::Unavailable) if there is no connection
+    ///   within five seconds, or no response within a second, or if the server refuses the
+    ///   password, the database or a command that sessions need, cannot write, or is older than
+    ///   Redis 7.0.
     pub async fn connect(address: &str) -> Result<Self> {
         let backend = Self::open(address)?;
         let connected = backend.connection().connected().await;

@@ -105,7 +105,8 @@
 //!   `Client::build_with_tls`.
 //! - Sentinel: redis's feature `sentinel`, and [`Reconnecting`] around a `SentinelClient`.
 //! - Turn on features of redis in your own Cargo.toml: `redis = { version = "1", default-features =
-//!   false, features = ["cluster-async"] }`. It is the same redis, and Cargo adds up the features.
+//!   false, features = ["cluster-async"] }`. Cargo then builds one redis crate with the
+//!   features of both.
 //! - If you make the connection yourself, set `TCP_NODELAY`
 //!   ([`TcpSettings`](redis::io::tcp::TcpSettings)). The redis crate leaves it off.
 //!
@@ -185,6 +186,7 @@
 //! - It does not support Redis 6. `connect` says so.
 
 mod backend;
+mod classify;
 mod command;
 mod compare;
 mod connect;

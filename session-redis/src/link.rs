@@ -33,7 +33,7 @@ pub(crate) struct Link<C> {
     has_responded: bool,
     /// The connection that this attempt made may be in use, or lost.
     latest: Option<Latest<C>>,
-    /// When the first command was sent of those that were given up since the last response.
+    /// When the oldest command was sent that was given up since the last response.
     silent_since: Option<Instant>,
 }
 
@@ -55,19 +55,19 @@ pub(crate) enum Step<C> {
     Connect,
 }
 
-/// When two attempts in a row have failed, calls fail with the second error for this long, counted
-/// from the attempt's begin. Then the next call begins another attempt.
+/// After two failed attempts in a row, calls fail with the second error. This lasts so long,
+/// counted from the begin of that attempt.
 const FAILURE_HOLDS: Duration = Duration::from_millis(50);
 
-/// An attempt that is older and has no result belongs to a runtime that no longer runs. Longer than
-/// an attempt may take.
+/// An attempt that is older and has no result is abandoned: its runtime has stopped. This is longer
+/// than an attempt may take.
 const ABANDONED_AFTER: Duration = Duration::from_secs(6);
 
 /// A connection that still works is replaced at most this often.
 const MIN_REPLACE_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A connection without any response for longer than this is silent. A shorter silence may mean
-/// that clients left quickly.
+/// A connection without any response for longer than this is silent. A shorter time proves
+/// nothing, because clients may have cancelled their requests.
 const MAX_SILENCE: Duration = Duration::from_millis(200);
 
 impl<C> Default for Link<C> {

@@ -8,18 +8,20 @@ use session_core::keyed::Write;
 use session_core::{Identity, Result};
 
 use crate::backend::RedisBackend;
+use crate::classify;
 use crate::command::{Unchanged, get};
 use crate::failure;
 
-/// What the keys of the trials begin with. A user with the documented rights may use them. The rest
-/// is random: a client can name the key of any session, and its login leaves a tombstone there.
+/// The prefix of the trial keys. The documented rights include it. The suffix is random, so that no
+/// client's cookie can name a trial key.
 const KEY: &str = "AIOHTTP_SESSION_connect-trial-";
 
-/// How long what a trial has written stays, at most.
+/// The time to live of a trial's values.
 const TRIED: Duration = Duration::from_secs(1);
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
-    /// Creates, reads, replaces and deletes a key of its own.
+    /// Creates, reads, replaces and deletes a key of its own. Each of the four steps has the time
+    /// of a call.
     ///
     /// The values are tombstones, so a server without free memory is no error. A missing right to
     /// the key is no error, because the user may have rights to other keys.
@@ -30,18 +32,17 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
     }
 
     async fn probe_key(&self, key: &str) -> RedisResult<()> {
-        let deadline = self.deadline();
         let [first, second] = ["{ }", "{  }"].map(|value| Write::tombstone(value, TRIED));
-        allowed(self.create(key, &first, deadline).await)?;
-        allowed(self.send(&get(key), deadline).await)?;
+        has_key_rights(self.create(key, &first, self.deadline()).await)?;
+        has_key_rights(self.send(&get(key), self.deadline()).await)?;
         let holds = |value| Unchanged { key, value };
-        let replaced = self.replace(holds(first.value()), &second, deadline);
-        let is_tried = allowed(replaced.await)?;
-        let deleted = self.compare_and_delete(holds(second.value()), deadline);
+        let replaced = self.replace(holds(first.value()), &second, self.deadline());
+        let is_tried = has_key_rights(replaced.await)?;
+        let deleted = self.compare_and_delete(holds(second.value()), self.deadline());
         let deleted = deleted.await;
-        match allowed(deleted) {
-            Err(error) if failure::is_forbidden(&error) && is_tried => warn_of_memory(&error),
-            Err(error) if failure::is_forbidden(&error) => warn_of_rights(&error),
+        match has_key_rights(deleted) {
+            Err(error) if classify::cannot_run(&error) && is_tried => warn_of_memory(&error),
+            Err(error) if classify::cannot_run(&error) => warn_of_rights(&error),
             Err(error) => return Err(error),
             Ok(_) => {}
         }
@@ -50,10 +51,10 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> RedisBackend<C> {
 }
 
 /// Returns whether the user has the right to the key.
-fn allowed<T>(response: RedisResult<T>) -> RedisResult<bool> {
+fn has_key_rights<T>(response: RedisResult<T>) -> RedisResult<bool> {
     match response {
         Ok(_) => Ok(true),
-        Err(error) if failure::is_foreign_key(&error) => Ok(false),
+        Err(error) if classify::is_key_denied(&error) => Ok(false),
         Err(error) => Err(error),
     }
 }
@@ -67,8 +68,8 @@ fn warn_of_memory(error: &RedisError) {
     );
 }
 
-/// A server refuses the key before it reads a command's options. So it is unknown whether it knows
-/// the command that makes the script superfluous.
+/// Redis checks the right to the key before the options of the command. So this trial does not show
+/// whether the server knows `IFEQ`.
 fn warn_of_rights(error: &RedisError) {
     tracing::warn!(
         target: "session::store",

@@ -5,8 +5,8 @@
 //!
 //! - a new connection when a server or a proxy is silent and TCP reports no error,
 //! - a new connection when the server has become a replica and responds `READONLY`,
-//! - the reason, at once, when there is no connection: during an outage a request must neither wait
-//!   for a series of attempts nor fail without a cause that an operator can read.
+//! - an immediate error with the reason when there is no connection. During an outage a request
+//!   must not wait for several attempts, and an operator must be able to read the cause.
 
 use std::fmt;
 use std::panic::AssertUnwindSafe;
@@ -18,11 +18,11 @@ use futures_util::future::BoxFuture;
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::{Cmd, Pipeline, RedisError, RedisFuture, RedisResult, Value};
 
-use crate::failure::is_read_only;
+use crate::classify::is_read_only;
 use crate::link::{Attempt, Connected, Link, Step};
 
-/// A connection that connects when it is first used, and again when it is of no use any more:
-/// closed, silent, or to a server that has become a replica.
+/// A connection that connects at its first use. It reconnects when it was closed, when the server
+/// is silent, or when the server has become a replica.
 ///
 /// All clones share one connection.
 ///
@@ -93,6 +93,11 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Reconnecting<C> {
         self.connection().await.map(drop)
     }
 
+    /// Returns whether there is a connection now. It may be silent.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.0.link().in_use().is_some()
+    }
+
     async fn connection(&self) -> RedisResult<Connected<C>> {
         let attempt = {
             let mut link = self.0.link();
@@ -152,8 +157,8 @@ async fn connect<C: ConnectionLike + Clone + Send + Sync + 'static>(
     generation: u64,
     began: Instant,
 ) -> RedisResult<Connected<C>> {
-    // The application's function runs here, where nothing is locked. If it panics, that is one
-    // failed attempt and not the end of all.
+    // The application's function runs here, where nothing is locked. A panic in it counts as one
+    // failed attempt.
     let connecting = AssertUnwindSafe(async { (inner.connect)().await }).catch_unwind();
     let connection = match tokio::time::timeout(MAX_ATTEMPT, connecting).await {
         Ok(Ok(connection)) => connection?,
@@ -225,7 +230,8 @@ fn panicked() -> RedisError {
 }
 
 fn timed_out() -> RedisError {
-    std::io::Error::new(std::io::ErrorKind::TimedOut, "no connection").into()
+    let text = format!("no connection within {MAX_ATTEMPT:?}");
+    std::io::Error::new(std::io::ErrorKind::TimedOut, text).into()
 }
 
 impl<C: ConnectionLike + Clone + Send + Sync + 'static> ConnectionLike for Reconnecting<C> {

@@ -36,8 +36,8 @@ pub fn all_texts(error: &(dyn Error + 'static)) -> String {
 impl Logs {
     /// Captures what this thread logs, which in a `#[tokio::test]` is all that its tasks log.
     pub fn capture() -> (Self, Capture) {
-        // One subscriber for all threads: with a scoped one, tracing may ask the thread of another
-        // test, which has none, whether an event is of interest, and remember its no.
+        // One subscriber for all threads. With a scoped subscriber, tracing may check an event on
+        // another test's thread, which has none, and cache that it is disabled.
         static SUBSCRIBER: Once = Once::new();
         SUBSCRIBER.call_once(|| {
             tracing_subscriber::fmt()

@@ -33,13 +33,17 @@ struct Shared {
 struct Faults {
     /// Responses come in pieces of at most so many bytes, after pauses of at most so long.
     pieces: Option<(usize, Duration)>,
+    /// Each response comes so much later.
+    delay: Duration,
     /// Connections up to this number get no response for now.
     hold_responses_to: u64,
     /// The requests of connections up to this number reach no server for now.
     hold_requests_to: u64,
     /// Connections up to this number are closed.
     cut: u64,
-    /// Of the connections every so many-th is closed instead of its first response.
+    /// Connections up to this number are reset when the client next sends something.
+    forgotten: u64,
+    /// Every n-th connection is closed instead of getting its first response.
     cut_every: u64,
     /// One of so many responses ends in the middle, and its connection with it.
     torn: u64,
@@ -72,6 +76,11 @@ impl Proxy {
     /// Sends responses in pieces of at most `bytes`, with a pause of at most `pause` before some.
     pub fn split(&self, bytes: usize, pause: Duration) {
         self.change(|faults| faults.pieces = Some((bytes, pause)));
+    }
+
+    /// Sends each response so much later, as a distant server does.
+    pub fn delay(&self, delay: Duration) {
+        self.change(|faults| faults.delay = delay);
     }
 
     /// Keeps all responses back until [`pass`](Self::pass); the requests still reach the server.
@@ -108,6 +117,13 @@ impl Proxy {
     pub fn cut(&self) {
         let last = self.accepted();
         self.change(|faults| faults.cut = last);
+    }
+
+    /// Forgets the connections that there are, as a firewall or a load balancer does after a quiet
+    /// time. They look open. The next command on one of them resets it and reaches no server.
+    pub fn forget_present(&self) {
+        let last = self.accepted();
+        self.change(|faults| faults.forgotten = last);
     }
 
     /// Of the connections to come closes every `count`-th when the server responds on it, before
@@ -187,6 +203,10 @@ async fn requests(
     let mut faults = shared.faults.subscribe();
     let mut bytes = vec![0; 16 * 1024];
     loop {
+        from.readable().await.ok()?;
+        if number <= faults.borrow().forgotten {
+            return None; // what was not read makes a reset of the close
+        }
         let count = from
             .read(&mut bytes)
             .await
@@ -230,6 +250,9 @@ async fn replies(
                 .wait_for(|faults| number > faults.hold_responses_to)
                 .await
                 .ok()?;
+        }
+        if !now.delay.is_zero() {
+            tokio::time::sleep(now.delay).await;
         }
         let Some((longest, pause)) = now.pieces else {
             to.write_all(&bytes[..count]).await.ok()?;

@@ -18,6 +18,7 @@ use session_core::{
 use session_memcached::{MemcachedBackend, MemcachedStorage};
 use session_tests::memcached::MemcachedServer;
 
+mod idle;
 mod memory;
 mod scripted;
 mod versions;

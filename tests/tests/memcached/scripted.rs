@@ -11,7 +11,10 @@ use tokio::task::JoinHandle;
 
 use crate::{OUT_OF_MEMORY, PATIENCE, assert_found, create, record, tombstone};
 
-/// A server that expects one connection and these requests, and gives these responses.
+/// As a response: the server closes the connection, and expects the next request on a new one.
+const CLOSE: &str = "";
+
+/// A server that expects these requests on one connection, and gives these responses.
 async fn scripted(script: &[(&str, &str)]) -> (MemcachedBackend, JoinHandle<()>) {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -20,14 +23,19 @@ async fn scripted(script: &[(&str, &str)]) -> (MemcachedBackend, JoinHandle<()>)
         .map(|(request, response)| ((*request).to_owned(), (*response).to_owned()))
         .collect();
     let server = tokio::spawn(async move {
-        let (stream, _) = listener.accept().await.unwrap();
-        let mut stream = BufReader::new(stream);
+        let accept = async || BufReader::new(listener.accept().await.unwrap().0);
+        let mut stream = accept().await;
         for (request, response) in script {
             let mut line = String::new();
             stream.read_line(&mut line).await.unwrap();
             assert_eq!(line.split(' ').next().unwrap(), request, "{line}");
             if request != "gets" {
                 stream.read_line(&mut line).await.unwrap(); // the value
+            }
+            if response == CLOSE {
+                drop(stream);
+                stream = accept().await;
+                continue;
             }
             let response = format!("{response}\r\n");
             stream.write_all(response.as_bytes()).await.unwrap();
@@ -117,4 +125,66 @@ async fn out_of_memory_is_unavailable_also_where_larger_values_are_refused() {
     assert_eq!(error.await.unwrap_err().kind(), ErrorKind::Unavailable);
     drop(backend);
     server.await.unwrap();
+}
+
+/// A command is repeated once, on a new connection. A write that was repeated accepts its own
+/// bytes. A first try does not, nor does a write whose `gets` alone was repeated.
+#[tokio::test]
+async fn p6_a_command_on_a_connection_that_was_closed_is_repeated_once() {
+    let loaded = Stored::with_version("0", NonZeroU64::new(8).unwrap());
+    let now = Stored::with_version("1", NonZeroU64::new(9).unwrap());
+    let unchanged = OnlyIf::Unchanged(&loaded);
+    let conflict = Outcome::Found(Found::Record(now.clone()));
+    let own = Outcome::Written(now.clone());
+    let (closed, exists) = ([("cas", CLOSE)], [("cas", "EXISTS")]);
+    let added = [("add", "NOT_STORED"), ("gets", FOUND)];
+    let [read_it, read_late] = [
+        vec![("gets", FOUND)],
+        vec![("gets", CLOSE), ("gets", FOUND)],
+    ];
+    for (only_if, script, expected) in [
+        (unchanged, [&exists[..], &read_it].concat(), &conflict),
+        (unchanged, [&exists[..], &read_late].concat(), &conflict),
+        (unchanged, [&closed[..], &exists, &read_it].concat(), &own),
+        (unchanged, [&closed[..], &exists, &read_late].concat(), &own),
+        (OnlyIf::Missing, added.to_vec(), &conflict),
+        (
+            OnlyIf::Missing,
+            [&[("add", CLOSE)], &added[..]].concat(),
+            &own,
+        ),
+    ] {
+        let (backend, server) = scripted(&script).await;
+        let outcome = backend.write(KEY, record("1"), only_if).await;
+        assert_eq!(&outcome.unwrap(), expected, "{script:?}");
+        let other = scripted(&script).await;
+        let outcome = other.0.write(KEY, record("2"), only_if).await;
+        assert_eq!(outcome.unwrap(), conflict, "{script:?}");
+        drop((backend, other.0));
+        server.await.unwrap();
+        other.1.await.unwrap();
+    }
+
+    let (backend, server) = scripted(&[("gets", CLOSE), ("gets", FOUND)]).await;
+    assert_eq!(backend.read(KEY).await.unwrap(), Found::Record(now));
+    drop(backend);
+    server.await.unwrap();
+
+    for command in ["gets", "add", "cas"] {
+        let (backend, server) = scripted(&[(command, CLOSE), (command, CLOSE)]).await;
+        let error = match command {
+            "gets" => backend.read(KEY).await.map(drop),
+            "add" => backend
+                .write(KEY, record("1"), OnlyIf::Missing)
+                .await
+                .map(drop),
+            _ => backend.write(KEY, record("1"), unchanged).await.map(drop),
+        };
+        assert_eq!(
+            error.unwrap_err().kind(),
+            ErrorKind::Unavailable,
+            "{command}"
+        );
+        server.abort(); // it waits for a third connection
+    }
 }

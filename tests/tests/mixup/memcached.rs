@@ -195,7 +195,11 @@ async fn p5_a_wrong_reply_of_memcached_is_an_error_and_ends_its_connection() {
             let case = format!("{what:?} got {:.60?}", say_text(&say));
             let reply = say.clone();
             let fake = Fake::start(|_| Vec::new(), move |_| Some(reply.clone())).await;
-            let backend = backend(&fake);
+            // No call waits for a server that closes, and the repeat needs its time, too.
+            let backend = match say {
+                Say::Last(_) => patient(&fake),
+                _ => backend(&fake),
+            };
             for round in 1..3 {
                 let begun = Instant::now();
                 let error = ask(&backend, what).await.expect_err(&case);
@@ -205,7 +209,10 @@ async fn p5_a_wrong_reply_of_memcached_is_an_error_and_ends_its_connection() {
                 for secret in SECRETS {
                     assert!(!text.contains(secret), "{case}: {text}");
                 }
-                assert_eq!((fake.accepted(), fake.reused()), (round, 0), "{case}");
+                // A command whose connection was closed is repeated once, on a new one.
+                let tries = if let Say::Last(_) = say { 2 } else { 1 };
+                let connections = (fake.accepted(), fake.reused());
+                assert_eq!(connections, (tries * round, 0), "{case}");
                 if let Say::This(_) = say {
                     until(|| fake.closed(), round).await;
                 }

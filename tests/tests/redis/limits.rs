@@ -175,6 +175,26 @@ async fn p6_a_write_of_several_commands_has_one_limit() {
     }
 }
 
+/// The cause of a timeout is in the error: the server was not reached, or it was silent.
+#[tokio::test]
+async fn a_missing_connection_is_told_from_a_missing_response() {
+    // The kernel accepts connections, and nothing reads from them.
+    let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let silent = server.local_addr().unwrap();
+    for (address, missing) in [
+        // Without a password the connection is made, and the first command is the call's.
+        (format!("redis://{silent}/"), "response"),
+        (format!("redis://:hunter2@{silent}/"), "connection"),
+    ] {
+        let backend = RedisBackend::open(&address).unwrap();
+        let backend = backend.with_timeout(Duration::from_millis(500));
+        let text = all_texts(&backend.read(KEY).await.unwrap_err());
+        let expected = format!("redis: no {missing} within 500ms");
+        assert!(text.contains(&expected), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
 /// A wait ends with its result, or after so many times the limit of one call.
 #[tokio::test]
 async fn p6_a_wait_is_bounded() {
