@@ -5,7 +5,7 @@ use std::time::UNIX_EPOCH;
 
 use bytes::Bytes;
 use serde_json::value::RawValue;
-use session_core::{ManualClock, SessionConfig};
+use session_core::{Identity, ManualClock, SessionConfig};
 
 /// What a key holds.
 #[derive(Clone, Debug, Eq, PartialEq)]
@@ -109,7 +109,11 @@ impl Tombstone {
         let bytes = digits
             .chunks(4)
             .map(|four| u8::try_from(byte(four)).unwrap());
-        String::from_utf8(bytes.collect()).ok().map(Self::Moved)
+        let suffix = String::from_utf8(bytes.collect()).ok()?;
+        // What no identity looks like was written by another program.
+        Identity::parse(&suffix)
+            .is_some()
+            .then_some(Self::Moved(suffix))
     }
 
     pub(super) fn text(&self) -> String {

@@ -159,11 +159,11 @@ impl World {
         for _ in 0..=self.held.len() {
             let was = match self.held.get(&at) {
                 Some(Held::Foreign) => return Was::Nothing,
-                Some(Held::Tombstone(Tombstone::Moved(to))) if Identity::parse(to).is_some() => {
+                Some(Held::Tombstone(Tombstone::Moved(to))) => {
                     followed.push(mem::replace(&mut at, to.clone()));
                     continue;
                 }
-                Some(Held::Tombstone(Tombstone::Moved(_)) | Held::Python) | None => Was::Nothing,
+                Some(Held::Python) | None => Was::Nothing,
                 Some(Held::Tombstone(tombstone)) => Was::Ended(tombstone.clone()),
                 Some(Held::Session(_)) => Was::Alive,
             };
