@@ -8,11 +8,16 @@ use session_core::Result;
 
 use crate::backend::RedisBackend;
 use crate::failure;
-use crate::reconnect::Reconnecting;
+use crate::reconnect::{Reconnecting, timed_out};
 use crate::storage::RedisStorage;
 
 /// TCP closes a connection whose other side was silent for this long.
 const MAX_TCP_SILENCE: Duration = Duration::from_secs(5);
+
+/// An attempt to connect may take this long: enough for TLS and the password at a round trip of
+/// 300 ms, or after one lost packet. When the address leads elsewhere after a failover, the attempt
+/// to the old server is over this soon.
+const MAX_ATTEMPT: Duration = Duration::from_secs(2);
 
 impl RedisBackend<Reconnecting> {
     /// Keeps sessions in the Redis at `address`. Connects when the first call needs it, and again
@@ -24,7 +29,7 @@ impl RedisBackend<Reconnecting> {
     /// - `rediss://..`, the same with TLS, which is a feature of the redis crate
     /// - `redis+unix:///path/to/socket`
     ///
-    /// An attempt to connect may take five seconds, with TLS and the password. A call does not wait
+    /// An attempt to connect may take two seconds, with TLS and the password. A call does not wait
     /// longer for it than [`with_timeout`](Self::with_timeout) says.
     ///
     /// # Errors
@@ -39,14 +44,14 @@ impl RedisBackend<Reconnecting> {
         let info = info.set_tcp_settings(tcp()).set_redis_settings(settings);
         let client = Client::open(info).map_err(|error| failure::bad_address(&error))?;
         let settings = AsyncConnectionConfig::new()
-            .set_connection_timeout(None) // `Reconnecting` limits an attempt
+            .set_connection_timeout(None) // the attempt has one, whose error says more
             .set_response_timeout(None); // each call has its own
         Ok(Self::new(Reconnecting::new(move || {
             let (client, settings) = (client.clone(), settings.clone());
             async move {
-                client
-                    .get_multiplexed_async_connection_with_config(&settings)
-                    .await
+                let connecting = client.get_multiplexed_async_connection_with_config(&settings);
+                let connected = tokio::time::timeout(MAX_ATTEMPT, connecting).await;
+                connected.unwrap_or_else(|_| Err(timed_out(MAX_ATTEMPT)))
             }
         })))
     }
@@ -67,7 +72,7 @@ impl RedisBackend<Reconnecting> {
     ///
     /// - [`ErrorKind::Settings`](session_core::ErrorKind::Settings) if `address` has another shape.
     /// - [`ErrorKind::Unavailable`](session_core::ErrorKind::Unavailable) if there is no connection
-    ///   within five seconds, or no response within a second, or if the server refuses the
+    ///   within two seconds, or no response within a second, or if the server refuses the
     ///   password, the database or a command that sessions need, cannot write, or is older than
     ///   Redis 7.0.
     pub async fn connect(address: &str) -> Result<Self> {

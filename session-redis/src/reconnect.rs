@@ -163,7 +163,7 @@ async fn connect<C: ConnectionLike + Clone + Send + Sync + 'static>(
     let connection = match tokio::time::timeout(MAX_ATTEMPT, connecting).await {
         Ok(Ok(connection)) => connection?,
         Ok(Err(_)) => return Err(panicked()),
-        Err(_) => return Err(timed_out()),
+        Err(_) => return Err(timed_out(MAX_ATTEMPT)),
     };
     let connected = Connected {
         connection,
@@ -229,8 +229,8 @@ fn panicked() -> RedisError {
     std::io::Error::other("connecting panicked").into()
 }
 
-fn timed_out() -> RedisError {
-    let text = format!("no connection within {MAX_ATTEMPT:?}");
+pub(crate) fn timed_out(limit: Duration) -> RedisError {
+    let text = format!("no connection within {limit:?}");
     std::io::Error::new(std::io::ErrorKind::TimedOut, text).into()
 }
 
