@@ -181,7 +181,7 @@ fn transact(
 fn find(connection: &Connection, key: &str, now: i64) -> rusqlite::Result<Found> {
     let mut read = connection.prepare_cached(READ)?;
     let value: Option<Vec<u8>> = read.query_row((key, now), |row| row.get(0)).optional()?;
-    Ok(value.map_or(Found::Missing, |value| Found::Record(Stored::new(value))))
+    Ok(value.map_or(Found::Missing, |value| Found::Value(Stored::new(value))))
 }
 
 /// Returns the time in Unix milliseconds.

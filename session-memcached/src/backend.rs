@@ -161,7 +161,7 @@ impl Call<'_> {
             return self.cas(write, version).await;
         }
         let found = self.gets().await?;
-        if let Found::Record(now) = &found
+        if let Found::Value(now) = &found
             && now.value() == stored.value()
             && let Some(version) = now.version()
         {
@@ -226,7 +226,7 @@ impl Call<'_> {
     /// The repeat then finds its own bytes. A first try never takes equal bytes for its own.
     fn conflict(&self, write: &Write, found: Found) -> Outcome {
         match found {
-            Found::Record(stored) if self.has_repeated_write && stored.value() == write.value() => {
+            Found::Value(stored) if self.has_repeated_write && stored.value() == write.value() => {
                 Outcome::Written(stored)
             }
             found => Outcome::Found(found),

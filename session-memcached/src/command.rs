@@ -81,7 +81,7 @@ impl Command for Gets {
         let found = match Protocol::new(&mut trip).gets_cas(key).await {
             Ok((value, version)) => {
                 let version = NonZeroU64::new(version).ok_or_else(without_cas)?;
-                Found::Record(Stored::with_version(value, version))
+                Found::Value(Stored::with_version(value, version))
             }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Found::Missing,
             Err(error) => return Err(error),
@@ -192,7 +192,7 @@ mod tests {
             match self {
                 Self::Missing => "missing".into(),
                 Self::Foreign => "foreign".into(),
-                Self::Record(stored) => {
+                Self::Value(stored) => {
                     let version = stored.version().expect("gets reads a version");
                     format!("{} of {version}", String::from_utf8_lossy(stored.value()))
                 }

@@ -51,7 +51,7 @@ impl MemcachedBackend {
         let key = [CONNECT_KEY, Identity::random()?.as_str()].concat();
         let write = Write::tombstone("{ }", TRIED);
         self.write(&key, write, OnlyIf::Missing).await?;
-        if let Found::Record(stored) = self.read(&key).await?
+        if let Found::Value(stored) = self.read(&key).await?
             && let Some(version) = stored.version()
         {
             self.remove(&key, version).await?;

@@ -153,7 +153,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
         Ok(match conflict(response)? {
             None => Outcome::Written(Stored::new(write.into_value())),
             // The first try was carried out although its response was lost.
-            Some(Found::Record(stored)) if is_repeated && stored.value() == write.value() => {
+            Some(Found::Value(stored)) if is_repeated && stored.value() == write.value() => {
                 Outcome::Written(stored)
             }
             Some(found) => Outcome::Found(found),
@@ -172,7 +172,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
 /// Returns what a key holds, from a response that is the key's value or nil.
 fn found(response: RedisResult<Value>) -> Result<Found> {
     match response {
-        Ok(Value::BulkString(value)) => Ok(Found::Record(Stored::new(value))),
+        Ok(Value::BulkString(value)) => Ok(Found::Value(Stored::new(value))),
         Ok(Value::Nil) => Ok(Found::Missing),
         Ok(_) => Err(failure::unexpected()),
         Err(error) if classify::is_wrong_type(&error) => Ok(Found::Foreign),

@@ -143,7 +143,7 @@ fn holding(text: &[u8]) -> (MemoryStorage, String) {
 
 /// Returns what the store holds if it holds this text.
 fn text_in_store(text: &[u8]) -> Found {
-    Found::Record(Stored::new(text.to_vec()))
+    Found::Value(Stored::new(text.to_vec()))
 }
 
 /// Writes the tombstone of a session that moved to the key with this suffix.

@@ -347,7 +347,7 @@ async fn the_documented_rights_end_sessions_without_memory() {
         let outcome = backend.write(KEY, record("v1"), OnlyIf::Missing).await;
         assert_eq!(outcome.unwrap(), written("v1"));
         let outcome = backend.write(KEY, record("v2"), OnlyIf::Missing).await;
-        let found = Found::Record(v1.clone());
+        let found = Found::Value(v1.clone());
         assert_eq!(outcome.unwrap(), Outcome::Found(found));
         let outcome = backend.write(KEY, record("v2"), OnlyIf::Unchanged(&v1));
         assert_eq!(outcome.await.unwrap(), written("v2"));
@@ -366,7 +366,7 @@ async fn the_documented_rights_end_sessions_without_memory() {
         let told = ["can't run this command", "run the 'del' command"];
         assert!(told.iter().any(|told| text.contains(told)), "{text}");
         assert!(!text.contains(KEY), "{text}");
-        assert_eq!(backend.read(KEY).await.unwrap(), Found::Record(v2));
+        assert_eq!(backend.read(KEY).await.unwrap(), Found::Value(v2));
     }
 }
 

@@ -9,7 +9,7 @@ use crate::adapter::load_once::{LoadOnce, Turn};
 use crate::adapter::storages::{Inner, Mount};
 use crate::cookie::request::{CookieLines, MAX_TRIED_COOKIES};
 use crate::error::{Error, ErrorChain, ErrorKind, Result};
-use crate::metrics::Count;
+use crate::metrics::Counter;
 use crate::session::Session;
 use crate::session::identity::Identity;
 
@@ -255,7 +255,7 @@ impl Asked {
                 mount.storage.load(&values).await
             }
         };
-        stopwatch.loaded(&loaded, outcome);
+        stopwatch.loaded(&loaded, load_counter);
         let loaded = loaded.map_err(|error| log_failure(name, error));
         if let Ok(session) = &loaded {
             session.state().hook = Some(mount.clone());
@@ -297,14 +297,14 @@ impl<'a> Values<'a> {
 }
 
 /// Returns the counter for a successful load.
-fn outcome(session: &Session) -> Count {
+fn load_counter(session: &Session) -> Counter {
     let state = session.state();
     if !state.is_new() {
-        Count::LoadLoaded
+        Counter::LoadLoaded
     } else if state.origin.sent_cookie {
-        Count::LoadUnknown
+        Counter::LoadUnknown
     } else {
-        Count::LoadNew
+        Counter::LoadNew
     }
 }
 

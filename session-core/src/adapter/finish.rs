@@ -9,7 +9,7 @@ use crate::adapter::headers;
 use crate::adapter::storages::Mount;
 use crate::cookie::change::CookieChange;
 use crate::error::{Error, Result, log_unsaved};
-use crate::metrics::Count;
+use crate::metrics::Counter;
 use crate::session::{IdentityChange, Session};
 use crate::storage::Storage as _;
 
@@ -104,7 +104,7 @@ fn drop_changes(session: &Session, keep: Keep, mount: &Mount) {
         && is_dropped
         && !ends
     {
-        mount.storage.config().metrics().count(Count::Drop);
+        mount.storage.config().metrics().count(Counter::Drop);
         tracing::warn!(
             target: "session::request",
             cookie = mount.cookie_name(),

@@ -131,9 +131,9 @@ mod tests {
     use super::*;
 
     #[derive(Default)]
-    struct Count(AtomicUsize);
+    struct Counter(AtomicUsize);
 
-    impl Wake for Count {
+    impl Wake for Counter {
         fn wake(self: Arc<Self>) {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
@@ -169,7 +169,7 @@ mod tests {
             })
             .await
         };
-        let count = Arc::new(Count::default());
+        let count = Arc::new(Counter::default());
         let waker = Waker::from(count.clone());
         let mut first = pin!(get_or_load(&once, load()));
         let mut second = pin!(get_or_load(&once, load()));
@@ -186,7 +186,7 @@ mod tests {
     #[test]
     fn a_cancelled_load_passes_to_the_next_task() {
         let once = LoadOnce::default();
-        let count = Arc::new(Count::default());
+        let count = Arc::new(Counter::default());
         let waker = Waker::from(count.clone());
         let mut second = pin!(get_or_load(&once, std::future::ready(2)));
         {

@@ -527,7 +527,7 @@ pub async fn a_large_value_is_stored_whole(make: impl Maker) {
         let expected = Stored::new(other.clone());
         let write = Write::record("new", None);
         match write_to(&backend, &key, write, OnlyIf::Unchanged(&expected)).await {
-            Outcome::Found(Found::Record(found)) => assert!(*found.value() == large),
+            Outcome::Found(Found::Value(found)) => assert!(*found.value() == large),
             outcome => panic!("the last byte is another one: {outcome:?}"),
         }
         update(&backend, &key, other.clone(), &was).await;
@@ -665,7 +665,7 @@ pub async fn no_update_is_lost(make: impl Maker) {
                 let write = Write::record(format!("{:02}", count + 1), None);
                 match write_to(&*backend, &key, write, OnlyIf::Unchanged(&was)).await {
                     Outcome::Written(stored) => (was, written) = (stored, written + 1),
-                    Outcome::Found(Found::Record(stored)) => (was, refused) = (stored, refused + 1),
+                    Outcome::Found(Found::Value(stored)) => (was, refused) = (stored, refused + 1),
                     Outcome::Found(found) => panic!("the record is gone: {found:?}"),
                 }
                 yield_now().await;
@@ -743,7 +743,7 @@ pub async fn a_dropped_call_leaves_nothing_behind(make: impl Maker) {
                 match dropped_after(polls, update).await.map(Result::unwrap) {
                     Some(Outcome::Found(found)) => assert_is_of(&key, Some(found)),
                     Some(Outcome::Written(stored)) => {
-                        assert_is_of(&key, Some(Found::Record(stored)));
+                        assert_is_of(&key, Some(Found::Value(stored)));
                     }
                     None => {}
                 }
@@ -823,7 +823,7 @@ pub async fn a_full_store_still_ends_sessions(make: impl Maker) {
     let end = end_longer_than(&last);
     let is_ended = |found: &Found| match found {
         Found::Missing => true,
-        Found::Record(stored) => *stored.value() == end,
+        Found::Value(stored) => *stored.value() == end,
         Found::Foreign => false,
     };
     let write = || Write::tombstone(end.clone(), MINUTE);
@@ -919,7 +919,7 @@ async fn updated_in_time(
 
 async fn stored(backend: &impl Backend, key: &str) -> Stored {
     match backend.read(key).await.unwrap() {
-        Found::Record(stored) => stored,
+        Found::Value(stored) => stored,
         found => panic!("no record is stored: {found:?}"),
     }
 }
@@ -954,7 +954,7 @@ fn assert_written(outcome: Outcome, value: impl AsRef<[u8]>) -> Stored {
 #[track_caller]
 fn assert_refused(outcome: Outcome, value: impl AsRef<[u8]>) -> Stored {
     match outcome {
-        Outcome::Found(Found::Record(stored)) => {
+        Outcome::Found(Found::Value(stored)) => {
             assert_eq!(stored.value(), value.as_ref(), "it returns another value");
             stored
         }
@@ -975,7 +975,7 @@ fn assert_same(one: &Stored, other: &Stored) {
 #[track_caller]
 fn assert_is_of(key: &str, found: Option<Found>) {
     match found {
-        Some(Found::Record(stored)) => {
+        Some(Found::Value(stored)) => {
             let is_own = stored.value().starts_with(key.as_bytes());
             assert!(is_own, "another key's value");
         }
@@ -1027,7 +1027,7 @@ async fn one_wins<B: Backend>(
                     let other = winners[at].replace(value.clone());
                     assert_eq!(other, None, "two writes win");
                 }
-                Outcome::Found(Found::Record(there)) => refused.push((at, there)),
+                Outcome::Found(Found::Value(there)) => refused.push((at, there)),
                 Outcome::Found(found) => panic!("there is a record: {found:?}"),
             }
         }

@@ -18,14 +18,14 @@ struct Racy(Mutex<HashMap<String, Bytes>>);
 impl Backend for Racy {
     async fn read(&self, key: &str) -> Result<Found> {
         let found = self.0.lock().unwrap().get(key).cloned();
-        Ok(found.map_or(Found::Missing, |value| Found::Record(Stored::new(value))))
+        Ok(found.map_or(Found::Missing, |value| Found::Value(Stored::new(value))))
     }
 
     async fn write(&self, key: &str, write: Write, only_if: OnlyIf<'_>) -> Result<Outcome> {
         let found = self.read(key).await?;
         let is_met = match (&found, only_if) {
             (Found::Missing, OnlyIf::Missing) => true,
-            (Found::Record(there), OnlyIf::Unchanged(was)) => there.value() == was.value(),
+            (Found::Value(there), OnlyIf::Unchanged(was)) => there.value() == was.value(),
             _ => false,
         };
         if !is_met {

@@ -82,8 +82,8 @@ pub enum Found {
     /// Another program's data that cannot be returned as bytes, such as a Redis list. It is left
     /// untouched.
     Foreign,
-    /// These bytes.
-    Record(Stored),
+    /// These bytes: a session's record, a tombstone or an index of users.
+    Value(Stored),
 }
 
 /// What [`Backend::write`] stores.

@@ -37,7 +37,7 @@ impl Base {
 
     /// Returns whether the key still holds it.
     pub(super) fn is(&self, found: &Found) -> bool {
-        matches!(found, Found::Record(stored) if *stored.value() == self.value)
+        matches!(found, Found::Value(stored) if *stored.value() == self.value)
     }
 
     /// Applies the draft's changes to `found`, which becomes the base.
@@ -48,7 +48,7 @@ impl Base {
         found: &Found,
     ) -> Rebased {
         match (storage.open(found, storage.config.unix_now()), found) {
-            (Opened::Record(record), Found::Record(stored)) if self.lineage.owns(&record) => {
+            (Opened::Record(record), Found::Value(stored)) if self.lineage.owns(&record) => {
                 let is_login = storage.gives_user(draft, &record);
                 draft.merge(record);
                 self.value = stored.value().clone();

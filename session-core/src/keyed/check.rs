@@ -57,23 +57,23 @@ impl<B: Backend> KeyedStorage<B> {
         match self.backend.write(key, create(), OnlyIf::Missing).await? {
             Outcome::Written(_) => {}
             // The connection repeated the write, as that of a Redis Cluster does.
-            Outcome::Found(Found::Record(own)) if own.value() == CREATED => {}
+            Outcome::Found(Found::Value(own)) if own.value() == CREATED => {}
             Outcome::Found(_) => return Err(Self::unavailable("the store holds a new key")),
         }
-        let Found::Record(stored) = self.backend.read(key).await? else {
+        let Found::Value(stored) = self.backend.read(key).await? else {
             return Err(Self::unavailable("the store lost what it has acknowledged"));
         };
         let end = Write::tombstone(ENDED, TRIED);
         let unchanged = OnlyIf::Unchanged(&stored);
         match self.backend.write(key, end, unchanged).await? {
             Outcome::Written(_) => {}
-            Outcome::Found(Found::Record(own)) if own.value() == ENDED => {}
+            Outcome::Found(Found::Value(own)) if own.value() == ENDED => {}
             Outcome::Found(_) => {
                 return Err(Self::unavailable("the store lost what it has acknowledged"));
             }
         }
         match self.backend.write(key, create(), OnlyIf::Missing).await? {
-            Outcome::Found(Found::Record(ended)) if ended.value() == ENDED => Ok(()),
+            Outcome::Found(Found::Value(ended)) if ended.value() == ENDED => Ok(()),
             _ => Err(Self::unavailable("the store overwrote a key that it holds")),
         }
     }

@@ -75,14 +75,14 @@ impl<B: Backend> KeyedStorage<B> {
             // repeated this write, as a Redis Cluster connection does. The second case counts only
             // for a random identity, because nothing else can have written under it.
             let is_random = !is_chosen && self.key_factory.is_none();
-            if let Outcome::Found(Found::Record(found)) = &outcome
+            if let Outcome::Found(Found::Value(found)) = &outcome
                 && (before.contains(found.value()) || (is_random && found.value() == write.value()))
             {
                 let found = found.clone();
                 let mut again = write;
                 if is_move
                     && let Opened::Record(record) =
-                        self.open(&Found::Record(found.clone()), self.config.unix_now())
+                        self.open(&Found::Value(found.clone()), self.config.unix_now())
                 {
                     draft.merge(record);
                     request = self.listing_request(draft);
@@ -168,12 +168,12 @@ impl<B: Backend> KeyedStorage<B> {
         // End only what this save wrote. The creation may never have arrived, and another session
         // may have the identity by now if the application chose it.
         let mut found = match &pending.stored {
-            Some(stored) => Ok(Found::Record(stored.clone())),
+            Some(stored) => Ok(Found::Value(stored.clone())),
             None => self.backend.read(&key).await,
         };
         for _ in 0..=pending.written.len() {
             let own = match &found {
-                Ok(Found::Record(record)) if pending.written.contains(record.value()) => record,
+                Ok(Found::Value(record)) if pending.written.contains(record.value()) => record,
                 Ok(_) => return true,
                 Err(_) => return false,
             };

@@ -10,7 +10,7 @@ use crate::keyed::load::Opened;
 use crate::keyed::swap::{Change, Next, Swapped};
 use crate::keyed::tombstone::{self, Tombstone};
 use crate::keyed::{Address, KeyedStorage, Stored};
-use crate::metrics::Count;
+use crate::metrics::Counter;
 use crate::session::identity::Identity;
 use crate::session::state::EndedBy;
 
@@ -99,7 +99,7 @@ impl<B: Backend> KeyedStorage<B> {
                 Err(error) if has_failed => return Err(error),
                 Err(_) => {
                     has_failed = true;
-                    self.config.metrics().count(Count::Retry);
+                    self.config.metrics().count(Counter::Retry);
                     change.own = change.own.or(change.tried);
                     continue;
                 }
@@ -170,14 +170,14 @@ impl<B: Backend> Change for End<'_, B> {
     async fn next(&mut self, found: &Found) -> Result<Next<Stop>> {
         let prior = match self.storage.open(found, self.storage.config.unix_now()) {
             Opened::Record(_) => PriorState::Live,
-            Opened::Foreign(_) if self.is_loaded && matches!(found, Found::Record(_)) => {
+            Opened::Foreign(_) if self.is_loaded && matches!(found, Found::Value(_)) => {
                 PriorState::Live
             }
             Opened::Foreign(_) => return Ok(Next::Stop(Stop::Nothing(PriorState::Absent))),
             Opened::Missing | Opened::EndedByPython => PriorState::Absent,
             Opened::Tombstone(Tombstone::Moved(suffix)) if self.cause != EndCause::Clear => {
                 match found {
-                    Found::Record(tombstone) => {
+                    Found::Value(tombstone) => {
                         return Ok(Next::Stop(Stop::Follow {
                             suffix,
                             tombstone: tombstone.clone(),

@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::keyed::KeyedStorage;
 use crate::keyed::backend::{Backend, Found};
 use crate::keyed::tombstone::Tombstone;
-use crate::metrics::Count;
+use crate::metrics::Counter;
 use crate::record::stored::Stored;
 use crate::record::{Record, Unreadable};
 use crate::session::identity::Identity;
@@ -33,7 +33,7 @@ impl<B: Backend> KeyedStorage<B> {
         let stored = match found {
             Found::Missing => return Opened::Missing,
             Found::Foreign => return Opened::Foreign(Unreadable("the key holds another type")),
-            Found::Record(stored) => stored,
+            Found::Value(stored) => stored,
         };
         match self.config.read(stored.value().clone(), now) {
             Content::Record(record) => Opened::Record(record),
@@ -61,7 +61,7 @@ impl<B: Backend> KeyedStorage<B> {
             let found = self.backend.read(&key).await?;
             let now = self.config.unix_now();
             match (self.open(&found, now), found) {
-                (Opened::Record(record), Found::Record(seen)) => {
+                (Opened::Record(record), Found::Value(seen)) => {
                     if lifetime::is_expired(&self.config, &record, now) {
                         self.config.log_expired();
                     } else if record.is_empty() {
@@ -82,7 +82,9 @@ impl<B: Backend> KeyedStorage<B> {
                     }
                 }
                 (Opened::Tombstone(tombstone), _) => {
-                    self.config.metrics().count(met(tombstone.ended_by()));
+                    self.config
+                        .metrics()
+                        .count(tombstone_counter(tombstone.ended_by()));
                     ended_by = ended_by.max(Some(tombstone.ended_by()));
                 }
                 (Opened::Foreign(why), _) => self.config.log_unreadable(&why),
@@ -138,11 +140,11 @@ impl<B: Backend> KeyedStorage<B> {
 }
 
 /// Returns the counter for a tombstone that a load found.
-fn met(ended_by: EndedBy) -> Count {
+fn tombstone_counter(ended_by: EndedBy) -> Counter {
     match ended_by {
-        EndedBy::Logout => Count::TombstoneOfLogout,
-        EndedBy::Login => Count::TombstoneOfLogin,
-        EndedBy::Renewal => Count::TombstoneOfRenewal,
-        EndedBy::Revoked => Count::TombstoneOfRevocation,
+        EndedBy::Logout => Counter::TombstoneOfLogout,
+        EndedBy::Login => Counter::TombstoneOfLogin,
+        EndedBy::Renewal => Counter::TombstoneOfRenewal,
+        EndedBy::Revoked => Counter::TombstoneOfRevocation,
     }
 }

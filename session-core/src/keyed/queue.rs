@@ -58,11 +58,11 @@ pub(super) struct Wait<'a> {
 }
 
 #[derive(Default)]
-struct Ticket(Mutex<Call>);
+struct Ticket(Mutex<Signal>);
 
 /// What a waiting saver was told.
 #[derive(Default)]
-enum Call {
+enum Signal {
     #[default]
     Nothing,
     /// It waits, and this wakes it.
@@ -70,7 +70,7 @@ enum Call {
     /// It has the turn. The saver before it has written this, if it succeeded.
     Turn(Option<Stored>),
     /// The store failed for the saver before it: continue without a turn.
-    GoOn,
+    Proceed,
     /// The saver has received its result.
     Done,
 }
@@ -113,7 +113,7 @@ impl Queues {
         };
         // Tell the waiter while the shard is locked, so that a waiter that leaves at the same time
         // passes the turn on.
-        let waker = next.tell(Call::Turn(written));
+        let waker = next.tell(Signal::Turn(written));
         drop(lines);
         waker.into_iter().for_each(Waker::wake);
     }
@@ -125,7 +125,10 @@ impl Queues {
             return;
         };
         let line = lines.swap_remove(at);
-        let told = line.waiting.iter().map(|ticket| ticket.tell(Call::GoOn));
+        let told = line
+            .waiting
+            .iter()
+            .map(|ticket| ticket.tell(Signal::Proceed));
         let wakers: Vec<Option<Waker>> = told.collect();
         drop(lines);
         wakers.into_iter().flatten().for_each(Waker::wake);
@@ -176,23 +179,23 @@ impl<'a> Future for Wait<'a> {
     type Output = Option<(Turn<'a>, Option<Stored>)>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut call = lock(&self.ticket.0);
-        match mem::replace(&mut *call, Call::Done) {
-            Call::Nothing | Call::Waker(_) => {
-                *call = Call::Waker(cx.waker().clone());
+        let mut signal = lock(&self.ticket.0);
+        match mem::replace(&mut *signal, Signal::Done) {
+            Signal::Nothing | Signal::Waker(_) => {
+                *signal = Signal::Waker(cx.waker().clone());
                 Poll::Pending
             }
-            Call::Turn(written) => {
+            Signal::Turn(written) => {
                 Poll::Ready(Some((Turn::new(self.queues, &self.suffix), written)))
             }
-            Call::GoOn | Call::Done => Poll::Ready(None),
+            Signal::Proceed | Signal::Done => Poll::Ready(None),
         }
     }
 }
 
 impl Drop for Wait<'_> {
     fn drop(&mut self) {
-        if matches!(*lock(&self.ticket.0), Call::Done) {
+        if matches!(*lock(&self.ticket.0), Signal::Done) {
             return;
         }
         let told = {
@@ -201,9 +204,9 @@ impl Drop for Wait<'_> {
                 line.waiting
                     .retain(|ticket| !Arc::ptr_eq(ticket, &self.ticket));
             }
-            mem::replace(&mut *lock(&self.ticket.0), Call::Done)
+            mem::replace(&mut *lock(&self.ticket.0), Signal::Done)
         };
-        if let Call::Turn(written) = told {
+        if let Signal::Turn(written) = told {
             self.queues.pass_on(&self.suffix, written);
         }
     }
@@ -211,9 +214,9 @@ impl Drop for Wait<'_> {
 
 impl Ticket {
     /// Tells the saver, and returns what wakes it.
-    fn tell(&self, call: Call) -> Option<Waker> {
-        match mem::replace(&mut *lock(&self.0), call) {
-            Call::Waker(waker) => Some(waker),
+    fn tell(&self, signal: Signal) -> Option<Waker> {
+        match mem::replace(&mut *lock(&self.0), signal) {
+            Signal::Waker(waker) => Some(waker),
             _ => None,
         }
     }

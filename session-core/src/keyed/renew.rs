@@ -132,7 +132,7 @@ impl<B: Backend> KeyedStorage<B> {
 
     fn lineage_at(&self, seen: &Stored, identity: &Identity) -> Lineage {
         let now = self.config.unix_now();
-        match self.open(&Found::Record(seen.clone()), now) {
+        match self.open(&Found::Value(seen.clone()), now) {
             Opened::Record(record) => Lineage::of(&record, identity),
             _ => Lineage::of(&Record::new(now), identity),
         }
@@ -151,7 +151,7 @@ impl<B: Backend> KeyedStorage<B> {
             return Err(error);
         };
         // This save tried to write this value, so finding it means that the write succeeded.
-        let is_own = matches!(&found, Found::Record(stored) if *stored.value() == target.tombstone);
+        let is_own = matches!(&found, Found::Value(stored) if *stored.value() == target.tombstone);
         if is_own || self.is_moved_to(&found, &target.address.suffix) {
             return Ok(());
         }

@@ -7,7 +7,7 @@ use crate::error::{ErrorKind, Result};
 use crate::keyed::backend::{Backend, Found, OnlyIf, Outcome, Write};
 use crate::keyed::queue::{Entered, Turn};
 use crate::keyed::{Address, KeyedStorage};
-use crate::metrics::Count;
+use crate::metrics::Counter;
 use crate::record::stored::Stored;
 
 /// How often a conflicting write is tried again. In each round some writer succeeds.
@@ -54,7 +54,7 @@ impl<B: Backend> KeyedStorage<B> {
         change: &mut C,
     ) -> Result<Swapped<C::Stop>> {
         let found = match seen {
-            Some(seen) => Found::Record(seen),
+            Some(seen) => Found::Value(seen),
             None => self.backend.read(&address.key).await?,
         };
         let entered = self.queues.enter(&address.suffix);
@@ -79,7 +79,7 @@ impl<B: Backend> KeyedStorage<B> {
                     stopwatch.waited();
                     self.log_wait(began);
                     match told {
-                        Some((turn, written)) => (Some(turn), written.map_or(found, Found::Record)),
+                        Some((turn, written)) => (Some(turn), written.map_or(found, Found::Value)),
                         None => (None, found),
                     }
                 }
@@ -107,7 +107,7 @@ impl<B: Backend> KeyedStorage<B> {
     }
 
     fn log_conflict(&self, round: usize) {
-        self.config.metrics().count(Count::Conflict);
+        self.config.metrics().count(Counter::Conflict);
         tracing::debug!(
             target: "session::save",
             cookie = self.config.cookie().name(),
@@ -141,7 +141,7 @@ impl<B: Backend> KeyedStorage<B> {
         };
         let only_if = match &found {
             Found::Missing => OnlyIf::Missing,
-            Found::Record(stored) => OnlyIf::Unchanged(stored),
+            Found::Value(stored) => OnlyIf::Unchanged(stored),
             Found::Foreign => {
                 return Err(Self::unavailable("another program's data is in the way"));
             }

@@ -8,7 +8,7 @@ use metrics::{Key, Label, Level, Metadata, SharedString, Unit, with_recorder};
 
 use crate::error::{ErrorKind, Result};
 use crate::metrics::series::{COUNTERS, DESCRIPTIONS, DURATIONS, Labels};
-use crate::metrics::{Count, SaveKind, Timing};
+use crate::metrics::{Counter, SaveKind, Timing};
 
 const METADATA: Metadata<'_> = Metadata::new("session", Level::INFO, None);
 
@@ -49,7 +49,7 @@ impl Metrics {
         }))
     }
 
-    pub(crate) fn count(&self, what: Count) {
+    pub(crate) fn count(&self, what: Counter) {
         let key = &self.0.counters[what as usize];
         with_recorder(|recorder| recorder.register_counter(key, &METADATA).increment(1));
     }
@@ -87,8 +87,8 @@ pub(crate) struct Stopwatch {
 }
 
 impl Stopwatch {
-    pub(crate) fn loaded<T>(self, loaded: &Result<T>, outcome: impl FnOnce(&T) -> Count) {
-        let outcome = loaded.as_ref().map_or(Count::LoadFailed, outcome);
+    pub(crate) fn loaded<T>(self, loaded: &Result<T>, outcome: impl FnOnce(&T) -> Counter) {
+        let outcome = loaded.as_ref().map_or(Counter::LoadFailed, outcome);
         self.metrics.count(outcome);
         self.metrics.time(Timing::Load, self.began);
     }
@@ -98,12 +98,12 @@ impl Stopwatch {
         let outcome = saved.as_ref().map_err(|error| is_refused(error.kind()));
         self.metrics.count(match (self.kind, outcome) {
             (None, _) => return,
-            (Some(SaveKind::Change), Ok(_)) => Count::SaveSaved,
-            (Some(SaveKind::Change), Err(true)) => Count::SaveRefused,
-            (Some(SaveKind::Change), Err(false)) => Count::SaveFailed,
-            (Some(SaveKind::End), Ok(_)) => Count::EndEnded,
-            (Some(SaveKind::End), Err(true)) => Count::EndRefused,
-            (Some(SaveKind::End), Err(false)) => Count::EndFailed,
+            (Some(SaveKind::Change), Ok(_)) => Counter::SaveSaved,
+            (Some(SaveKind::Change), Err(true)) => Counter::SaveRefused,
+            (Some(SaveKind::Change), Err(false)) => Counter::SaveFailed,
+            (Some(SaveKind::End), Ok(_)) => Counter::EndEnded,
+            (Some(SaveKind::End), Err(true)) => Counter::EndRefused,
+            (Some(SaveKind::End), Err(false)) => Counter::EndFailed,
         });
         self.metrics.time(Timing::Save, self.began);
     }

@@ -22,7 +22,7 @@ pub(crate) use nothing::Metrics;
     not(feature = "metrics"),
     expect(dead_code, reason = "some variants are constructed only by the facade")
 )]
-pub(crate) enum Count {
+pub(crate) enum Counter {
     /// A load found a live session.
     LoadLoaded,
     /// The client sent no cookie.

@@ -2,7 +2,7 @@
 #![allow(clippy::unused_self, reason = "the feature's own functions use it")]
 
 use crate::error::Result;
-use crate::metrics::{Count, SaveKind};
+use crate::metrics::{Counter, SaveKind};
 
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics;
@@ -16,7 +16,7 @@ impl Metrics {
         Self
     }
 
-    pub(crate) fn count(&self, _what: Count) {}
+    pub(crate) fn count(&self, _what: Counter) {}
 
     pub(crate) fn start(&self) -> Stopwatch {
         Stopwatch
@@ -28,7 +28,7 @@ impl Metrics {
 }
 
 impl Stopwatch {
-    pub(crate) fn loaded<T>(self, _loaded: &Result<T>, _outcome: impl FnOnce(&T) -> Count) {}
+    pub(crate) fn loaded<T>(self, _loaded: &Result<T>, _outcome: impl FnOnce(&T) -> Counter) {}
 
     pub(crate) fn saved<T>(self, _saved: &Result<T>) {}
 

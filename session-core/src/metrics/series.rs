@@ -1,40 +1,44 @@
 //! The names and labels of all time series.
 
-use crate::metrics::{Count, Timing};
+use crate::metrics::{Counter, Timing};
 
 /// The labels of a time series beside `cookie`.
 pub(super) type Labels = &'static [(&'static str, &'static str)];
 
-/// The counters, in the order of [`Count`].
-pub(super) const COUNTERS: [(Count, &str, Labels); 20] = [
-    (Count::LoadLoaded, LOADS, &[("outcome", "loaded")]),
-    (Count::LoadNew, LOADS, &[("outcome", "new")]),
-    (Count::LoadUnknown, LOADS, &[("outcome", "unknown")]),
-    (Count::LoadFailed, LOADS, &[("outcome", "failed")]),
-    (Count::SaveSaved, SAVES, &[("outcome", "saved")]),
-    (Count::SaveRefused, SAVES, &[("outcome", "refused")]),
-    (Count::SaveFailed, SAVES, &[("outcome", "failed")]),
-    (Count::EndEnded, ENDS, &[("outcome", "ended")]),
-    (Count::EndRefused, ENDS, &[("outcome", "refused")]),
-    (Count::EndFailed, ENDS, &[("outcome", "failed")]),
-    (Count::Conflict, "session_conflicts_total", &[]),
-    (Count::Retry, "session_retries_total", &[]),
-    (Count::TombstoneOfLogout, TOMBSTONES, &[("of", "logout")]),
-    (Count::TombstoneOfLogin, TOMBSTONES, &[("of", "login")]),
-    (Count::TombstoneOfRenewal, TOMBSTONES, &[("of", "renewal")]),
+/// The counters, in the order of [`Counter`].
+pub(super) const COUNTERS: [(Counter, &str, Labels); 20] = [
+    (Counter::LoadLoaded, LOADS, &[("outcome", "loaded")]),
+    (Counter::LoadNew, LOADS, &[("outcome", "new")]),
+    (Counter::LoadUnknown, LOADS, &[("outcome", "unknown")]),
+    (Counter::LoadFailed, LOADS, &[("outcome", "failed")]),
+    (Counter::SaveSaved, SAVES, &[("outcome", "saved")]),
+    (Counter::SaveRefused, SAVES, &[("outcome", "refused")]),
+    (Counter::SaveFailed, SAVES, &[("outcome", "failed")]),
+    (Counter::EndEnded, ENDS, &[("outcome", "ended")]),
+    (Counter::EndRefused, ENDS, &[("outcome", "refused")]),
+    (Counter::EndFailed, ENDS, &[("outcome", "failed")]),
+    (Counter::Conflict, "session_conflicts_total", &[]),
+    (Counter::Retry, "session_retries_total", &[]),
+    (Counter::TombstoneOfLogout, TOMBSTONES, &[("of", "logout")]),
+    (Counter::TombstoneOfLogin, TOMBSTONES, &[("of", "login")]),
     (
-        Count::TombstoneOfRevocation,
+        Counter::TombstoneOfRenewal,
+        TOMBSTONES,
+        &[("of", "renewal")],
+    ),
+    (
+        Counter::TombstoneOfRevocation,
         TOMBSTONES,
         &[("of", "revocation")],
     ),
-    (Count::Drop, "session_drops_total", &[]),
-    (Count::Unreadable, "session_unreadable_total", &[]),
+    (Counter::Drop, "session_drops_total", &[]),
+    (Counter::Unreadable, "session_unreadable_total", &[]),
     (
-        Count::RevokedByApplication,
+        Counter::RevokedByApplication,
         REVOCATIONS,
         &[("by", "application")],
     ),
-    (Count::RevokedByLimit, REVOCATIONS, &[("by", "limit")]),
+    (Counter::RevokedByLimit, REVOCATIONS, &[("by", "limit")]),
 ];
 
 const LOADS: &str = "session_loads_total";

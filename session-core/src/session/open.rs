@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 
 use crate::config::{Content, SessionConfig};
-use crate::metrics::Count;
+use crate::metrics::Counter;
 use crate::record::{Record, Unreadable};
 use crate::session::Session;
 use crate::session::lifetime;
@@ -82,7 +82,7 @@ impl SessionConfig {
     }
 
     pub(crate) fn log_unreadable(&self, why: &Unreadable) {
-        self.metrics().count(Count::Unreadable);
+        self.metrics().count(Counter::Unreadable);
         let cookie = self.cookie().name();
         tracing::warn!(
             target: "session::load",

@@ -64,7 +64,7 @@ pub fn memcached(data: &[u8]) {
         let reply = ask(&backend, case).await;
         let said = std::mem::take(&mut *log.borrow_mut());
         let other = Stored::with_version("other", NonZeroU64::new(9).unwrap());
-        assert_eq!(backend.read(OTHER).await.unwrap(), Found::Record(other));
+        assert_eq!(backend.read(OTHER).await.unwrap(), Found::Value(other));
         let after = log.borrow();
         let [last] = &after[..] else {
             panic!("one question")
@@ -241,7 +241,7 @@ impl Said<'_> {
             Condition::Missing => self.add(write),
             Condition::Version => self.cas(write, VERSION),
             Condition::Value => match self.gets()? {
-                Found::Record(now) if now.value() == WAS => self.cas(write, now.version().unwrap()),
+                Found::Value(now) if now.value() == WAS => self.cas(write, now.version().unwrap()),
                 found => Ok(Outcome::Found(found)),
             },
         };
@@ -250,7 +250,7 @@ impl Said<'_> {
 
     fn gets(&mut self) -> Expected<Found> {
         match self.next(Question::Gets)? {
-            Says::Value(value, version) => Ok(Found::Record(Stored::with_version(value, version))),
+            Says::Value(value, version) => Ok(Found::Value(Stored::with_version(value, version))),
             Says::Foreign => Ok(Found::Foreign),
             Says::Missing => Ok(Found::Missing),
             says => panic!("{says:?} to gets"),
@@ -306,7 +306,7 @@ impl Said<'_> {
     /// A write whose first response was lost has stored what it finds, if that is its value.
     fn conflict(&self, value: Value, found: Found) -> Outcome {
         match found {
-            Found::Record(now) if self.has_repeated_write && now.value() == text(value) => {
+            Found::Value(now) if self.has_repeated_write && now.value() == text(value) => {
                 Outcome::Written(now)
             }
             found => Outcome::Found(found),

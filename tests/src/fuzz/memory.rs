@@ -58,7 +58,7 @@ pub fn memory(data: &[u8]) {
     expire(&mut model, clock.now());
     assert!(backend.len() >= model.len());
     for (key, (value, _)) in &model {
-        let found = Found::Record(Stored::new(value.clone()));
+        let found = Found::Value(Stored::new(value.clone()));
         assert_eq!(now(backend.read(key)).unwrap(), found);
     }
 }
@@ -79,7 +79,7 @@ impl Call<'_> {
     /// Returns what the key holds.
     fn held(&self, model: &Model) -> Found {
         match model.get(&self.key) {
-            Some((value, _)) => Found::Record(Stored::new(value.clone())),
+            Some((value, _)) => Found::Value(Stored::new(value.clone())),
             None => Found::Missing,
         }
     }

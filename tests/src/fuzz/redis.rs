@@ -268,7 +268,7 @@ fn words(command: &[&str]) -> Vec<String> {
 fn found(reply: Reply, got: impl Fn(Found) -> Got) -> Expected {
     match reply {
         Reply::Value(Value::BulkString(value)) => {
-            Expected::Got(got(Found::Record(Stored::new(value))))
+            Expected::Got(got(Found::Value(Stored::new(value))))
         }
         Reply::Value(Value::Nil) => Expected::Got(got(Found::Missing)),
         Reply::Refused(line) if has_code(&line, "WRONGTYPE") => Expected::Got(got(Found::Foreign)),

@@ -38,7 +38,7 @@ impl MapBackend {
 
 fn find(records: &Records, key: &str) -> Found {
     match records.get(key) {
-        Some((stored, _)) => Found::Record(stored.clone()),
+        Some((stored, _)) => Found::Value(stored.clone()),
         None => Found::Missing,
     }
 }
@@ -53,7 +53,7 @@ impl Backend for MapBackend {
         let found = find(&records, key);
         let holds = match (only_if, &found) {
             (OnlyIf::Missing, Found::Missing) => true,
-            (OnlyIf::Unchanged(seen), Found::Record(now)) => seen.value() == now.value(),
+            (OnlyIf::Unchanged(seen), Found::Value(now)) => seen.value() == now.value(),
             _ => false,
         };
         if !holds {

@@ -160,7 +160,7 @@ fn p10_debug_of_keys_identities_and_records_shows_no_secret() {
     let stored = Stored::new(RECORD);
     let shown = format!(
         "{key:#?} {identity:#?} {stored:#?} {:#?} {:#?}",
-        Outcome::Found(Found::Record(stored.clone())),
+        Outcome::Found(Found::Value(stored.clone())),
         Write::record(RECORD, None),
     );
     for secret in [

@@ -190,7 +190,7 @@ impl Subject {
         match &self.store {
             Store::Real(store) => store.get(&key),
             Store::Memory(store) => match store.inner.inner().read(&key).await.unwrap() {
-                Found::Record(stored) => Some(stored.value().to_vec()),
+                Found::Value(stored) => Some(stored.value().to_vec()),
                 _ => None,
             },
         }

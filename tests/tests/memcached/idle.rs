@@ -168,7 +168,7 @@ async fn p6_a_repeated_write_knows_its_own_bytes() {
                 let now = read(&direct, &key).await;
                 if is_in_time {
                     assert_eq!(now.value(), "other");
-                    assert_eq!(outcome.unwrap(), Outcome::Found(Found::Record(now)));
+                    assert_eq!(outcome.unwrap(), Outcome::Found(Found::Value(now)));
                 } else {
                     assert_eq!(now.value(), &value);
                     assert_eq!(outcome.unwrap(), Outcome::Written(now));

@@ -165,7 +165,7 @@ async fn create(backend: &MemcachedBackend, key: &str, value: &str) {
 
 async fn read(backend: &MemcachedBackend, key: &str) -> Stored {
     match backend.read(key).await.unwrap() {
-        Found::Record(stored) => stored,
+        Found::Value(stored) => stored,
         other => panic!("no record: {other:?}"),
     }
 }
@@ -173,7 +173,7 @@ async fn read(backend: &MemcachedBackend, key: &str) -> Stored {
 #[track_caller]
 fn assert_found(outcome: &Outcome, value: &str) {
     match outcome {
-        Outcome::Found(Found::Record(stored)) => {
+        Outcome::Found(Found::Value(stored)) => {
             assert_eq!(stored.value(), value);
             assert!(stored.version().is_some());
         }

@@ -134,7 +134,7 @@ async fn p6_a_command_on_a_connection_that_was_closed_is_repeated_once() {
     let loaded = Stored::with_version("0", NonZeroU64::new(8).unwrap());
     let now = Stored::with_version("1", NonZeroU64::new(9).unwrap());
     let unchanged = OnlyIf::Unchanged(&loaded);
-    let conflict = Outcome::Found(Found::Record(now.clone()));
+    let conflict = Outcome::Found(Found::Value(now.clone()));
     let own = Outcome::Written(now.clone());
     let (closed, exists) = ([("cas", CLOSE)], [("cas", "EXISTS")]);
     let added = [("add", "NOT_STORED"), ("gets", FOUND)];
@@ -166,7 +166,7 @@ async fn p6_a_command_on_a_connection_that_was_closed_is_repeated_once() {
     }
 
     let (backend, server) = scripted(&[("gets", CLOSE), ("gets", FOUND)]).await;
-    assert_eq!(backend.read(KEY).await.unwrap(), Found::Record(now));
+    assert_eq!(backend.read(KEY).await.unwrap(), Found::Value(now));
     drop(backend);
     server.await.unwrap();
 

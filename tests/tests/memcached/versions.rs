@@ -41,7 +41,7 @@ async fn a_write_after_a_read_compares_the_version() {
     let outcome = backend.write(&key, record("2"), OnlyIf::Unchanged(&first));
     let outcome = outcome.await.unwrap();
     assert_found(&outcome, "1");
-    let Outcome::Found(Found::Record(now)) = outcome else {
+    let Outcome::Found(Found::Value(now)) = outcome else {
         unreachable!()
     };
     let outcome = backend.write(&key, record("2"), OnlyIf::Unchanged(&now));
@@ -80,7 +80,7 @@ async fn each_operation_costs_the_commands_that_the_documentation_names() {
     assert_eq!(waiter.await.unwrap(), written("3"));
     assert_eq!(cost(), (1, 1), "a saver that waited in the queue");
     let conflict = backend.write(&key, record("4"), OnlyIf::Unchanged(&loaded));
-    let Outcome::Found(Found::Record(now)) = conflict.await.unwrap() else {
+    let Outcome::Found(Found::Value(now)) = conflict.await.unwrap() else {
         panic!("no conflict")
     };
     assert_eq!(cost(), (1, 1), "a conflict");

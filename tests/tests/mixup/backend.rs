@@ -98,7 +98,7 @@ async fn one_record(backend: &impl Backend, key: &str, dice: &mut Dice) -> bool 
 #[track_caller]
 fn record(found: Found) -> Stored {
     match found {
-        Found::Record(stored) => stored,
+        Found::Value(stored) => stored,
         other => panic!("no record: {other:?}"),
     }
 }

@@ -244,7 +244,7 @@ impl<B: Backend> World<B> {
             Plant::Foreign => (Write::record("[\"another program's\"]", None), None),
         };
         let only_if = match &found {
-            session_core::keyed::Found::Record(stored) => OnlyIf::Unchanged(stored),
+            session_core::keyed::Found::Value(stored) => OnlyIf::Unchanged(stored),
             _ => OnlyIf::Missing,
         };
         backend.write(&key, write, only_if).await.unwrap();

@@ -111,7 +111,7 @@ impl Entry {
         let text = match found {
             Found::Missing => return Self::Missing,
             Found::Foreign => return Self::Foreign,
-            Found::Record(stored) => stored.value(),
+            Found::Value(stored) => stored.value(),
         };
         match &text[..] {
             b"{}" => return Self::Python,

@@ -174,7 +174,7 @@ impl App {
     /// Returns the bytes that the store holds for a cookie.
     pub(crate) async fn stored(&self, cookie: &str) -> Option<Bytes> {
         match self.memory().read(&format!("sid_{cookie}")).await.unwrap() {
-            Found::Record(stored) => Some(stored.value().clone()),
+            Found::Value(stored) => Some(stored.value().clone()),
             _ => None,
         }
     }
@@ -196,7 +196,7 @@ impl App {
     async fn put(&self, key: &str, value: &'static [u8], ttl: Duration) {
         let found = self.memory().read(key).await.unwrap();
         let only_if = match &found {
-            Found::Record(stored) => OnlyIf::Unchanged(stored),
+            Found::Value(stored) => OnlyIf::Unchanged(stored),
             _ => OnlyIf::Missing,
         };
         let write = Write::record(value, Some(ttl));

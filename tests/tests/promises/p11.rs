@@ -57,7 +57,7 @@ pub(crate) fn index_key(app: &App) -> String {
 /// The JSON of the index that was created last.
 pub(crate) async fn index(app: &App) -> Value {
     match app.memory().read(&index_key(app)).await.unwrap() {
-        Found::Record(stored) => serde_json::from_slice(stored.value()).unwrap(),
+        Found::Value(stored) => serde_json::from_slice(stored.value()).unwrap(),
         other => panic!("{other:?}"),
     }
 }
@@ -418,7 +418,7 @@ async fn p11_an_unreadable_index_is_an_error_and_is_left_alone() {
 
 async fn index_at(app: &App, key: &str) -> Value {
     match app.memory().read(key).await.unwrap() {
-        Found::Record(stored) => serde_json::from_slice(stored.value()).unwrap(),
+        Found::Value(stored) => serde_json::from_slice(stored.value()).unwrap(),
         other => panic!("{other:?}"),
     }
 }

@@ -26,7 +26,7 @@ async fn p9_each_operation_is_one_command() {
             "\"SET\" \"{KEY}\" \"v1\" \"NX\" \"GET\" \"EX\" \"60\""
         )]
     );
-    let first = Found::Record(Stored::new("v1"));
+    let first = Found::Value(Stored::new("v1"));
     assert_eq!(backend.read(KEY).await.unwrap(), first);
     assert_eq!(write(record("v2"), OnlyIf::Missing).await, found("v1"));
     assert_eq!(names(&monitor), ["GET", "SET"]);
@@ -97,7 +97,7 @@ async fn an_empty_value_of_another_program_is_found() {
     let server = RedisServer::start();
     let backend = backend(&server).await;
     server.ask::<()>(&format!("SET {KEY} ")).await; // the last word is empty
-    let empty = Found::Record(Stored::new(""));
+    let empty = Found::Value(Stored::new(""));
     assert_eq!(backend.read(KEY).await.unwrap(), empty);
     let outcome = backend.write(KEY, tombstone(), OnlyIf::Missing).await;
     assert_eq!(outcome.unwrap(), Outcome::Found(empty.clone()));

@@ -113,7 +113,7 @@ async fn p6_closed_connections_under_load_cost_no_error() {
                     Outcome::Found(found) => panic!("no other client writes: {found:?}"),
                 }
                 let found = backend.read(&key).await.unwrap();
-                assert_eq!(found, Found::Record(seen.clone().unwrap()));
+                assert_eq!(found, Found::Value(seen.clone().unwrap()));
                 done.fetch_add(1, Ordering::Relaxed);
             }
         })

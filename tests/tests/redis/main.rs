@@ -106,7 +106,7 @@ fn written(value: &'static str) -> Outcome {
 }
 
 fn found(value: &'static str) -> Outcome {
-    Outcome::Found(Found::Record(Stored::new(value)))
+    Outcome::Found(Found::Value(Stored::new(value)))
 }
 
 /// Returns the names of the commands since the last call, without those of scripts. `MONITOR` does

@@ -42,7 +42,7 @@ async fn p6_redis_without_memory_refuses_records() {
         "SET" => assert_out_of_memory(conflict.await), // refused before it compares
         _ => assert_eq!(conflict.await.unwrap(), found("v1")),
     }
-    assert_eq!(backend.read(KEY).await.unwrap(), Found::Record(v1));
+    assert_eq!(backend.read(KEY).await.unwrap(), Found::Value(v1));
     assert_eq!(backend.read(&missing).await.unwrap(), Found::Missing);
 }
 
@@ -68,7 +68,7 @@ async fn p3_redis_without_memory_ends_sessions() {
     assert_eq!(names(&monitor), ["EVALSHA", "EVAL"]);
     assert_eq!(write(OnlyIf::Missing).await, found("v1"));
     assert_eq!(names(&monitor), ["GET"], "after a SET that was refused");
-    assert_eq!(backend.read(KEY).await.unwrap(), Found::Record(v1.clone()));
+    assert_eq!(backend.read(KEY).await.unwrap(), Found::Value(v1.clone()));
     names(&monitor);
 
     // It does: the record is deleted.
@@ -89,7 +89,7 @@ async fn p3_redis_without_memory_ends_sessions() {
     // With memory again the tombstone is stored.
     set_memory(&server, "0").await;
     assert_eq!(write(OnlyIf::Missing).await, written(TOMBSTONE));
-    let stored = Found::Record(Stored::new(TOMBSTONE));
+    let stored = Found::Value(Stored::new(TOMBSTONE));
     assert_eq!(backend.read(KEY).await.unwrap(), stored);
 }
 
@@ -106,7 +106,7 @@ async fn p3_redis_without_memory_deletes_only_what_was_read() {
     set_memory(&server, "1").await;
     let outcome = backend.write(KEY, tombstone(), OnlyIf::Unchanged(&v1));
     assert_eq!(outcome.await.unwrap(), found("v2"));
-    assert_eq!(backend.read(KEY).await.unwrap(), Found::Record(v2));
+    assert_eq!(backend.read(KEY).await.unwrap(), Found::Value(v2));
 }
 
 /// A connection that writes `v2` after each command that Redis refuses for lack of memory.

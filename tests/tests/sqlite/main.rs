@@ -112,5 +112,5 @@ fn written(value: &'static str) -> Outcome {
 }
 
 fn record(value: &'static str) -> Found {
-    Found::Record(Stored::new(value))
+    Found::Value(Stored::new(value))
 }

@@ -110,7 +110,7 @@ async fn of_those_who_swap_on_several_connections_one_wins() {
         for outcome in writers.join_all().await {
             match outcome {
                 Outcome::Written(now) => winner.push(now.value().clone()),
-                Outcome::Found(Found::Record(now)) => told.push(now.value().clone()),
+                Outcome::Found(Found::Value(now)) => told.push(now.value().clone()),
                 Outcome::Found(found) => panic!("no record: {found:?}"),
             }
         }

@@ -154,7 +154,7 @@ mod tests {
         let written = now(store.write(KEY, record.clone(), OnlyIf::Missing)).unwrap();
         assert_eq!(written, Outcome::Written(stored.clone()));
         let found = now(store.read(KEY)).unwrap();
-        assert_eq!(found, Found::Record(stored.clone()));
+        assert_eq!(found, Found::Value(stored.clone()));
         clock.advance(SECOND);
         assert_eq!(now(store.read(KEY)).unwrap(), Found::Missing);
         assert_eq!(store.len(), 1, "no write has removed it yet");

@@ -211,7 +211,7 @@ impl Slot {
     }
 
     fn found(&self) -> Found {
-        Found::Record(Stored::new(self.value.clone()))
+        Found::Value(Stored::new(self.value.clone()))
     }
 }
 
@@ -318,8 +318,8 @@ mod tests {
         let abc = Stored::new("abc");
         let longer = record("abcd", None);
         table.refuses("b", longer, OnlyIf::Unchanged(&abc), START);
-        assert_eq!(table.read("a", START), Found::Record(abc.clone()));
-        assert_eq!(table.read("b", START), Found::Record(abc.clone()));
+        assert_eq!(table.read("a", START), Found::Value(abc.clone()));
+        assert_eq!(table.read("b", START), Found::Value(abc.clone()));
         table.updates("b", &abc, record("xyz", None), START);
         let later = START + SECOND;
         table.creates("c", record("abc", None), later);
@@ -338,12 +338,12 @@ mod tests {
         table.creates("c", tombstone("{ }"), START);
         assert_eq!(table.read("c", START), Found::Missing, "nothing is stored");
         table.updates("b", &abc, tombstone("{ }"), START);
-        let found = Found::Record(Stored::new("{ }"));
+        let found = Found::Value(Stored::new("{ }"));
         assert_eq!(table.read("b", START), found, "it fits");
         let long = tombstone("{    }");
         let other = Stored::new("other");
         let conflict = table.write("a", long.clone(), OnlyIf::Unchanged(&other), START);
-        let found = Outcome::Found(Found::Record(abc.clone()));
+        let found = Outcome::Found(Found::Value(abc.clone()));
         assert_eq!(conflict.unwrap(), found, "the condition still counts");
         let conflict = table.write("a", long.clone(), OnlyIf::Missing, START);
         assert_eq!(conflict.unwrap(), found);
@@ -381,7 +381,7 @@ mod tests {
         let update = table.write(&gone, write(), OnlyIf::Unchanged(&value), later);
         assert_eq!(update.unwrap(), missing());
         table.creates(&gone, record("new", Some(SECOND * 2)), later);
-        let new = Found::Record(Stored::new("new"));
+        let new = Found::Value(Stored::new("new"));
         assert_eq!(table.read(&gone, later + SECOND), new);
         table.assert_accounts_are_right();
         let live = 2;
@@ -416,7 +416,7 @@ mod tests {
             ("limited", false),
         ] {
             let found = table.read(key, later);
-            assert_eq!(matches!(found, Found::Record(_)), is_there, "{key}");
+            assert_eq!(matches!(found, Found::Value(_)), is_there, "{key}");
         }
         assert_eq!(table.len(), 3);
         let later = later + SECOND * 5;

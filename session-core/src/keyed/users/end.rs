@@ -10,7 +10,7 @@ use crate::keyed::backend::{Backend, Found};
 use crate::keyed::swap::{Change, Next};
 use crate::keyed::users::index::Entry;
 use crate::keyed::users::own::CallerSession;
-use crate::metrics::Count;
+use crate::metrics::Counter;
 use crate::session::Session;
 use crate::users::{User, Which};
 
@@ -59,7 +59,7 @@ impl<B: Backend> KeyedStorage<B> {
                     session.state().invalidate();
                 }
                 if ended.insert(it.handle) {
-                    self.config.metrics().count(Count::RevokedByApplication);
+                    self.config.metrics().count(Counter::RevokedByApplication);
                 }
             }
         }

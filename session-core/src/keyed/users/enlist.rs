@@ -181,7 +181,7 @@ impl<B: Backend> KeyedStorage<B> {
         let stored = match found {
             Found::Missing => return Ok(None),
             Found::Foreign => return Err(Self::unreadable_index()),
-            Found::Record(stored) => stored,
+            Found::Value(stored) => stored,
         };
         let text = self.config.decode(stored.value().clone());
         let index = text.and_then(|text| Index::parse(&text));

@@ -9,7 +9,7 @@ use crate::keyed::save::LAST_TIMEOUTS;
 use crate::keyed::users::enlist::Listing;
 use crate::keyed::users::listed::{Held, ListedKeys};
 use crate::keyed::users::own::CallerSession;
-use crate::metrics::Count;
+use crate::metrics::Counter;
 
 impl<B: Backend> KeyedStorage<B> {
     /// Ends the oldest sessions of a user who has more than the limit allows after a login.
@@ -77,7 +77,7 @@ impl<B: Backend> KeyedStorage<B> {
                 has_ended |= revoke.await?.ended.is_some();
             }
             if has_ended {
-                self.config.metrics().count(Count::RevokedByLimit);
+                self.config.metrics().count(Counter::RevokedByLimit);
             }
         }
         self.remove_entries(&listing.user, gone).await;

@@ -279,7 +279,7 @@ impl World {
 
     fn read(&self, identity: &str) -> Option<Bytes> {
         match now(self.storage.backend().read(&key(identity))).unwrap() {
-            Found::Record(stored) => Some(stored.value().clone()),
+            Found::Value(stored) => Some(stored.value().clone()),
             Found::Missing => None,
             Found::Foreign => panic!("memory holds bytes only"),
         }

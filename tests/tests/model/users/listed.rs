@@ -79,7 +79,7 @@ impl<B: Backend> World<B> {
         let found = self.storages[0].backend().read(&index_key(user)).await;
         match found.unwrap() {
             Found::Missing => Ok(None),
-            Found::Record(stored) => Ok(Some(Index::parse(stored.value()))),
+            Found::Value(stored) => Ok(Some(Index::parse(stored.value()))),
             Found::Foreign => fail!("the index of {user} is foreign"),
         }
     }
