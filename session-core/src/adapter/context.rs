@@ -124,11 +124,11 @@ impl Context {
                 earlier.is_saving()
             };
             // The request's cookies do not name a session that this request itself has saved.
-            if is_saving {
-                state.earlier = Some(earlier);
-            } else {
+            if !is_saving {
                 state.take_over(&earlier);
             }
+            // A save of it that has passed its checks on another thread can still begin.
+            state.earlier = Some(earlier);
         }
         let cookies = &mut state.origin.cookies;
         for value in lines.values(name) {

@@ -51,6 +51,16 @@ pub(super) enum PriorState {
     Absent,
 }
 
+/// How far ends have come.
+#[derive(Default)]
+pub(super) struct EndProgress {
+    /// A live session has ended.
+    pub(super) has_ended_one: bool,
+    /// The key that an end is writing. After a failure, or if the time was over, its tombstone may
+    /// be there or not.
+    pub(super) in_doubt: Option<Address>,
+}
+
 impl<B: Backend> KeyedStorage<B> {
     /// Ends the session of `identity`. Follows renewals, and retries when other requests write at
     /// the same time. `seen` is what this request loaded from the key.
@@ -59,15 +69,14 @@ impl<B: Backend> KeyedStorage<B> {
     /// ended. `is_repeated` means that an earlier save already tried this end. An end that finds
     /// its own tombstone in such a case is done.
     ///
-    /// `has_ended_one` is set as soon as a session has ended here, also if this future is dropped
-    /// while it replaces the tombstones of renewals.
+    /// `progress` is current also if this future fails or is dropped.
     pub(super) async fn end(
         &self,
         identity: &Identity,
         seen: Option<&Stored>,
         cause: EndCause,
         is_repeated: bool,
-        has_ended_one: &mut bool,
+        progress: &mut EndProgress,
     ) -> Result<PriorState> {
         let tombstone = Bytes::from(self.config.encode(cause.tombstone().to_text())?);
         let mut address = self.address(identity);
@@ -84,7 +93,12 @@ impl<B: Backend> KeyedStorage<B> {
         let mut has_failed = false;
         let mut followed: Vec<(Address, Stored)> = Vec::new();
         for _ in 0..MAX_HOPS {
-            let prior = match self.swap(&address, seen.take(), &mut change).await {
+            progress.in_doubt = Some(address.clone());
+            let swapped = self.swap(&address, seen.take(), &mut change).await;
+            if swapped.is_ok() {
+                progress.in_doubt = None;
+            }
+            let prior = match swapped {
                 Ok(Swapped::Written(_)) => change.prior,
                 Ok(Swapped::Stopped(Stop::Done(prior))) => prior,
                 Ok(Swapped::Stopped(Stop::Nothing(prior))) => return Ok(prior),
@@ -104,7 +118,7 @@ impl<B: Backend> KeyedStorage<B> {
                     continue;
                 }
             };
-            *has_ended_one |= prior == PriorState::Live;
+            progress.has_ended_one |= prior == PriorState::Live;
             self.replace_followed(followed, &tombstone, cause).await;
             return Ok(prior);
         }

@@ -4,7 +4,8 @@ use crate::cookie::change::CookieChange;
 use crate::error::{ErrorKind, Result};
 use crate::keyed::KeyedStorage;
 use crate::keyed::backend::Backend;
-use crate::keyed::end::{EndCause, PriorState};
+use crate::keyed::create::Created;
+use crate::keyed::end::{EndCause, EndProgress, PriorState};
 use crate::keyed::save::{SAVE_TIMEOUTS, STEPS_TIMEOUTS, Saved};
 use crate::session::Draft;
 use crate::session::state::{EndedBy, Place};
@@ -20,13 +21,13 @@ impl<B: Backend> KeyedStorage<B> {
             return self.lost(draft, None);
         };
         let is_repeated = draft.begin_end();
-        let mut has_ended = false;
+        let mut progress = EndProgress::default();
         let end = self.end(
             &identity,
             Some(&seen),
             EndCause::Clear,
             is_repeated,
-            &mut has_ended,
+            &mut progress,
         );
         match end.await? {
             PriorState::Live => {
@@ -37,32 +38,48 @@ impl<B: Backend> KeyedStorage<B> {
         }
     }
 
-    /// Ends the session of the request. Takes a new session back if the time is over before its
-    /// cookie can be sent.
+    /// Ends the session of the request, within the time of a save.
     pub(super) async fn end_session(&self, draft: &mut Draft) -> Result<Saved> {
-        if draft.record.is_empty() {
-            let end = Box::pin(self.log_out(draft));
-            return self.backend.bound(end, SAVE_TIMEOUTS).await?;
+        let restarts = !draft.record.is_empty();
+        let mut new = None;
+        let times = if restarts {
+            STEPS_TIMEOUTS
+        } else {
+            SAVE_TIMEOUTS
+        };
+        let end = Box::pin(self.log_out(draft, &mut new));
+        let error = match self.backend.bound(end, times).await {
+            Ok(done) => return done,
+            Err(error) => error,
+        };
+        let ended_by = draft.origin.ended_by;
+        if let Some(created) = new
+            && draft.was_ended_here()
+            && !ended_by.is_some_and(EndedBy::refuses_changes)
+        {
+            // Only sessions of other cookies are left to end.
+            self.log_not_ended(&error, "logout");
+            draft.note_ended();
+            return Ok(self.commit_new(draft, created));
         }
-        let end = Box::pin(self.log_out(draft));
-        let saved = self.backend.bound(end, STEPS_TIMEOUTS).await;
-        if saved.is_err() {
+        if restarts {
             self.take_back_last(draft).await;
         }
-        saved?
+        Err(error)
     }
 
     /// Ends the session and the sessions of the client's other cookies. Values that were set after
     /// the end start another session, unless another request has replaced or ended this one first.
-    async fn log_out(&self, draft: &mut Draft) -> Result<Saved> {
+    /// `new` is set once that session is stored.
+    async fn log_out(&self, draft: &mut Draft, new: &mut Option<Created>) -> Result<Saved> {
         let has_cookie = draft.origin.sent_cookie || matches!(draft.place, Place::InStore { .. });
         let restarts = !draft.record.is_empty();
         draft.set_stale_creation_aside(restarts);
-        let (mut new, mut failed) = (None, None);
+        let mut failed = None;
         if restarts && matches!(draft.place, Place::InStore { .. }) {
             // Created first, so that a failure leaves the client with the session that it had.
             match self.create(draft, false).await {
-                Ok(created) => new = Some(created),
+                Ok(created) => *new = Some(created),
                 Err(error) if error.kind() == ErrorKind::Unavailable => return Err(error),
                 // The new values cannot be stored. The session ends nevertheless.
                 Err(error) => failed = Some(error),
@@ -104,7 +121,7 @@ impl<B: Backend> KeyedStorage<B> {
             self.take_back(draft).await;
             return self.lost(draft, None);
         }
-        let created = match new {
+        let created = match new.take() {
             Some(created) => created,
             None => self.create(draft, false).await?,
         };
@@ -117,8 +134,8 @@ impl<B: Backend> KeyedStorage<B> {
             return Ok(());
         };
         let cause = EndCause::Logout;
-        let mut has_ended = false;
-        let end = self.end(&identity, Some(&seen), cause, is_repeated, &mut has_ended);
+        let mut progress = EndProgress::default();
+        let end = self.end(&identity, Some(&seen), cause, is_repeated, &mut progress);
         match end.await {
             Ok(PriorState::Live | PriorState::Absent) => draft.note_ended_here(None),
             Ok(PriorState::Ended(by)) => draft.note_ended_here(Some(by)),
@@ -152,8 +169,8 @@ impl<B: Backend> KeyedStorage<B> {
         let mut ended_by = None;
         let ends = async {
             for cookie in draft.origin.cookies.iter().filter(|it| self.accepts(it)) {
-                let mut has_ended = false;
-                let end = self.end(cookie, None, EndCause::Logout, is_repeated, &mut has_ended);
+                let mut progress = EndProgress::default();
+                let end = self.end(cookie, None, EndCause::Logout, is_repeated, &mut progress);
                 match end.await {
                     Ok(PriorState::Ended(by)) => ended_by = ended_by.max(Some(by)),
                     Ok(PriorState::Live | PriorState::Absent) => {}

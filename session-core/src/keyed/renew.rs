@@ -16,6 +16,7 @@ use crate::keyed::load::Opened;
 use crate::keyed::save::{LAST_TIMEOUTS, STEPS_TIMEOUTS, Saved};
 use crate::keyed::swap::{Change, Next, Swapped};
 use crate::keyed::tombstone::{self, Tombstone};
+use crate::keyed::update::Updated;
 use crate::keyed::users::Listing;
 use crate::keyed::{Address, KeyedStorage, Stored};
 use crate::record::Record;
@@ -27,24 +28,54 @@ impl<B: Backend> KeyedStorage<B> {
     /// Stores the draft's record under a fresh identity and leaves a tombstone at the old key.
     /// Changes that another request stores there in between move along.
     pub(super) async fn renew(&self, draft: &mut Draft) -> Result<Saved> {
-        let Place::InStore {
-            identity: old,
-            seen,
-            emptied,
-        } = draft.place.clone()
-        else {
+        let mut target = None;
+        let steps = Box::pin(self.move_session(draft, &mut target));
+        let moved = self.backend.bound(steps, STEPS_TIMEOUTS).await;
+        self.conclude(draft, moved, target).await
+    }
+
+    /// Updates a session that may have to be listed. Renews it if it gets another user than the one
+    /// that another request has stored meanwhile.
+    pub(super) async fn update_or_renew(
+        &self,
+        draft: &mut Draft,
+        is_refresh: bool,
+    ) -> Result<Saved> {
+        let (mut saved, mut target) = (None, None);
+        let steps = Box::pin(async {
+            match self.update(draft, is_refresh).await? {
+                Updated::Saved(it) => {
+                    saved = Some(it);
+                    Ok(true)
+                }
+                Updated::OtherUser => self.move_session(draft, &mut target).await,
+            }
+        });
+        let moved = self.backend.bound(steps, STEPS_TIMEOUTS).await;
+        match saved {
+            Some(saved) => Ok(saved),
+            None => self.conclude(draft, moved, target).await,
+        }
+    }
+
+    /// Ends a renewal, whose steps have come this far. The outer error means that their time was
+    /// over. `target` is where the new record is, if it was stored.
+    async fn conclude(
+        &self,
+        draft: &mut Draft,
+        moved: Result<Result<bool>>,
+        target: Option<Target>,
+    ) -> Result<Saved> {
+        let Place::InStore { identity: old, .. } = draft.place.clone() else {
             return self.lost(draft, None);
         };
-        let mut target = None;
-        let steps = Box::pin(self.move_session(draft, &old, seen, emptied, &mut target));
-        let moved = self.backend.bound(steps, STEPS_TIMEOUTS).await;
         let is_late = moved.is_err();
         let (is_moved, target) = match (moved.and_then(|moved| moved), target) {
             (Ok(is_moved), Some(target)) => (is_moved, target),
             (Err(error), Some(mut target)) => {
                 let settled = self.settle(draft, &old, &target, error);
                 self.backend.bound(settled, LAST_TIMEOUTS).await??;
-                // No time is left to enforce the limit of sessions. The next login does it.
+                // The time for the limit of sessions was for this. The next login enforces it.
                 target.listing = None;
                 (true, target)
             }
@@ -72,22 +103,24 @@ impl<B: Backend> KeyedStorage<B> {
             listing: target.listing,
         })
     }
+
     /// Creates the new record and leaves the tombstone. Returns whether the session moved: not if
     /// another request ended it. `target` is set once the new record is there.
-    async fn move_session(
-        &self,
-        draft: &mut Draft,
-        old: &Identity,
-        seen: Stored,
-        was_emptied: bool,
-        target: &mut Option<Target>,
-    ) -> Result<bool> {
+    async fn move_session(&self, draft: &mut Draft, target: &mut Option<Target>) -> Result<bool> {
+        let Place::InStore {
+            identity: old,
+            seen,
+            emptied: was_emptied,
+        } = draft.place.clone()
+        else {
+            return self.lost(draft, None);
+        };
         let lineage = if was_emptied {
             // A new session gets a new handle, and begins now. The emptied record has the old one.
             self.note_start(draft);
-            self.lineage_at(&seen, old)
+            self.lineage_at(&seen, &old)
         } else {
-            let lineage = Lineage::of(&draft.record, old);
+            let lineage = Lineage::of(&draft.record, &old);
             Arc::make_mut(&mut draft.record).handle = Some(lineage.handle());
             lineage
         };
@@ -114,7 +147,9 @@ impl<B: Backend> KeyedStorage<B> {
                 tombstone: self.config.encode(tombstone)?.into(),
             }),
         };
-        let swapped = self.swap(&self.address(old), Some(seen), &mut change).await;
+        let swapped = self
+            .swap(&self.address(&old), Some(seen), &mut change)
+            .await;
         Ok(match swapped? {
             Swapped::Written(_) | Swapped::Stopped(Moved::Already) => true,
             Swapped::Stopped(Moved::Ended) => false,

@@ -10,6 +10,7 @@ use crate::keyed::backend::Backend;
 use crate::keyed::create::Created;
 use crate::keyed::plan::{Plan, Situation};
 use crate::keyed::swap::RETRY_TIMEOUTS;
+use crate::keyed::update::Updated;
 use crate::keyed::users::Listing;
 use crate::session::identity::Identity;
 use crate::session::state::Place;
@@ -53,7 +54,7 @@ impl<B: Backend> KeyedStorage<B> {
             Poll::Ready(draft) => draft,
             Poll::Pending => {
                 let other = session.begin_next_save();
-                self.backend.bound(other, RETRY_TIMEOUTS).await?
+                self.backend.bound(other, SAVE_TIMEOUTS).await?
             }
         };
         let Some(mut draft) = draft else {
@@ -77,11 +78,14 @@ impl<B: Backend> KeyedStorage<B> {
             Plan::Refuse => self.lost(&draft, None),
             // Its loop has a limit of its own.
             Plan::Update | Plan::Refresh if !self.may_list(&draft) => {
-                self.update(&mut draft, is_refresh).await
+                match self.update(&mut draft, is_refresh).await {
+                    Ok(Updated::Saved(saved)) => Ok(saved),
+                    Ok(Updated::OtherUser) => Box::pin(self.renew(&mut draft)).await,
+                    Err(error) => Err(error),
+                }
             }
             Plan::Update | Plan::Refresh => {
-                let update = Box::pin(self.update(&mut draft, is_refresh));
-                self.backend.bound(update, STEPS_TIMEOUTS).await?
+                Box::pin(self.update_or_renew(&mut draft, is_refresh)).await
             }
             Plan::Create => Box::pin(self.start(&mut draft)).await,
             Plan::Renew => Box::pin(self.renew(&mut draft)).await,

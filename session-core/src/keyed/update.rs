@@ -13,12 +13,20 @@ use crate::record::stored::Stored;
 use crate::session::Draft;
 use crate::session::state::Place;
 
+/// How an update ended.
+pub(super) enum Updated {
+    Saved(Saved),
+    /// The save gives the session another user than the one that another request has stored
+    /// meanwhile. It has to move to a fresh identity. The draft's place is what was found.
+    OtherUser,
+}
+
 impl<B: Backend> KeyedStorage<B> {
     /// Stores the draft's record under the identity that the session has. A session that was only
     /// read (`is_refresh`) has nothing to add to what another request stored.
-    pub(super) async fn update(&self, draft: &mut Draft, is_refresh: bool) -> Result<Saved> {
+    pub(super) async fn update(&self, draft: &mut Draft, is_refresh: bool) -> Result<Updated> {
         let Place::InStore { identity, seen, .. } = draft.place.clone() else {
-            return Ok(CookieChange::Keep.into());
+            return Ok(Updated::Saved(CookieChange::Keep.into()));
         };
         let address = self.address(&identity);
         let mut change = Update {
@@ -44,9 +52,9 @@ impl<B: Backend> KeyedStorage<B> {
                     seen,
                     emptied,
                 });
-                Ok(Saved { cookie, listing })
+                Ok(Updated::Saved(Saved { cookie, listing }))
             }
-            Swapped::Stopped(Conflict::OfARead) => Ok(CookieChange::Keep.into()),
+            Swapped::Stopped(Conflict::OfARead) => Ok(Updated::Saved(CookieChange::Keep.into())),
             Swapped::Stopped(Conflict::OtherUser(found)) => {
                 // What is there now decides whether the save gives the session another user.
                 draft.place = Place::InStore {
@@ -54,7 +62,7 @@ impl<B: Backend> KeyedStorage<B> {
                     seen: found,
                     emptied: false,
                 };
-                Box::pin(self.renew(draft)).await
+                Ok(Updated::OtherUser)
             }
             Swapped::Stopped(Conflict::Ended) => self.lost(draft, Some(&identity)),
         }

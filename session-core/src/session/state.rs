@@ -245,7 +245,12 @@ impl State {
             }
         }
         let unsent = mem::replace(&mut earlier.unsent, CookieChange::Keep);
-        if self.unsent == CookieChange::Keep {
+        // The handler has logged that session out since, and no client has its cookie.
+        let is_dead = earlier.delta.identity == IdentityChange::End
+            && matches!(unsent, CookieChange::Set { .. });
+        if self.unsent == CookieChange::Keep && !is_dead {
+            // If nothing is set in the login, this cookie has to be removed.
+            self.origin.sent_cookie |= unsent != CookieChange::Keep;
             self.unsent = unsent;
         }
     }

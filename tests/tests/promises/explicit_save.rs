@@ -631,6 +631,38 @@ async fn p4_a_login_ends_the_record_of_a_save_that_failed_before() {
     }
 }
 
+/// And not the cookie of the session that it replaced, which was saved explicitly.
+#[tokio::test]
+async fn an_empty_login_removes_the_cookie() {
+    let (store, simple) = (App::new().storage, SimpleCookieStorage::unprotected());
+    let storages: [Arc<dyn Storage>; 2] = [store, Arc::new(simple)];
+    for storage in storages {
+        let response = serve(storage, None, async |request| {
+            let session = request.session().await?;
+            session.insert("k", 1)?;
+            session.save().await?;
+            request.new_session()?;
+            Ok(with_status(200))
+        });
+        let response = response.await.unwrap();
+        assert_eq!(cookie_of(&response), Some("\"\""), "it is removed");
+    }
+}
+
+#[tokio::test]
+async fn p3_a_login_that_a_handler_logged_out_sends_no_cookie_when_a_second_one_fails() {
+    let app = App::new();
+    let response = serve(app.storage.clone(), None, async |request| {
+        let first = request.new_session()?;
+        first.insert("user", 1)?;
+        first.save().await?;
+        first.invalidate()?;
+        request.new_session()?.insert("user", 2)?;
+        Ok(with_status(500))
+    });
+    assert_eq!(cookie_of(&response.await.unwrap()), None);
+}
+
 /// The identity that an application chose may belong to another session by now.
 #[tokio::test]
 async fn a_login_leaves_an_identity_alone_that_a_failed_save_had_chosen() {
