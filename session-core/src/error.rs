@@ -89,7 +89,7 @@ impl Error {
     /// than any word that is kept. The braces and quotation marks of a JSON record end the text,
     /// too. White space becomes single spaces.
     ///
-    /// This does not recognize a password, which may look like any word.
+    /// This does not recognize a password or a session value that is a short word.
     ///
     /// ```
     /// # use session_core::Error;

@@ -164,7 +164,7 @@ impl<C: ConnectionLike + Clone + Send + Sync + 'static> Backend for RedisBackend
         let limit = self.timeout.saturating_mul(times);
         match timeout(limit, waiting).await {
             Ok(output) => Ok(output),
-            Err(_) => Err(failure::waited(limit)),
+            Err(_) => Err(failure::not_done(limit)),
         }
     }
 }

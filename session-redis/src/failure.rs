@@ -20,9 +20,9 @@ pub(crate) fn unexpected() -> Error {
     unavailable("a response that does not fit the command")
 }
 
-/// A save waited for other saves of its session until its time was up.
-pub(crate) fn waited(limit: Duration) -> Error {
-    unavailable(&format!("waited {limit:?} for other saves of the session"))
+/// Several calls together, or a wait for other saves of the session, took longer than `limit`.
+pub(crate) fn not_done(limit: Duration) -> Error {
+    unavailable(&format!("not done within {limit:?}"))
 }
 
 /// The address has the wrong shape. The text omits the address, which may contain a password.
@@ -288,11 +288,8 @@ mod tests {
 
     #[test]
     fn a_wait_that_took_too_long_is_unavailable() {
-        let error = waited(Duration::from_secs(4));
+        let error = not_done(Duration::from_secs(4));
         assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert_eq!(
-            source(&error),
-            "redis: waited 4s for other saves of the session"
-        );
+        assert_eq!(source(&error), "redis: not done within 4s");
     }
 }

@@ -31,7 +31,7 @@ use axum::extract::ws::{Message, WebSocket};
 use axum::extract::{DefaultBodyLimit, Form, RawQuery, Request, State, WebSocketUpgrade};
 use axum::http::header::{HOST, ORIGIN, UPGRADE, USER_AGENT};
 use axum::http::uri::Authority;
-use axum::http::{HeaderMap, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{Html, IntoResponse, Redirect, Response};
 use axum::routing::{get, post};
@@ -185,14 +185,16 @@ fn sorry(error: &Error) -> Response {
 /// sibling subdomain, and a login needs no cookie.
 async fn only_own_site(request: Request, next: Next) -> Result<Response, StatusCode> {
     // A websocket begins with a GET, and then it writes.
-    let can_write = request.method() != Method::GET || request.headers().contains_key(UPGRADE);
+    let upgrade = request.headers().get(UPGRADE).map(HeaderValue::as_bytes);
+    let is_websocket = upgrade.is_some_and(|it| it.eq_ignore_ascii_case(b"websocket"));
+    let can_write = is_websocket || !request.method().is_safe();
     if can_write && !is_own_site(&request) {
         return Err(StatusCode::FORBIDDEN);
     }
     Ok(next.run(request).await)
 }
 
-/// Returns whether a page of this site sent the request. A browser sends `Origin` with every form
+/// Returns whether a page of this site sent the request. A browser sends `Origin` with every POST
 /// and with every websocket. A proxy must leave `Host` as it is.
 fn is_own_site(request: &Request) -> bool {
     let header = |name| request.headers().get(name).and_then(|it| it.to_str().ok());

@@ -6,6 +6,8 @@
 //! - A login is `new_session()`. The browser's old cookie is invalid afterwards.
 //! - A logout is `invalidate()`. No request that is still running brings the session back.
 //! - A flash message is a value that the handler removes when it shows it.
+//! - Forms of other sites are not refused, so another site can log a user in. The example `axum`
+//!   checks `Origin`.
 //! - A visitor who is not logged in has no session. A page that writes a session for every visitor
 //!   lets anybody fill the store, and then no user can log in.
 

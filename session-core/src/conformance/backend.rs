@@ -31,7 +31,7 @@ use bytes::Bytes;
 use tokio::task::{JoinSet, yield_now};
 use tokio::time::sleep;
 
-use super::races::{Rounds, Start, parallel};
+use super::races::{Round, Rounds, Start, parallel};
 use crate::error::{Error, ErrorKind};
 use crate::keyed::{Backend, Found, OnlyIf, Outcome, Stored, Write};
 use crate::session::identity::Identity;
@@ -617,9 +617,9 @@ pub async fn keys_do_not_disturb_one_another(make: impl Maker) {
 pub async fn of_simultaneous_creates_one_wins(make: impl Maker) {
     let backend = Arc::new(make.make().await);
     let mut rounds = Rounds::start();
-    while let Some((writers, count)) = rounds.next() {
-        let keys = (0..count).map(|_| (key(), None));
-        one_wins(writers, &backend, keys.collect()).await;
+    while let Some(round) = rounds.next() {
+        let keys = (0..round.keys).map(|_| (key(), None));
+        one_wins(&round, &backend, keys.collect()).await;
     }
 }
 
@@ -628,14 +628,14 @@ pub async fn of_simultaneous_creates_one_wins(make: impl Maker) {
 pub async fn of_simultaneous_updates_one_wins(make: impl Maker) {
     let backend = Arc::new(make.make().await);
     let mut rounds = Rounds::start();
-    while let Some((writers, count)) = rounds.next() {
+    while let Some(round) = rounds.next() {
         let mut keys = Vec::new();
-        for _ in 0..count {
+        for _ in 0..round.keys {
             let key = key();
             let was = create(&*backend, &key, "begin", None).await;
             keys.push((key, Some(was)));
         }
-        one_wins(writers, &backend, keys).await;
+        one_wins(&round, &backend, keys).await;
     }
 }
 
@@ -987,10 +987,11 @@ fn assert_is_of(key: &str, found: Option<Found>) {
 /// Writes to one key after the other from several tasks at once, and checks that one write wins.
 /// Each key comes with the record that the writes expect.
 async fn one_wins<B: Backend>(
-    writers: usize,
+    round: &Round,
     backend: &Arc<B>,
     keys: Vec<(String, Option<Stored>)>,
 ) {
+    let Round { writers, skips, .. } = *round;
     let keys = Arc::new(keys);
     let next = Arc::new(AtomicUsize::new(0));
     let start = Arc::new(Start::of(writers));
@@ -1002,9 +1003,11 @@ async fn one_wins<B: Backend>(
             let value = format!("{number:02}");
             let mut outcomes = Vec::new();
             start.wait();
-            // A task that was held up goes on where the others are, so that writes meet again.
+            let mut at = 0;
             loop {
-                let at = next.load(Ordering::Acquire);
+                if skips {
+                    at = at.max(next.load(Ordering::Acquire));
+                }
                 let Some((key, was)) = keys.get(at) else {
                     return (value, outcomes);
                 };
@@ -1014,7 +1017,8 @@ async fn one_wins<B: Backend>(
                 };
                 let only_if = was.as_ref().map_or(OnlyIf::Missing, OnlyIf::Unchanged);
                 outcomes.push((at, write_to(&*backend, key, write, only_if).await));
-                next.fetch_max(at + 1, Ordering::AcqRel);
+                at += 1;
+                next.fetch_max(at, Ordering::AcqRel);
             }
         });
     }
@@ -1031,6 +1035,9 @@ async fn one_wins<B: Backend>(
                 Outcome::Found(found) => panic!("there is a record: {found:?}"),
             }
         }
+    }
+    if !skips {
+        assert_eq!(refused.len(), (writers - 1) * keys.len(), "all others lose");
     }
     let winners: Vec<String> = winners
         .into_iter()

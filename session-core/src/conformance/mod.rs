@@ -201,6 +201,8 @@ pub fn run(storage: &str, rule: &str, test: impl Future<Output = ()> + Send + 's
     let builder = builder.worker_threads(THREADS).enable_all();
     let runtime = builder.build().unwrap();
     let outcome = runtime.block_on(async { tokio::spawn(test).await });
+    // A rule that failed may leave threads behind that wait for ever.
+    runtime.shutdown_timeout(Duration::from_secs(1));
     // The panic's own text and place were printed when it happened.
     assert!(outcome.is_ok(), "{storage}: {rule}");
 }

@@ -22,6 +22,9 @@ pub(super) struct Start {
 }
 
 impl Start {
+    /// The operating system may limit threads. Far longer than starting them takes.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     pub(super) fn of(tasks: usize) -> Self {
         Self {
             missing: AtomicUsize::new(tasks),
@@ -30,12 +33,25 @@ impl Start {
 
     /// Blocks the thread until all tasks are here. It stays awake, because a thread that must wake
     /// up first comes too late.
+    #[track_caller]
     pub(super) fn wait(&self) {
+        let since = Instant::now();
         self.missing.fetch_sub(1, Ordering::AcqRel);
         while self.missing.load(Ordering::Acquire) > 0 {
+            assert!(since.elapsed() < Self::PATIENCE, "not all threads start");
             yield_now();
         }
     }
+}
+
+/// A race.
+pub(super) struct Round {
+    pub(super) writers: usize,
+    /// The keys for which they race, one after the other.
+    pub(super) keys: usize,
+    /// A writer that was held up goes on at the key where the others are, so that writes meet
+    /// again. Otherwise every writer writes every key.
+    pub(super) skips: bool,
 }
 
 /// How often a race is repeated. The writes of a fast store meet only by chance, so they race for
@@ -61,13 +77,21 @@ impl Rounds {
         self.since.elapsed() > Self::TIME
     }
 
-    /// Returns the number of writers in the next round, and of the keys for which they race. The
-    /// first round is for slow stores: all its writers wait for the store at the same time.
-    pub(super) fn next(&mut self) -> Option<(usize, usize)> {
+    /// Returns the next round. The first one is for slow stores: all its writers wait for the store
+    /// at the same time.
+    pub(super) fn next(&mut self) -> Option<Round> {
         self.round += 1;
         match self.round {
-            1 => Some((32, 4)),
-            round => (round <= Self::MOST && !self.is_time_up()).then_some((4, 32 << round)),
+            1 => Some(Round {
+                writers: 32,
+                keys: 4,
+                skips: false,
+            }),
+            round => (round <= Self::MOST && !self.is_time_up()).then_some(Round {
+                writers: 4,
+                keys: 32 << round,
+                skips: true,
+            }),
         }
     }
 }

@@ -62,7 +62,7 @@ pub trait Backend: fmt::Debug + Send + Sync + 'static {
     /// Waits for `waiting`, at most the limit of one call multiplied by `times`.
     ///
     /// This crate has no runtime, so it uses the backend's timer. A save uses it to bound its wait
-    /// for other saves of the same session.
+    /// for other saves of the same session, and its steps together.
     ///
     /// # Errors
     /// [`ErrorKind::Unavailable`](crate::ErrorKind::Unavailable) if the time is up.

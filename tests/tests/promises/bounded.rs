@@ -169,7 +169,7 @@ async fn p6_a_whole_login_ends_within_five_limits_however_slow_the_store_is() {
                 let request = Request::builder().header(COOKIE, header).body(()).unwrap();
                 stored
                     .slow()
-                    .delay(Duration::from_millis(milliseconds), When::Before);
+                    .delay(Duration::from_millis(milliseconds), when);
                 let start = Instant::now();
                 let response = ADAPTER.serve_once(stored.storage.clone(), request, log_in);
                 let status = response.await.unwrap().status().as_u16();
@@ -220,7 +220,7 @@ async fn p11_the_limit_holds_and_a_list_is_quick_although_each_call_takes_ten_mi
 }
 
 #[tokio::test(start_paused = true)]
-async fn p6_a_list_of_sessions_ends_within_five_limits_however_slow_the_store_is() {
+async fn p6_a_list_of_sessions_ends_within_six_limits_however_slow_the_store_is() {
     let stored = Stored::new(false);
     let storage = Store::new(Timed::new(Slow::new(MemoryBackend::new()), LIMIT));
     let stored = Stored {

@@ -11,6 +11,10 @@ use crate::keyed::users::listed::{Held, ListedKeys};
 use crate::keyed::users::own::CallerSession;
 use crate::metrics::Counter;
 
+/// How many of the oldest sessions a login beyond the limit checks. Those that it does not check
+/// count as live. So a login costs the same for any limit.
+const MAX_CHECKED: usize = 64;
+
 impl<B: Backend> KeyedStorage<B> {
     /// Ends the oldest sessions of a user who has more than the limit allows after a login.
     ///
@@ -36,33 +40,35 @@ impl<B: Backend> KeyedStorage<B> {
     }
 
     /// Ends the oldest live sessions, at most `surplus`. Each listed session that has ended already
-    /// counts as one of them.
+    /// counts as one of them, if it is among the oldest.
     async fn end_oldest(&self, listing: &Listing, mut surplus: usize) -> Result<()> {
         let mut gone = HashSet::new();
         let mut live = Vec::new();
         let handles = listing.index.handles();
-        let is_new = |handle: &str| *handle == *listing.handle;
+        let others = handles.iter().copied();
+        let others = others.filter(|handle| **handle != *listing.handle);
+        let oldest: Vec<&str> = others.take(MAX_CHECKED).collect();
         let mut entries = listing.index.entries.clone();
-        entries.retain(|entry| !is_new(&entry.handle));
-        let mut keys = ListedKeys::new(self, &entries);
-        for handle in handles.iter().copied().filter(|handle| !is_new(handle)) {
+        entries.retain(|entry| oldest.contains(&&*entry.handle));
+        let mut keys = ListedKeys::new(self, &listing.user, &entries);
+        for handle in oldest {
             if surplus == 0 {
                 break;
             }
-            let mut is_live = false;
+            let mut any_live = false;
             for entry in entries.iter().filter(|it| *it.handle == *handle) {
                 let (last, held) = keys.find(&entry.suffix).await?;
                 let is_moved = last != entry.suffix;
                 match held {
                     // An emptied session continues under another handle. It is counted there.
-                    Held::Record(_, other)
+                    Held::Session { handle: other, .. }
                         if is_moved && *other != *handle && handles.contains(&&*other) => {}
-                    Held::Record(record, _) => is_live |= self.is_live(&record, &listing.user),
+                    Held::Session { is_live, .. } => any_live |= is_live,
                     Held::Missing if !is_moved => drop(gone.insert(last)),
                     Held::Missing | Held::Moved(_) | Held::Other => {}
                 }
             }
-            if is_live {
+            if any_live {
                 live.push(handle);
             } else {
                 surplus -= 1;

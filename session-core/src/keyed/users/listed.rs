@@ -13,9 +13,10 @@ use crate::keyed::end::MAX_HOPS;
 use crate::keyed::load::Opened;
 use crate::keyed::tombstone::Tombstone;
 use crate::keyed::users::index::Entry;
-use crate::record::Record;
+use crate::users::User;
 
-/// How many records are read at the same time. One request must not take all connections of a pool.
+/// How many records are read at the same time, so that one request does not take all connections of
+/// a pool of usual size.
 pub(super) const AT_ONCE: usize = 8;
 
 impl<B: Backend> KeyedStorage<B> {
@@ -32,8 +33,11 @@ impl<B: Backend> KeyedStorage<B> {
 /// What a key that an index lists holds.
 #[derive(Clone)]
 pub(super) enum Held {
-    /// A record, with its handle.
-    Record(Arc<Record>, Box<str>),
+    Session {
+        /// It belongs to the user, and requests can still load it.
+        is_live: bool,
+        handle: Box<str>,
+    },
     /// The tombstone of a renewal, which names the key with this suffix.
     Moved(Arc<str>),
     Missing,
@@ -41,17 +45,20 @@ pub(super) enum Held {
     Other,
 }
 
-/// The keys that an index lists. They are read when they are needed, each of them once.
+/// The keys that an index of a user lists. They are read when they are needed, each of them once.
 pub(super) struct ListedKeys<'a, B> {
     storage: &'a KeyedStorage<B>,
+    user: &'a User,
     unread: Chunks<'a, Entry>,
     held: HashMap<Arc<str>, Held>,
 }
 
 impl<'a, B: Backend> ListedKeys<'a, B> {
-    pub(super) fn new(storage: &'a KeyedStorage<B>, entries: &'a [Entry]) -> Self {
+    /// The keys of `entries` are read several at a time, in their order.
+    pub(super) fn new(storage: &'a KeyedStorage<B>, user: &'a User, entries: &'a [Entry]) -> Self {
         Self {
             storage,
+            user,
             unread: entries.chunks(AT_ONCE),
             held: HashMap::new(),
         }
@@ -91,7 +98,7 @@ impl<'a, B: Backend> ListedKeys<'a, B> {
                     self.note(&entry.suffix, &found);
                 }
             } else {
-                // A renewal has listed it since the index was read.
+                // It is not among the entries: a renewal may have listed it since.
                 let key = self.storage.address_of(suffix.clone()).key;
                 let found = self.storage.backend.read(&key).await?;
                 self.note(suffix, &found);
@@ -105,7 +112,8 @@ impl<'a, B: Backend> ListedKeys<'a, B> {
             Opened::Record(record) => {
                 let address = storage.address_of(suffix.clone());
                 let handle = storage.handle_at(&record, &address);
-                Held::Record(record, handle)
+                let is_live = storage.is_live(&record, self.user);
+                Held::Session { is_live, handle }
             }
             Opened::Missing => Held::Missing,
             Opened::Tombstone(Tombstone::Moved(to)) => Held::Moved(to),
