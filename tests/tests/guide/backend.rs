@@ -77,8 +77,8 @@ impl Backend for MapBackend {
     }
 
     async fn bound<F: Future + Send>(&self, waiting: F, times: u32) -> Result<F::Output> {
-        let waited = tokio::time::timeout(self.timeout.saturating_mul(times), waiting).await;
-        waited.map_err(|_| Error::new(ErrorKind::Unavailable, "waited too long for other saves"))
+        let done = tokio::time::timeout(self.timeout.saturating_mul(times), waiting).await;
+        done.map_err(|_| Error::new(ErrorKind::Unavailable, "not done in time"))
     }
 }
 
