@@ -147,6 +147,11 @@
 //! - While a slot moves, requests for its sessions may fail in the same way if the connection is
 //!   busy. redis 1.8.1 sends `ASKING` and the command after it separately. A command of another
 //!   request between the two takes away the effect of `ASKING`.
+//! - A node that does not respond within the `response_timeout` can cost a server with few requests
+//!   an [`Unavailable`](session_core::ErrorKind::Unavailable), even if it responds again at once.
+//!   redis 1.8.1 puts the second try into a queue. If no other command waits for a response, it
+//!   reads the queue only when the next command comes. The next call succeeds. With a longer
+//!   `response_timeout` a slow node costs less, and a node that hangs costs more.
 //! - With tokio 1.54.0 or 1.54.1 the cluster connection of redis 1.8.1 can stop for good. It
 //!   happens when a slot has moved or a node has died while more than about twenty commands were
 //!   waiting for a response. `Reconnecting` replaces the connection within seconds. tokio 1.53 does

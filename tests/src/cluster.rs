@@ -4,7 +4,6 @@ use std::time::{Duration, Instant};
 
 use redis::FromRedisValue;
 use redis::cluster::{ClusterClient, ClusterClientBuilder};
-use redis::cluster_async::ClusterConnection;
 use redis::io::tcp::TcpSettings;
 
 use crate::processes::{ask_raw, free_port};
@@ -132,13 +131,7 @@ impl RedisCluster {
         drop(self.nodes[node].take().expect("it was killed"));
     }
 
-    /// A connection that knows all nodes, as the documentation of session-redis says to make one.
-    pub async fn connection(&self) -> ClusterConnection {
-        let client = self.client().build().unwrap();
-        client.get_async_connection().await.unwrap()
-    }
-
-    /// The settings behind [`connection`](Self::connection).
+    /// The settings of the documentation of session-redis, for a connection that knows all nodes.
     pub fn client(&self) -> ClusterClientBuilder {
         ClusterClient::builder(self.alive().map(RedisServer::url))
             .tcp_settings(TcpSettings::default().set_nodelay(true))

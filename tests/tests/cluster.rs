@@ -9,11 +9,13 @@ use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 
 use redis::cluster_async::ClusterConnection;
-use session_core::{CookieSettings, Identity, ManualClock, Storage};
+use session_core::keyed::{Backend as _, Found};
+use session_core::{CookieSettings, ErrorKind, Identity, ManualClock, Storage};
 use session_core::{backend_conformance, keyed_conformance, users_conformance};
-use session_redis::{RedisBackend, RedisStorage};
+use session_redis::{Reconnecting, RedisBackend, RedisStorage};
 use session_tests::cluster::{RedisCluster, SLOTS, slot_of};
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 static CLUSTER: LazyLock<RedisCluster> = LazyLock::new(RedisCluster::start);
 
@@ -34,7 +36,21 @@ async fn cluster_of_users(
 }
 
 async fn cluster_backend() -> RedisBackend<ClusterConnection> {
-    RedisBackend::new(CLUSTER.connection().await).with_timeout(PATIENCE)
+    RedisBackend::new(patient_connection().await).with_timeout(PATIENCE)
+}
+
+/// A connection that waits for a busy node as long as the backend does.
+///
+/// With the documented limit of 250 ms for a try, the redis crate gives up the try and plans another
+/// one. It begins that one when the next command comes, and a rule that makes one call after the
+/// other sends none.
+async fn patient_connection() -> ClusterConnection {
+    let client = CLUSTER.client();
+    let client = client
+        .connection_timeout(PATIENCE)
+        .response_timeout(PATIENCE);
+    let client = client.build().unwrap();
+    client.get_async_connection().await.unwrap()
 }
 
 keyed_conformance!(cluster);
@@ -60,6 +76,49 @@ fn the_settings_are_the_documented_ones() {
     assert!(used.len() > 5, "they are found");
 }
 backend_conformance!(cluster_backend);
+
+/// Longer than a try may take in the documented settings, and shorter than a call.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// Nodes that are slow for a moment cost the rules time, and no failure.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_rules_wait_for_slow_nodes() {
+    let backend = cluster_backend().await;
+    pause(&CLUSTER).await;
+    assert_eq!(backend.read("slow").await.unwrap(), Found::Missing);
+}
+
+/// With the documented settings, nodes that are slow for a moment cost one request of a quiet
+/// server at most: it is an error in time, and the next one succeeds.
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_nodes_cost_one_call_at_most() {
+    // One of its own, as other tests must not send commands on the connection or wait for it.
+    let cluster = RedisCluster::start();
+    let client = cluster.client().build().unwrap();
+    let connection = Reconnecting::new(move || {
+        let client = client.clone();
+        async move { client.get_async_connection().await }
+    });
+    let backend = RedisBackend::new(connection);
+    assert_eq!(backend.read("slow").await.unwrap(), Found::Missing);
+    pause(&cluster).await;
+    let call = timeout(PATIENCE, backend.read("slow"));
+    if let Err(error) = call.await.expect("a call has a limit") {
+        assert_eq!(error.kind(), ErrorKind::Unavailable);
+        assert!(
+            format!("{error:?}").contains("no response within 1s"),
+            "{error:?}"
+        );
+    }
+    assert_eq!(backend.read("slow").await.unwrap(), Found::Missing);
+}
+
+async fn pause(cluster: &RedisCluster) {
+    for node in cluster.alive() {
+        let pause = format!("CLIENT PAUSE {} ALL", PAUSE.as_millis());
+        node.ask::<()>(&pause).await;
+    }
+}
 
 #[tokio::test]
 async fn every_slot_holds_sessions() {
