@@ -634,9 +634,11 @@ async fn p4_a_login_ends_the_record_of_a_save_that_failed_before() {
 /// And not the cookie of the session that it replaced, which was saved explicitly.
 #[tokio::test]
 async fn an_empty_login_removes_the_cookie() {
-    let (store, simple) = (App::new().storage, SimpleCookieStorage::unprotected());
-    let storages: [Arc<dyn Storage>; 2] = [store, Arc::new(simple)];
-    for storage in storages {
+    let cookie = CookieSettings::builder("sid").build().unwrap();
+    let simple = SimpleCookieStorage::unprotected().with_cookie(cookie);
+    let store = App::new().storage;
+    let storages: [(&str, Arc<dyn Storage>); 2] = [("store", store), ("cookie", Arc::new(simple))];
+    for (name, storage) in storages {
         let response = serve(storage, None, async |request| {
             let session = request.session().await?;
             session.insert("k", 1)?;
@@ -645,7 +647,7 @@ async fn an_empty_login_removes_the_cookie() {
             Ok(with_status(200))
         });
         let response = response.await.unwrap();
-        assert_eq!(cookie_of(&response), Some("\"\""), "it is removed");
+        assert_eq!(cookie_of(&response), Some("\"\""), "{name}: it is removed");
     }
 }
 
