@@ -41,9 +41,9 @@ async fn cluster_backend() -> RedisBackend<ClusterConnection> {
 
 /// A connection that waits for a busy node as long as the backend does.
 ///
-/// With the documented limit of 250 ms for a try, the redis crate gives up the try and plans another
-/// one. It begins that one when the next command comes, and a rule that makes one call after the
-/// other sends none.
+/// With the documented limit of 250 ms, the redis crate gives up the try and plans another one. It
+/// begins that one when the next command comes, and a rule that makes one call after the other
+/// sends none.
 async fn patient_connection() -> ClusterConnection {
     let client = CLUSTER.client();
     let client = client
