@@ -30,6 +30,10 @@ pin_project! {
     ///   The [`ErrorResponse`] writes the response to it. Any other `Err` goes to the server, and
     ///   nothing is saved.
     /// - Dropping the future ends the request: its sessions refuse changes from then on.
+    ///
+    /// # Panics
+    /// As the future of an `async fn`, it panics if it is polled again after it has returned or
+    /// panicked. No request can cause that.
     pub struct SessionFuture<F, A, B> {
         #[pin]
         handler: F,

@@ -8,7 +8,7 @@ use http::header::COOKIE;
 use http::{Request, Response};
 use session_core::{
     CookieChange, CookieSettings, ErrorKind, KeyedStorage, ManualClock, MemoryBackend,
-    RequestSession as _, Session, Storage as _, UserIndex, UserSessions,
+    RequestSession as _, Result, Session, Storage as _, UserIndex, UserSessions,
 };
 use session_tests::server::BoxError;
 use session_tests::stores::{Slow, Timed, When};
@@ -65,6 +65,28 @@ impl Stored {
         self.storage.backend().inner()
     }
 
+    /// Saves while each response of the store is late, and checks how long that takes.
+    async fn save_late(&self, session: &Session, milliseconds: u64) -> Result<CookieChange> {
+        let delay = Duration::from_millis(milliseconds);
+        self.slow().delay(delay, When::After);
+        let start = Instant::now();
+        let saved = self.storage.save(session).await;
+        let took = start.elapsed();
+        self.slow().delay(Duration::ZERO, When::Before);
+        assert!(took <= WHOLE, "{delay:?}: {took:?}");
+        saved
+    }
+
+    /// Checks that a client that came with `cookie` has a session after this outcome of a save.
+    async fn assert_goes_on(&self, saved: Result<CookieChange>, cookie: String, milliseconds: u64) {
+        let client = match &saved {
+            Ok(CookieChange::Set { value, .. }) => value.clone(),
+            _ => cookie,
+        };
+        let live = self.live(&[client]).await;
+        assert_eq!(live, 1, "{milliseconds} ms: {saved:?}, and no session");
+    }
+
     /// How many live records of sessions there are.
     async fn live(&self, cookies: &[String]) -> usize {
         let mut live = 0;
@@ -76,7 +98,7 @@ impl Stored {
     }
 }
 
-type Change = fn(&Session) -> session_core::Result<()>;
+type Change = fn(&Session) -> Result<()>;
 
 /// What a request does that has loaded the sessions of all cookies.
 const CHANGES: [(&str, Change); 7] = [
@@ -244,7 +266,7 @@ async fn p6_a_list_of_sessions_ends_within_six_limits_however_slow_the_store_is(
 /// old cookie is dead then, so the client must get the new one.
 #[tokio::test(start_paused = true)]
 async fn p6_a_renewal_that_is_late_with_its_last_step_is_settled() {
-    let changes: [fn(&Session) -> session_core::Result<()>; 2] =
+    let changes: [fn(&Session) -> Result<()>; 2] =
         [Session::renew, |session| session.insert("user", "bob")];
     for change in changes {
         for milliseconds in (100..=990).step_by(10) {
@@ -256,22 +278,8 @@ async fn p6_a_renewal_that_is_late_with_its_last_step_is_settled() {
             other.insert("other", 1).unwrap();
             stored.storage.save(&other).await.unwrap();
             change(&session).unwrap();
-            let delay = Duration::from_millis(milliseconds);
-            stored.slow().delay(delay, When::After);
-            let start = Instant::now();
-            let saved = stored.storage.save(&session).await;
-            let took = start.elapsed();
-            stored.slow().delay(Duration::ZERO, When::Before);
-            assert!(took <= WHOLE, "{delay:?}: {took:?}");
-            let client = match &saved {
-                Ok(CookieChange::Set { value, .. }) => value.clone(),
-                _ => cookie,
-            };
-            let live = stored.live(std::slice::from_ref(&client)).await;
-            assert_eq!(
-                live, 1,
-                "{delay:?}: {saved:?}, and the client has no session"
-            );
+            let saved = stored.save_late(&session, milliseconds).await;
+            stored.assert_goes_on(saved, cookie, milliseconds).await;
         }
     }
 }
@@ -287,21 +295,8 @@ async fn p6_an_update_that_becomes_a_renewal_is_settled() {
         other.remove("user").unwrap();
         stored.storage.save(&other).await.unwrap();
         session.insert("user", "alice").unwrap();
-        let delay = Duration::from_millis(milliseconds);
-        stored.slow().delay(delay, When::After);
-        let start = Instant::now();
-        let saved = stored.storage.save(&session).await;
-        assert!(start.elapsed() <= WHOLE, "{delay:?}: {:?}", start.elapsed());
-        stored.slow().delay(Duration::ZERO, When::Before);
-        let client = match &saved {
-            Ok(CookieChange::Set { value, .. }) => value.clone(),
-            _ => cookie,
-        };
-        let live = stored.live(std::slice::from_ref(&client)).await;
-        assert_eq!(
-            live, 1,
-            "{delay:?}: {saved:?}, and the client has no session"
-        );
+        let saved = stored.save_late(&session, milliseconds).await;
+        stored.assert_goes_on(saved, cookie, milliseconds).await;
     }
 }
 
@@ -315,16 +310,11 @@ async fn p6_a_new_session_after_a_logout_stays_if_only_other_cookies_are_late() 
         let session = stored.storage.load(&[&cookie, other]).await.unwrap();
         session.invalidate().unwrap();
         session.insert("user", "bob").unwrap();
-        let delay = Duration::from_millis(milliseconds);
-        stored.slow().delay(delay, When::After);
-        let start = Instant::now();
-        let saved = stored.storage.save(&session).await;
-        assert!(start.elapsed() <= WHOLE, "{delay:?}: {:?}", start.elapsed());
-        stored.slow().delay(Duration::ZERO, When::Before);
+        let saved = stored.save_late(&session, milliseconds).await;
         let Ok(CookieChange::Set { value, .. }) = saved else {
-            panic!("{delay:?}: {saved:?}")
+            panic!("{milliseconds} ms: {saved:?}")
         };
-        assert_eq!(stored.live(&[value]).await, 1, "{delay:?}");
+        assert_eq!(stored.live(&[value]).await, 1, "{milliseconds} ms");
     }
 }
 

@@ -220,24 +220,32 @@ async fn p6_a_creation_that_failed_twice_can_be_saved_again() {
     assert_eq!(app.keys(identity.as_str()).await.unwrap(), ["k", "j"]);
 }
 
+/// Logs in with the cookie of a session and with an unknown one, while calls fail. Returns the
+/// client's cookie, and checks that it has a session.
+async fn log_in_with_two(app: &App, cookie: &str, case: &str) -> String {
+    let both = format!("{cookie}; sid=0123456789abcdef0123456789abcdef");
+    let response = app.ask(Some(&both), "/login").await;
+    app.failing().heal();
+    let client = response.next_cookie(Some(cookie)).unwrap();
+    let keys = app.keys(&client).await;
+    assert!(
+        keys.is_some(),
+        "{case}: {}, and no session",
+        response.status
+    );
+    client
+}
+
 /// Whichever two calls in a row fail.
 #[tokio::test]
 async fn p6_a_login_that_ends_one_of_two_sessions_leaves_the_client_with_one() {
     for at in 0..6 {
         let app = App::new();
         let cookie = app.client().await;
-        let both = format!("{cookie}; sid=0123456789abcdef0123456789abcdef");
         app.failing().fail(at..=at + 1, When::Before);
-        let response = app.ask(Some(&both), "/login").await;
-        app.failing().heal();
-        let client = response.next_cookie(Some(&cookie)).unwrap();
-        let keys = app.keys(&client).await;
-        assert!(
-            keys.is_some(),
-            "{}, and the session is gone",
-            response.status
-        );
-        assert_eq!(app.live().await, [client], "calls {at} and the next failed");
+        let case = format!("calls {at} and the next failed");
+        let client = log_in_with_two(&app, &cookie, &case).await;
+        assert_eq!(app.live().await, [client], "{case}");
     }
 }
 
@@ -250,18 +258,9 @@ async fn p6_a_login_that_ends_one_of_two_sessions_leaves_the_client_with_one_if_
             let case = format!("the reply to call {lost} was lost, calls {at} to {last} failed");
             let app = App::new();
             let cookie = app.client().await;
-            let both = format!("{cookie}; sid=0123456789abcdef0123456789abcdef");
             app.failing().fail(lost..=lost, When::After);
             app.failing().also_fail(at..=last, When::Before);
-            let response = app.ask(Some(&both), "/login").await;
-            app.failing().heal();
-            let client = response.next_cookie(Some(&cookie)).unwrap();
-            let keys = app.keys(&client).await;
-            assert!(
-                keys.is_some(),
-                "{case}: {}, and no session",
-                response.status
-            );
+            log_in_with_two(&app, &cookie, &case).await;
         }
     }
 }
