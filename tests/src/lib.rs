@@ -9,6 +9,7 @@
 
 pub mod adapter;
 pub mod browser;
+pub mod busy;
 pub mod cluster;
 pub mod ends;
 pub mod examples;

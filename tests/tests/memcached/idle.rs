@@ -2,12 +2,11 @@
 //! them, or by a proxy that closes them. The command is repeated and succeeds, a write too.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use session_core::keyed::{Backend as _, Found, OnlyIf, Outcome, Stored};
-use session_core::{CookieChange, Storage as _};
 use session_memcached::{MemcachedBackend, MemcachedStorage};
+use session_tests::busy::{BusyUsers, change, log_in, log_out};
 use session_tests::memcached::MemcachedServer;
 use session_tests::proxy::Proxy;
 use tokio::task::JoinSet;
@@ -43,27 +42,6 @@ where
     while let Some(done) = calls.join_next().await {
         done.unwrap();
     }
-}
-
-async fn log_in(storage: &MemcachedStorage) -> String {
-    let session = storage.load(&[]).await.unwrap();
-    session.insert("user", 1).unwrap();
-    storage.save(&session).await.unwrap();
-    session.identity().unwrap().as_str().to_owned()
-}
-
-async fn change(storage: &MemcachedStorage, cookie: &str, key: &str) {
-    let session = storage.load(&[cookie]).await.unwrap();
-    session.insert(key, 1).unwrap();
-    storage.save(&session).await.unwrap();
-}
-
-async fn log_out(storage: &MemcachedStorage, cookie: &str) {
-    let session = storage.load(&[cookie]).await.unwrap();
-    session.invalidate().unwrap();
-    let change = storage.save(&session).await.unwrap();
-    assert_eq!(change, CookieChange::Remove);
-    assert!(storage.load(&[cookie]).await.unwrap().is_new());
 }
 
 /// All connections of the pool are forgotten on the way. A burst of requests then uses each of
@@ -181,59 +159,19 @@ async fn p6_a_repeated_write_knows_its_own_bytes() {
 
 #[tokio::test]
 async fn p6_connections_that_are_closed_under_load_cost_no_error() {
-    const FINISHED: u64 = u64::MAX;
     let server = MemcachedServer::start();
     let (backend, proxy) = proxied(&server).await;
     let storage = Arc::new(MemcachedStorage::new(backend));
-    let mut users = JoinSet::new();
-    let mut progress = Vec::new();
-    for _ in 0..16 {
-        let (storage, done) = (storage.clone(), Arc::new(AtomicU64::new(0)));
-        progress.push(done.clone());
-        users.spawn(async move {
-            let step = || done.fetch_add(1, Ordering::Relaxed);
-            for round in 0..20 {
-                let cookie = log_in(&storage).await;
-                step();
-                for key in ["a", "b", "c"] {
-                    change(&storage, &cookie, &format!("{key}{round}")).await;
-                    step();
-                }
-                let session = storage.load(&[&cookie]).await.unwrap();
-                assert_eq!(session.len(), 4);
-                log_out(&storage, &cookie).await;
-                step();
-            }
-            done.store(FINISHED, Ordering::Relaxed);
-        });
-    }
+    let mut users = BusyUsers::default();
+    users.start(&storage, 16);
     let mut rounds = 0;
-    while !users.is_empty() {
+    while !users.are_done() {
         match rounds % 2 {
             0 => proxy.cut(),
             _ => proxy.forget_present(),
         }
         rounds += 1;
-        // A command is repeated once. So no user's command meets two kills.
-        let before: Vec<u64> = progress
-            .iter()
-            .map(|it| it.load(Ordering::Relaxed))
-            .collect();
-        let begun = Instant::now();
-        loop {
-            while let Some(done) = users.try_join_next() {
-                done.unwrap();
-            }
-            let mut users = progress.iter().zip(&before);
-            if users.all(|(now, before)| {
-                let now = now.load(Ordering::Relaxed);
-                now == FINISHED || now > *before + 1
-            }) {
-                break;
-            }
-            assert!(begun.elapsed() < PATIENCE, "a user stands still");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        users.go_on(PATIENCE).await;
     }
     assert!(rounds > 10, "the connections were closed {rounds} times");
 }

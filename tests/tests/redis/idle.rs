@@ -2,14 +2,12 @@
 //! or with the runtime that they belong to. The next command reconnects and succeeds, a write too.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use session_core::{CookieChange, Storage as _};
 use session_redis::{RedisBackend, RedisStorage};
+use session_tests::busy::{BusyUsers, change, log_in, log_out};
 use session_tests::redis::RedisServer;
 use tokio::runtime::Builder;
-use tokio::task::JoinSet;
 
 use crate::PATIENCE;
 
@@ -39,27 +37,6 @@ impl Reached {
         }
         storages
     }
-}
-
-async fn log_in(storage: &RedisStorage) -> String {
-    let session = storage.load(&[]).await.unwrap();
-    session.insert("user", 1).unwrap();
-    storage.save(&session).await.unwrap();
-    session.identity().unwrap().as_str().to_owned()
-}
-
-async fn change(storage: &RedisStorage, cookie: &str, key: &str) {
-    let session = storage.load(&[cookie]).await.unwrap();
-    session.insert(key, 1).unwrap();
-    storage.save(&session).await.unwrap();
-}
-
-async fn log_out(storage: &RedisStorage, cookie: &str) {
-    let session = storage.load(&[cookie]).await.unwrap();
-    session.invalidate().unwrap();
-    let change = storage.save(&session).await.unwrap();
-    assert_eq!(change, CookieChange::Remove);
-    assert!(storage.load(&[cookie]).await.unwrap().is_new());
 }
 
 /// Waits until the server has closed all connections but those of the test.
@@ -135,59 +112,18 @@ fn p6_a_login_in_the_next_runtime_succeeds() {
 
 #[tokio::test]
 async fn p6_connections_that_are_killed_under_load_cost_no_error() {
-    const FINISHED: u64 = u64::MAX;
     let reached = Reached::start().await;
-    let mut users = JoinSet::new();
-    let mut progress = Vec::new();
+    let mut users = BusyUsers::default();
     for storage in reached.connected().await {
-        let storage = Arc::new(storage);
-        for _ in 0..8 {
-            let (storage, done) = (storage.clone(), Arc::new(AtomicU64::new(0)));
-            progress.push(done.clone());
-            users.spawn(async move {
-                let step = || done.fetch_add(1, Ordering::Relaxed);
-                for round in 0..20 {
-                    let cookie = log_in(&storage).await;
-                    step();
-                    for key in ["a", "b", "c"] {
-                        change(&storage, &cookie, &format!("{key}{round}")).await;
-                        step();
-                    }
-                    let session = storage.load(&[&cookie]).await.unwrap();
-                    assert_eq!(session.len(), 4);
-                    log_out(&storage, &cookie).await;
-                    step();
-                }
-                done.store(FINISHED, Ordering::Relaxed);
-            });
-        }
+        users.start(&Arc::new(storage), 8);
     }
     let mut killed = 0;
-    while !users.is_empty() {
+    while !users.are_done() {
         killed += reached
             .server
             .ask::<i64>("CLIENT KILL TYPE normal SKIPME yes")
             .await;
-        // A command is repeated once. So no user's command meets two kills.
-        let before: Vec<u64> = progress
-            .iter()
-            .map(|it| it.load(Ordering::Relaxed))
-            .collect();
-        let begun = Instant::now();
-        loop {
-            while let Some(done) = users.try_join_next() {
-                done.unwrap();
-            }
-            let mut users = progress.iter().zip(&before);
-            if users.all(|(now, before)| {
-                let now = now.load(Ordering::Relaxed);
-                now == FINISHED || now > *before + 1
-            }) {
-                break;
-            }
-            assert!(begun.elapsed() < PATIENCE, "a user stands still");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+        users.go_on(PATIENCE).await;
     }
     assert!(killed > 10, "{killed} connections were killed");
 }
